@@ -1,0 +1,56 @@
+# Everything here sets up what it needs, on a machine with Python (3.11 or newer, with venv), make
+# and git. What is set up already is left alone.
+
+PYTHON ?= python3
+DEV = .venv/dev/bin/python
+
+.PHONY: help demo test test-fast serve format copies lock clean
+
+help:
+	@echo "make demo       the three tools at work on real images, in a real Galaxy"
+	@echo "make test       everything that is tested"
+	@echo "make test-fast  all of it that needs no Galaxy"
+	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
+	@echo "make format     format Python and XML"
+	@echo "make copies     copy the shared modules from tools/iscc_sum to the other tools"
+	@echo "make lock       pin the versions of all requirements anew"
+	@echo "make clean      remove what was set up and made"
+
+demo: .set-up-galaxy
+	$(DEV) -m dev.demo
+
+test: .set-up-galaxy
+	$(DEV) -m pytest
+
+test-fast: .set-up
+	$(DEV) -m pytest -m "not galaxy"
+
+serve: .set-up-galaxy
+	$(DEV) -m dev.local_galaxy $(if $(PORT),--port $(PORT))
+
+format: .set-up
+	$(DEV) -m ruff check --fix .
+	$(DEV) -m ruff format .
+	.venv/dev/bin/planemo format --recursive tools
+
+copies:
+	for tool in iscc_similarity iscc_verify; do \
+	  cp tools/iscc_sum/codes.py tools/iscc_sum/coding.py tools/iscc_sum/manifest.py tools/$$tool/; \
+	done
+
+lock: .set-up
+	for part in dev galaxy tools; do \
+	  $(DEV) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+	    --upgrade dev/requirements/$$part.in --output-file dev/requirements/$$part.txt || exit 1; \
+	done
+
+clean:
+	rm -rf .venv demo-results galaxy-logs .pytest_cache .hypothesis .ruff_cache
+
+.PHONY: .set-up .set-up-galaxy
+
+.set-up:
+	@$(PYTHON) -m dev.environments dev
+
+.set-up-galaxy:
+	@$(PYTHON) -m dev.environments dev packages galaxy

@@ -1,0 +1,98 @@
+"""What demo and tests ask of a Galaxy through its API: upload, run a tool, fetch what came out."""
+
+import json
+import time
+from pathlib import Path
+
+import requests
+
+from dev.local_galaxy import Galaxy
+
+SECONDS_BETWEEN_LOOKS = 0.3
+SECONDS_FOR_A_JOB = 300
+SECONDS_FOR_AN_ANSWER = 60
+
+
+class JobError(Exception):
+    """A job of Galaxy failed; the message is what the tool wrote to standard error."""
+
+
+class Client:
+    """A history of its own in a Galaxy, in which tools run.
+
+    Datasets and collections are referred to as tools want them: {"src": ..., "id": ...}.
+    """
+
+    def __init__(self, galaxy: Galaxy, history: str):
+        self.api = f"{galaxy.url}/api"
+        self.session = requests.Session()
+        self.session.headers["x-api-key"] = galaxy.api_key
+        self.history = self.post("histories", json={"name": history})["id"]
+
+    def get(self, path: str) -> dict:
+        return self.checked(self.session.get(f"{self.api}/{path}", timeout=SECONDS_FOR_AN_ANSWER))
+
+    def post(self, path: str, **body: object) -> dict:
+        response = self.session.post(f"{self.api}/{path}", timeout=SECONDS_FOR_AN_ANSWER, **body)
+        return self.checked(response)
+
+    def checked(self, response: requests.Response) -> dict:
+        if not response.ok:
+            raise JobError(f"Galaxy refuses {response.url}: {response.text}")
+        return response.json()
+
+    def upload(self, name: str, content: Path | bytes, ext: str = "auto") -> dict:
+        """Upload one dataset."""
+        target = {"destination": {"type": "hdas"}}
+        dataset = self.fetch(target, {name: content}, ext)["outputs"][0]
+        return {"src": "hda", "id": dataset["id"]}
+
+    def upload_list(self, name: str, elements: dict[str, Path | bytes]) -> dict:
+        """Upload datasets as the elements of a list."""
+        target = {"destination": {"type": "hdca"}, "collection_type": "list", "name": name}
+        collection = self.fetch(target, elements, "auto")["output_collections"][0]
+        return {"src": "hdca", "id": collection["id"]}
+
+    def fetch(self, target: dict, contents: dict[str, Path | bytes], ext: str) -> dict:
+        """Send files to Galaxy's upload, and wait until it has them."""
+        target["elements"] = [{"src": "files", "name": name, "ext": ext} for name in contents]
+        files = {
+            f"files_{number}|file_data": c if isinstance(c, bytes) else c.read_bytes()
+            for number, c in enumerate(contents.values())
+        }
+        payload = {"history_id": self.history, "targets": json.dumps([target])}
+        response = self.post("tools/fetch", data=payload, files=files)
+        self.wait(response["jobs"])
+        return response
+
+    def run(self, tool: str, **inputs: object) -> dict[str, dict]:
+        """Run a tool, wait for it, and give its outputs by name."""
+        response = self.start(tool, **inputs)
+        self.wait(response["jobs"])
+        return {
+            output["output_name"]: {"src": "hda", "id": output["id"]}
+            for output in response["outputs"]
+        }
+
+    def start(self, tool: str, **inputs: object) -> dict:
+        """Run a tool without waiting; give Galaxy's answer, with its jobs and outputs."""
+        body = {"history_id": self.history, "tool_id": tool, "inputs": inputs}
+        return self.post("tools", json=body)
+
+    def wait(self, jobs: list[dict]) -> None:
+        """Wait until jobs have ended; raise JobError for the first that failed."""
+        deadline = time.monotonic() + SECONDS_FOR_A_JOB
+        for job in jobs:
+            while (state := self.get(f"jobs/{job['id']}")["state"]) != "ok":
+                if state in ("error", "deleted", "failed"):
+                    raise JobError(self.get(f"jobs/{job['id']}?full=true")["stderr"])
+                if time.monotonic() > deadline:
+                    raise JobError(f"a job is still {state} after {SECONDS_FOR_A_JOB} s")
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def content(self, dataset: dict) -> bytes:
+        """The bytes of a dataset."""
+        url = f"{self.api}/datasets/{dataset['id']}/display"
+        response = self.session.get(url, params={"raw": "true"}, timeout=SECONDS_FOR_AN_ANSWER)
+        response.raise_for_status()
+        return response.content

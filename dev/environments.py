@@ -1,0 +1,110 @@
+"""Install what the suite is developed with, each part into an environment of its own under .venv.
+
+    .venv/dev                       planemo, pytest and the oracle; runs the tests
+    .venv/galaxy                    the local Galaxy
+    .venv/packages/NAME/VERSION     one for each requirement that a tool's XML names
+
+Versions are pinned in dev/requirements. What is installed already is left alone, so a second
+run does nothing. Only the standard library is used here: this runs before anything is there.
+"""
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = PROJECT / "dev" / "requirements"
+VENV = PROJECT / ".venv"
+PACKAGES = VENV / "packages"
+
+OLDEST_PYTHON = (3, 11)
+SECONDS_BETWEEN_NEWS = 10
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="+", choices=["dev", "galaxy", "packages"])
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit(f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed")
+    for part in parser.parse_args(argv).parts:
+        if part == "packages":
+            install_packages()
+        else:
+            lock = REQUIREMENTS / f"{part}.txt"
+            install(VENV / part, ["--requirement", str(lock)], pinned_by=lock.read_text())
+
+
+def install_packages() -> None:
+    """Give each pinned requirement of the tools an environment that Galaxy finds by its name.
+
+    Galaxy's `galaxy_packages` resolver looks for NAME/VERSION/env.sh and sources it. Each
+    package is on its own: a tool that imports what its XML does not require fails here, as
+    it would for a user.
+    """
+    lock = REQUIREMENTS / "tools.txt"
+    for requirement in pinned_requirements(REQUIREMENTS / "tools.in"):
+        name, version = requirement.split("==")
+        home = PACKAGES / name / version
+        pinned_by = f"{requirement}\n{lock.read_text()}"
+        install(home, [requirement, "--constraint", str(lock)], pinned_by)
+        site_packages = next(home.glob("lib/python3*/site-packages"))
+        (home / "env.sh").write_text(
+            f"export PATH={shlex.quote(str(home / 'bin'))}:$PATH\n"
+            f"export PYTHONPATH={shlex.quote(str(site_packages))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
+        )
+
+
+def pinned_requirements(path: Path) -> list[str]:
+    """The requirements in a file, without its comments."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def install(home: Path, pip_arguments: list[str], pinned_by: str) -> None:
+    """Make the environment `home`, unless it is there and was made from the same pins.
+
+    The stamp is written last, so an installation that was interrupted starts afresh.
+    """
+    stamp = home / "installed-from.txt"
+    wanted = f"# Python {sys.version}\n{pinned_by}"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    name = home.relative_to(VENV)
+    print(f"Installing {name} into {home}", flush=True)
+    shutil.rmtree(home, ignore_errors=True)
+    run_with_news([sys.executable, "-m", "venv", str(home)], name)
+    pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--progress-bar", "off"]
+    run_with_news([*pip, *pip_arguments], name)
+    stamp.write_text(wanted)
+
+
+def run_with_news(command: list[str], name: Path) -> None:
+    """Run a long command; say every few seconds how far it is; end with its output if it fails."""
+    started = time.monotonic()
+    next_news = SECONDS_BETWEEN_NEWS
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            elapsed = time.monotonic() - started
+            if elapsed > next_news:
+                print(f"  {name}: {elapsed:.0f} s, {lines[-1].strip()[:80]}", flush=True)
+                next_news = elapsed + SECONDS_BETWEEN_NEWS
+    if process.returncode:
+        print(*lines[-20:], sep="\n", file=sys.stderr)
+        hint = ""
+        if any("ensurepip" in line for line in lines):
+            hint = " (on Debian and Ubuntu: apt install python3-venv)"
+        sys.exit(f"Installing {name} failed with status {process.returncode}{hint}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""A real Galaxy on this machine: `make serve` for a person, a context manager for demo and tests.
+
+Galaxy comes from its packages (.venv/galaxy), with its web client and a Celery worker, listens
+on loopback alone, and keeps its data in a fresh folder that is removed when it ends. It serves
+the suite's tools and Galaxy's own collection tools, and finds what the tools require under
+.venv/packages, by name and version.
+"""
+
+import argparse
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from xml.sax.saxutils import quoteattr
+
+import requests
+import yaml
+
+from dev import environments, processes
+
+TOOLS = [
+    environments.PROJECT / "tools" / tool / f"{tool}.xml"
+    for tool in ("iscc_sum", "iscc_similarity", "iscc_verify")
+]
+LOGS = environments.PROJECT / "galaxy-logs"
+GALAXY_BIN = environments.VENV / "galaxy" / "bin"
+
+ADMIN = "admin@example.org"
+PREFERRED_PORT = 8080
+SECONDS_TO_START = 300
+
+# Tools that every Galaxy has, which workflows with ours need.
+GALAXY_TOOLS = {
+    "Get Data": ["data_source/upload.xml"],
+    "Collection Operations": [
+        "${model_tools_path}/build_list.xml",
+        "${model_tools_path}/flatten_collection.xml",
+        "${model_tools_path}/filter_from_file.xml",
+        "${model_tools_path}/filter_failed_collection.xml",
+        "${model_tools_path}/keep_success_collection.xml",
+        "${model_tools_path}/relabel_from_file.xml",
+        "${model_tools_path}/tag_collection_from_file.xml",
+        "${model_tools_path}/extract_dataset.xml",
+        "${model_tools_path}/apply_rules.xml",
+    ],
+    "Text Manipulation": ["filters/catWrapper.xml", "stats/filtering.xml"],
+}
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """How to reach a Galaxy: its address, and the API key of its administrator."""
+
+    url: str
+    api_key: str
+
+
+class Settings(NamedTuple):
+    """What one run of Galaxy differs in from another."""
+
+    data: Path  # a fresh folder
+    port: int
+    tools: list[Path]
+    bootstrap_key: str  # lets in before there is a user
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=PREFERRED_PORT, help="where to listen")
+    try:
+        with local_galaxy(port=parser.parse_args(argv).port) as galaxy:
+            print(f"\nGalaxy is at {galaxy.url} (you are {ADMIN}, its administrator).")
+            print(f"The key to its API is {galaxy.api_key}.")
+            print("Ctrl-C stops it and removes its data.", flush=True)
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        print("\nGalaxy has stopped.")
+    except processes.ServerError as error:
+        sys.exit(str(error))
+
+
+@contextmanager
+def local_galaxy(port: int = 0, tools: list[Path] = TOOLS) -> Iterator[Galaxy]:
+    """Run a Galaxy for the duration of a with-block.
+
+    `port` is used if it is free; any free one otherwise. Raises ServerError, with the end of the
+    log that matters, if Galaxy does not start. When the block fails, Galaxy's logs are kept.
+    """
+    data = Path(tempfile.mkdtemp(prefix="iscc-galaxy-"))
+    settings = Settings(data, processes.free_port(port), tools, secrets.token_hex(16))
+    try:
+        with processes.ended_in_order(), started(settings) as galaxy:
+            yield galaxy
+    except Exception:
+        shutil.rmtree(LOGS, ignore_errors=True)
+        shutil.copytree(data / "logs", LOGS)
+        print(f"Galaxy's logs are in {LOGS}", file=sys.stderr)
+        raise
+    finally:
+        with processes.undisturbed():
+            shutil.rmtree(data, ignore_errors=True)
+
+
+@contextmanager
+def started(settings: Settings) -> Iterator[Galaxy]:
+    """Configure Galaxy, start it and its Celery worker, and wait until both are ready."""
+    url = f"http://127.0.0.1:{settings.port}"
+    environment = processes.bare_environment(
+        GALAXY_CONFIG_FILE=str(configure(settings, url)), GALAXY_CONFIG_SINGLE_USER=ADMIN
+    )
+    logs = settings.data / "logs"
+    logs.mkdir()
+    web = [str(GALAXY_BIN / "galaxy-web"), "--bind", f"127.0.0.1:{settings.port}"]
+    celery = [str(GALAXY_BIN / "celery"), "--app", "galaxy.celery", "worker", "--loglevel", "INFO"]
+    celery += ["--concurrency", "2", "--pool", "threads"]
+    celery += ["--queues", "celery,galaxy.internal,galaxy.external"]
+    print("Starting Galaxy; this takes about a minute.", flush=True)
+    start = time.monotonic()
+    with (
+        processes.running("Galaxy", web, logs / "galaxy.log", environment) as web_server,
+        processes.running("Celery", celery, logs / "celery.log", environment) as worker,
+    ):
+        servers = [worker, web_server]
+        for name, ready in {
+            "Galaxy": lambda: answers(f"{url}/api/version"),
+            "Celery": lambda: " ready." in worker.log.read_text(errors="replace"),
+        }.items():
+            processes.wait_until(ready, servers, name, SECONDS_TO_START)
+        galaxy = Galaxy(url, administrator_key(url, settings.bootstrap_key))
+        print(f"Galaxy is ready after {time.monotonic() - start:.0f} s.", flush=True)
+        yield galaxy
+
+
+def administrator_key(url: str, bootstrap_key: str) -> str:
+    """Make the administrator known to Galaxy, and get a key to the API for this user."""
+    header = {"x-api-key": bootstrap_key}
+    user = requests.post(f"{url}/api/users", headers=header, json={"remote_user_email": ADMIN})
+    user.raise_for_status()
+    key = requests.post(f"{url}/api/users/{user.json()['id']}/api_key", headers=header)
+    key.raise_for_status()
+    return key.json()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def configure(settings: Settings, url: str) -> Path:
+    """Write Galaxy's configuration into its data folder; return the path of the main file."""
+    data = settings.data
+    (data / "tool_conf.xml").write_text(tool_conf(settings.tools))
+    packages = quoteattr(str(environments.PACKAGES))
+    (data / "dependency_resolvers.xml").write_text(
+        f"<dependency_resolvers><galaxy_packages base_path={packages}/></dependency_resolvers>"
+    )
+    (data / "container_resolvers.xml").write_text("<containers_resolvers/>")
+    (data / "tool_data_tables.xml").write_text("<tables/>")
+    messages = data / "messages"
+    messages.mkdir()
+    galaxy = {
+        "data_dir": str(data),
+        "admin_users": ADMIN,
+        "bootstrap_admin_api_key": settings.bootstrap_key,
+        "galaxy_infrastructure_url": url,
+        "tool_config_file": str(data / "tool_conf.xml"),
+        "dependency_resolvers_config_file": str(data / "dependency_resolvers.xml"),
+        "tool_test_data_directories": str(environments.PROJECT / "test-data"),
+        # What would ask the Internet is left out.
+        "container_resolvers_config_file": str(data / "container_resolvers.xml"),
+        "tool_data_table_config_path": str(data / "tool_data_tables.xml"),
+        "involucro_auto_init": False,
+        "conda_auto_init": False,
+        "conda_auto_install": False,
+        # Uploads and metadata in a worker that has Galaxy imported already, not in a new process
+        # each. Not "extended_celery": with it a job that failed is "ok" for a moment.
+        "enable_celery_tasks": True,
+        "metadata_strategy": "directory_celery",
+        "amqp_internal_connection": f"sqlalchemy+sqlite:///{data}/internal.sqlite",
+        "celery_conf": {
+            # Files, which are looked at every tenth of a second; a database broker waits for one.
+            "broker_url": "filesystem://",
+            "broker_transport_options": {
+                "data_folder_in": str(messages),
+                "data_folder_out": str(messages),
+                "control_folder": str(data / "control"),
+                "polling_interval": 0.1,
+            },
+            "result_backend": f"db+sqlite:///{data}/results.sqlite",
+        },
+        "outputs_to_working_directory": True,
+        "object_store_store_by": "uuid",
+        "job_config": {
+            "runners": {
+                "local": {"load": "galaxy.jobs.runners.local:LocalJobRunner", "workers": 2}
+            },
+            "execution": {
+                "default": "local",
+                "environments": {"local": {"runner": "local", "local_slots": 2}},
+            },
+        },
+        "job_handler_monitor_sleep": 0.2,
+        "job_runner_monitor_sleep": 0.2,
+        "workflow_monitor_sleep": 0.2,
+    }
+    config = data / "galaxy.yml"
+    config.write_text(yaml.safe_dump({"galaxy": galaxy}, sort_keys=False))
+    return config
+
+
+def tool_conf(tools: list[Path]) -> str:
+    """Galaxy's list of tools: ours first, by absolute path, then those that every Galaxy has."""
+    sections = {"ISCC": [str(path) for path in tools]} | GALAXY_TOOLS
+    lines = ["<toolbox>"]
+    for number, (name, files) in enumerate(sections.items()):
+        lines.append(f'<section id="section{number}" name={quoteattr(name)}>')
+        lines += [f"<tool file={quoteattr(file)}/>" for file in files]
+        lines.append("</section>")
+    lines.append("</toolbox>")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

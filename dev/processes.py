@@ -1,0 +1,157 @@
+"""Start programs that run beside us, wait until they answer, and end them with all they started."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+SECONDS_TO_END = 20
+SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_BETWEEN_NEWS = 10
+LINES_OF_LOG = 30
+
+
+class ServerError(Exception):
+    """A server did not start, or ended before it was told to; the message ends with its log."""
+
+
+class Server:
+    """A program in the background. Its output goes to a log file, its standard input is empty."""
+
+    def __init__(self, name: str, command: list[str], log: Path, environment: dict[str, str]):
+        self.name = name
+        self.log = log
+        with log.open("wb") as output:
+            # A session of its own: Ctrl-C reaches us alone, and we end the server in order.
+            self.process = psutil.Popen(
+                command,
+                env=environment,
+                cwd=log.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def tail(self) -> str:
+        """The last lines of the log."""
+        lines = self.log.read_text(errors="replace").splitlines()[-LINES_OF_LOG:]
+        return "\n".join([f"--- the last lines of {self.log.name}:", *lines])
+
+    def check(self) -> None:
+        """Raise ServerError if the program has ended."""
+        if self.process.poll() is not None:
+            raise ServerError(
+                f"{self.name} ended with status {self.process.returncode}\n{self.tail()}"
+            )
+
+    def end(self) -> None:
+        """Terminate the program and whatever it started, and return when all of it is gone.
+
+        A job that Galaxy runs has a process group of its own and outlives Galaxy, so what is to
+        be ended is found by descent. Programs start more until they end: look again and again.
+        """
+        started = {self.process} | descendants(self.process)
+        terminate(self.process)
+        deadline = time.monotonic() + SECONDS_TO_END
+        while self.process.poll() is None and time.monotonic() < deadline:
+            started |= descendants(self.process)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        for process in started:
+            started = started | descendants(process)
+        for process in started:
+            terminate(process, by=signal.SIGKILL)
+        psutil.wait_procs(started, timeout=SECONDS_TO_END)
+
+
+def descendants(process: psutil.Process) -> set[psutil.Process]:
+    """The processes that a process started, and those that they started."""
+    try:
+        return set(process.children(recursive=True))
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def terminate(process: psutil.Process, by: signal.Signals = signal.SIGTERM) -> None:
+    """Send a process a signal, if it is still there. (psutil knows a reused id from the old.)"""
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(by)
+
+
+@contextmanager
+def running(
+    name: str, command: list[str], log: Path, environment: dict[str, str]
+) -> Iterator[Server]:
+    """Run a server for the duration of a with-block."""
+    server = Server(name, command, log, environment)
+    try:
+        yield server
+    finally:
+        with undisturbed():
+            server.end()
+
+
+def wait_until(answers: Callable[[], bool], servers: list[Server], what: str, seconds: int) -> None:
+    """Wait until `answers()`; raise ServerError when a server ends, or the seconds are over."""
+    start = time.monotonic()
+    next_news = SECONDS_BETWEEN_NEWS
+    while not answers():
+        for server in servers:
+            server.check()
+        elapsed = time.monotonic() - start
+        if elapsed > seconds:
+            raise ServerError(f"{what} does not answer after {seconds} s\n{servers[-1].tail()}")
+        if elapsed > next_news:
+            print(f"  waiting for {what}: {elapsed:.0f} s", flush=True)
+            next_news += SECONDS_BETWEEN_NEWS
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off Ctrl-C and its like until the end of the block, which must not be left half done."""
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Let a `kill` or a closed terminal unwind the program as Ctrl-C does, so that servers end."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {sig: signal.signal(sig, interrupt) for sig in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)
+
+
+def free_port(preferred: int = 0) -> int:
+    """A loopback port that nobody listens on: the preferred one if it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def bare_environment(**more: str) -> dict[str, str]:
+    """An environment with the system's programs alone, so that nothing of ours is on its PATH."""
+    kept = ("HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    return environment | {"PATH": os.defpath.lstrip(":"), "LC_ALL": "C.UTF-8"} | more

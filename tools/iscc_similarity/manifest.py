@@ -1,0 +1,212 @@
+r"""The ISCC manifest: a table with one dataset a line, which people and all three tools read.
+
+UTF-8, line feeds, tab-separated, the header first:
+
+    #name  iscc  filesize  datahash  data_code  instance_code  note
+
+Names are data. Tab, line feed, carriage return and backslash in a field are written \t \n \r \\,
+and a `#` that begins a line \#; nothing else is touched, so a name comes back as it went in.
+A reader needs the columns `name` and `iscc`, in any order. Other lines that begin with `#` are
+comments, so manifests put end to end are a manifest.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import codes
+
+COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code", "note")
+
+# Below these sizes (bytes) a Data-Code says little: the content-defined chunks that it counts
+# are about a kilobyte each, and one flipped byte already changes half or a tenth of them.
+TINY = 2_048
+SMALL = 20_480
+
+ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+UNESCAPES = {written: plain for plain, written in ESCAPES.items()} | {"\\#": "#"}
+
+# Names come from file systems and may hold bytes that are no UTF-8; they go out as they came in.
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
+
+
+class InputError(Exception):
+    """Something that the user gave cannot be used; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a manifest. What a manifest does not say is None.
+
+    `iscc` is the ISCC-CODE with its prefix, `filesize` is in bytes, `datahash` the BLAKE3
+    multihash in hex, `data_code` and `instance_code` the 256-bit ISCC-UNITs.
+    """
+
+    name: str
+    iscc: str
+    filesize: int | None = None
+    datahash: str | None = None
+    data_code: str | None = None
+    instance_code: str | None = None
+
+    @property
+    def note(self) -> str:
+        """What the size means for similarity: `empty`, `tiny`, `small`, or nothing."""
+        if self.filesize is None or self.filesize >= SMALL:
+            return ""
+        if self.filesize >= TINY:
+            return "small"
+        return "tiny" if self.filesize else "empty"
+
+    @property
+    def alike_means_something(self) -> bool:
+        """Whether the Data-Code can be compared; below TINY bytes only equality counts."""
+        return self.note not in ("empty", "tiny")
+
+
+def write(path: Path, entries: Iterable[Entry]) -> None:
+    """Write a manifest, in the order of the entries."""
+    rows = (
+        (e.name, e.iscc, e.filesize, e.datahash, e.data_code, e.instance_code, e.note)
+        for e in entries
+    )
+    write_table(path, COLUMNS, rows)
+
+
+def read(path: Path, name: str) -> list[Entry]:
+    """Read a manifest, in the order of its lines; `name` is what the user calls it.
+
+    Raises InputError, with the line number, for a line that is no entry, for a file without a
+    header that names the columns `name` and `iscc`, and for one without a single entry.
+    """
+    entries = []
+    header: dict[str, int] = {}
+    for number, line in lines(path, name):
+        where = f"{shown(name)}, line {number}"
+        fields = line.split("\t")
+        if is_header(fields, first=not header and not line.startswith("#")):
+            header = {field.lstrip("#"): column for column, field in enumerate(fields)}
+        elif line.startswith("#"):
+            continue
+        elif not header:
+            raise InputError(
+                f"{where}: expected the header of a manifest, tab-separated with the columns "
+                f"#name and iscc, but found {shown(line)}"
+            )
+        else:
+            entries.append(read_entry(where, fields, header))
+    if not entries:
+        raise InputError(f"{shown(name)}: expected a manifest, but it has no entry")
+    return entries
+
+
+def is_header(fields: list[str], first: bool) -> bool:
+    """Whether a line names the columns.
+
+    An entry's `iscc` field is a code, so a line with `iscc` and `#name` among its fields is a
+    header wherever it stands; one with `iscc` and `name` is taken for one only at the beginning.
+    """
+    return "iscc" in fields and ("#name" in fields or (first and "name" in fields))
+
+
+def read_entry(where: str, fields: list[str], header: dict[str, int]) -> Entry:
+    """Make an entry of a line's fields; `header` says which column is where."""
+    if len(fields) != len(header):
+        raise InputError(
+            f"{where}: expected {len(header)} columns as in the header, found {len(fields)}"
+        )
+    try:
+        name = unescape(fields[header["name"]])
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    iscc = fields[header["iscc"]]
+    try:
+        code = codes.parse(iscc)
+    except codes.CodeError as error:
+        raise InputError(f"{where}, {shown(name)}: {shown(iscc)} is no ISCC: {error}") from None
+    if not code.data or not code.instance:
+        raise InputError(
+            f"{where}, {shown(name)}: {shown(iscc)} is a single unit; an ISCC-CODE is needed"
+        )
+
+    def optional(column: str) -> str | None:
+        return (fields[header[column]] or None) if column in header else None
+
+    size = optional("filesize")
+    if size is not None and not re.fullmatch("[0-9]{1,18}", size):
+        raise InputError(
+            f"{where}, {shown(name)}: {shown(size)} in the column filesize is no number of bytes"
+        )
+    return Entry(
+        name,
+        iscc,
+        None if size is None else int(size),
+        optional("datahash"),
+        optional("data_code"),
+        optional("instance_code"),
+    )
+
+
+def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text file with their numbers, without line ends, blank lines and BOM."""
+    try:
+        with path.open(**TEXT) as text:
+            for number, line in enumerate(text, start=1):
+                if number == 1:
+                    line = line.removeprefix("\ufeff")
+                line = line.removesuffix("\n").removesuffix("\r")
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise InputError(f"cannot read {shown(name)}: {error.strerror}") from None
+
+
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a tab-separated table with a header, names escaped; None is an empty field.
+
+    The file is there whole or not at all: it gets its name when its last line is written.
+    """
+    if path.exists() and not path.is_file():
+        part = target = path  # a pipe, which cannot be swapped
+    else:
+        target = path.resolve()
+        part = target.with_name(target.name + ".part")
+    try:
+        with part.open("w", **TEXT) as out:
+            out.write("\t".join(columns) + "\n")
+            for row in rows:
+                line = "\t".join("" if field is None else escape(str(field)) for field in row)
+                out.write(f"\\{line}\n" if line.startswith("#") else f"{line}\n")
+        if part != target:
+            part.replace(target)
+    except OSError as error:
+        raise InputError(f"cannot write {shown(str(path))}: {error.strerror}") from None
+    except UnicodeEncodeError as error:
+        raise InputError(f"cannot write {shown(error.object)}: it is no text") from None
+    finally:
+        if part != target:
+            part.unlink(missing_ok=True)
+
+
+def escape(field: str) -> str:
+    return "".join(ESCAPES.get(character, character) for character in field)
+
+
+def unescape(field: str) -> str:
+    """Undo `escape`; raises ValueError for a backslash that escapes nothing."""
+
+    def plain(match: re.Match[str]) -> str:
+        written = match[0]
+        if written not in UNESCAPES:
+            raise ValueError(f"{shown(written)} means nothing in a name; a backslash is \\\\")
+        return UNESCAPES[written]
+
+    return re.sub(r"\\.?", plain, field, flags=re.DOTALL)
+
+
+def shown(text: str) -> str:
+    """Text as a message quotes it: on one line, printable, and not endless."""
+    text = text if len(text) <= 80 else text[:77] + "..."
+    printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return '"' + "".join(printable) + '"'

@@ -1,0 +1,62 @@
+"""Give every dataset its ISCC, and a collection its manifest.
+
+The ISCC (ISO 24138) is computed from a file's bytes. Its Instance-Code says whether two files
+are the same, its Data-Code how alike they are. The manifest is a table with one dataset a line:
+name, ISCC-CODE, size, BLAKE3 hash, both ISCC-UNITs, and a note where a file is too small for
+its similarity to mean anything.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+# This script has the name of the library that codes the bytes, so its folder is searched last.
+if __name__ == "__main__":
+    sys.path.append(sys.path.pop(0))
+
+import coding
+import manifest
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    start = time.monotonic()
+    try:
+        entries = [coding.code(each, wide=not args.narrow) for each in coding.datasets(args)]
+        manifest.write(args.manifest, entries)
+    except manifest.InputError as error:
+        print(f"iscc_sum: {error}", file=sys.stderr)
+        return 2
+    print(summary(entries, time.monotonic() - start))
+    return 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="iscc_sum", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    coding.add_arguments(parser)
+    parser.add_argument(
+        "--manifest", type=Path, required=True, metavar="OUT", help="the manifest to write"
+    )
+    parser.add_argument(
+        "--narrow",
+        action="store_true",
+        help="write codes of 128 bits, as ISO 24138:2024 has them, instead of 256",
+    )
+    return parser.parse_args(argv)
+
+
+def summary(entries: list[manifest.Entry], seconds: float) -> str:
+    """One line that says what was done."""
+    size = sum(entry.filesize for entry in entries)
+    line = f"{len(entries):,} datasets, {size:,} bytes, {seconds:.1f} s"
+    too_small = sum(bool(entry.note) for entry in entries)
+    if too_small:
+        line += f"; {too_small:,} empty or too small for similarity"
+    return line
+
+
+if __name__ == "__main__":
+    sys.exit(main())
