@@ -59,7 +59,9 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
         ["name", "iscc", "filesize", "note"],
     )
 
-    found = client.run("iscc_similarity", **{"source|kind": "manifests", "source|manifests": manifest})
+    found = client.run(
+        "iscc_similarity", **{"source|kind": "manifests", "source|manifests": manifest}
+    )
     tables["pairs"] = client.content(found["pairs"])
     tables["clusters"] = client.content(found["clusters"])
     show(

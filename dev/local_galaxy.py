@@ -89,14 +89,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 @contextmanager
-def local_galaxy(port: int = 0, tools: list[Path] = TOOLS) -> Iterator[Galaxy]:
-    """Run a Galaxy for the duration of a with-block.
+def local_galaxy(port: int = 0, extra_tools: tuple[Path, ...] = ()) -> Iterator[Galaxy]:
+    """Run a Galaxy, with the suite's tools and others, for the duration of a with-block.
 
     `port` is used if it is free; any free one otherwise. Raises ServerError, with the end of the
     log that matters, if Galaxy does not start. When the block fails, Galaxy's logs are kept.
     """
     data = Path(tempfile.mkdtemp(prefix="iscc-galaxy-"))
-    settings = Settings(data, processes.free_port(port), tools, secrets.token_hex(16))
+    settings = Settings(
+        data, processes.free_port(port), [*TOOLS, *extra_tools], secrets.token_hex(16)
+    )
     try:
         with processes.ended_in_order(), started(settings) as galaxy:
             yield galaxy

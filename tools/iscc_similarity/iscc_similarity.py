@@ -68,7 +68,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     coding.add_arguments(parser).add_argument(
         "--manifest",
-        type=Path,
         action="append",
         default=[],
         dest="manifests",
@@ -92,7 +91,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def threshold(text: str) -> int:
-    if not (text.isdecimal() and int(text) <= MOST_BITS):
+    if not (text.isascii() and text.isdecimal() and int(text) <= MOST_BITS):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {MOST_BITS}")
     return int(text)
 

@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiv
     group.add_argument(
         "--inputs", type=Path, metavar="JSON", help="the inputs of a Galaxy tool, instead of files"
     )
-    group.add_argument(
-        "files", nargs="*", type=Path, default=[], metavar="FILE", help="files to read"
-    )
+    group.add_argument("files", nargs="*", default=[], metavar="FILE", help="files to read")
     return group
 
 
@@ -45,9 +43,9 @@ def datasets(args: argparse.Namespace) -> list[Dataset]:
     return [named_by_path(path) for path in args.files]
 
 
-def named_by_path(path: Path) -> Dataset:
+def named_by_path(path: str) -> Dataset:
     """A file under its path as the user wrote it."""
-    return Dataset(str(path), path)
+    return Dataset(path, Path(path))
 
 
 def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
@@ -93,6 +91,8 @@ def from_item(item: dict) -> Dataset:
     """One dataset of the form; `element_identifier` is a list for an element of a collection."""
     identifier = item["element_identifier"]
     name = identifier if isinstance(identifier, str) else "/".join(identifier)
+    if not item["source_path"]:
+        raise InputError(f"cannot read {shown(name)}: Galaxy has no file of it")
     return Dataset(name, Path(item["source_path"]))
 
 

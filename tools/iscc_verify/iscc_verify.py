@@ -67,7 +67,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     coding.add_arguments(parser)
     parser.add_argument(
         "--manifest",
-        type=Path,
         metavar="M",
         help="the manifest to check against; needed with files, a Galaxy tool has it in its inputs",
     )

@@ -1,0 +1,111 @@
+"""ISCC strings: read as iscc-core writes them, refused when they are anything else."""
+
+import iscc_core
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import codes
+from oracle import codes_of
+
+KINDS = [
+    ("WIDE", iscc_core.MT.ISCC, iscc_core.ST_ISCC.WIDE, 16, 16),
+    ("SUM", iscc_core.MT.ISCC, iscc_core.ST_ISCC.SUM, 8, 8),
+    ("Data 64", iscc_core.MT.DATA, iscc_core.ST.NONE, 8, 0),
+    ("Data 128", iscc_core.MT.DATA, iscc_core.ST.NONE, 16, 0),
+    ("Data 256", iscc_core.MT.DATA, iscc_core.ST.NONE, 32, 0),
+    ("Instance 64", iscc_core.MT.INSTANCE, iscc_core.ST.NONE, 0, 8),
+    ("Instance 128", iscc_core.MT.INSTANCE, iscc_core.ST.NONE, 0, 16),
+    ("Instance 256", iscc_core.MT.INSTANCE, iscc_core.ST.NONE, 0, 32),
+]
+WIDE = codes_of(b"some bytes").wide
+NARROW = codes_of(b"some bytes").narrow
+
+
+def written_by_iscc_core(main_type, sub_type, data: bytes, instance: bytes) -> str:
+    body = data + instance
+    # An ISCC-CODE of WIDE or SUM says its length by its SubType; the nibble is 0.
+    bits = 0 if main_type == iscc_core.MT.ISCC else len(body) * 8
+    length = iscc_core.encode_length(main_type, bits) if bits else 0
+    header = iscc_core.encode_header(main_type, sub_type, iscc_core.VS.V0, length)
+    return "ISCC:" + iscc_core.encode_base32(header + body)
+
+
+@pytest.mark.parametrize(
+    ("main_type", "sub_type", "data", "instance"),
+    [kind[1:] for kind in KINDS],
+    ids=[kind[0] for kind in KINDS],
+)
+@given(bits=st.binary(min_size=64, max_size=64))
+def test_reads_what_iscc_core_writes(main_type, sub_type, data, instance, bits):
+    expected = codes.Code(bits[:data], bits[32 : 32 + instance])
+    written = written_by_iscc_core(main_type, sub_type, expected.data, expected.instance)
+    assert codes.parse(written) == expected
+
+
+@pytest.mark.parametrize("code", [WIDE, NARROW])
+def test_spelling_is_free_where_that_is_safe(code):
+    digits = code.removeprefix("ISCC:")
+    dashed = "-".join([digits[:4], digits[4:20], digits[20:]])
+    for spelling in (digits, code.lower(), f"iscc:{digits}", f"  {code}\t", f"ISCC:{dashed}"):
+        assert codes.parse(spelling) == codes.parse(code)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "0 characters are too few for an ISCC"),
+        ("ISCC:", "0 characters are too few for an ISCC"),
+        (WIDE[:-1], "54 characters long; its kind has 55"),
+        (WIDE + "A", "56 characters long; its kind has 55"),
+        (NARROW[:-1], "28 characters long; its kind has 29"),
+        (WIDE[:-2] + "0" + WIDE[-1], "'0' is not a digit of base32 (A to Z, 2 to 7)"),
+        (WIDE[:-1] + "\u017f", "'\u017f' is not a digit of base32 (A to Z, 2 to 7)"),
+        (WIDE + "=", "'=' is not a digit of base32 (A to Z, 2 to 7)"),
+        (WIDE.replace("K4A", "K4 A"), "' ' is not a digit of base32 (A to Z, 2 to 7)"),
+        # 55 digits hold 275 bits, of which 272 are bytes: the last 3 have to be 0.
+        (WIDE[:-1] + "B", "its last character has bits set that belong to no byte"),
+        ("ISCC:MAIGIIFJRDGEQQAA", "it is an ISCC-ID"),
+        ("ISCC:AAAZXZ6OU74YAZIM", "it is a Meta-Code"),
+        ("ISCC:KACYPXW445FTYNJ3", "it is an ISCC-CODE that is neither WIDE nor SUM"),
+        ("ISCC:EAAWJGVJ2OJMI62N", "it is a Content-Code"),
+        ("ISCC:7777777777777777", "it is no known kind of ISCC"),
+    ],
+)
+def test_refusals_say_why(text, reason):
+    with pytest.raises(codes.CodeError) as error:
+        codes.parse(text)
+    assert str(error.value).startswith(reason)
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 7))
+def test_no_two_endings_mean_the_same_code(body, spare):
+    """Of the eight last digits that decode to the same bytes, one is a code."""
+    code = written_by_iscc_core(iscc_core.MT.ISCC, iscc_core.ST_ISCC.WIDE, body[:16], body[16:])
+    last = codes.BASE32.index(code[-1]) | spare
+    other = code[:-1] + codes.BASE32[last]
+    if other == code:
+        codes.parse(other)
+    else:
+        with pytest.raises(codes.CodeError):
+            codes.parse(other)
+
+
+@given(st.text(max_size=70))
+def test_any_text_is_a_code_or_refused(text):
+    try:
+        code = codes.parse(text)
+    except codes.CodeError:
+        return
+    assert len(code.data) + len(code.instance) in (8, 16, 32)
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
+def test_distance_counts_bits(a, b):
+    def bits(hash_bits: bytes) -> str:
+        return "".join(f"{byte:08b}" for byte in hash_bits)
+
+    assert codes.distance(a, b) == (sum(x != y for x, y in zip(bits(a), bits(b), strict=True)), 128)
+    # Of different lengths, the shorter one counts.
+    half = sum(x != y for x, y in zip(bits(a[:8]), bits(b[:8]), strict=True))
+    assert codes.distance(a[:8], b) == (half, 64)
