@@ -169,8 +169,8 @@ def configure(settings: Settings, url: str) -> Path:
     )
     (data / "container_resolvers.xml").write_text("<containers_resolvers/>")
     (data / "tool_data_tables.xml").write_text("<tables/>")
-    messages = data / "messages"
-    messages.mkdir()
+    # Not files, which Celery's transport may read while they are being written.
+    broker = f"sqlalchemy+sqlite:///{data}/broker.sqlite"
     galaxy = {
         "data_dir": str(data),
         "admin_users": ADMIN,
@@ -189,16 +189,9 @@ def configure(settings: Settings, url: str) -> Path:
         # each. Not "extended_celery": with it a job that failed is "ok" for a moment.
         "enable_celery_tasks": True,
         "metadata_strategy": "directory_celery",
-        "amqp_internal_connection": f"sqlalchemy+sqlite:///{data}/internal.sqlite",
+        "amqp_internal_connection": broker,
         "celery_conf": {
-            # Files, which are looked at every tenth of a second; a database broker waits for one.
-            "broker_url": "filesystem://",
-            "broker_transport_options": {
-                "data_folder_in": str(messages),
-                "data_folder_out": str(messages),
-                "control_folder": str(data / "control"),
-                "polling_interval": 0.1,
-            },
+            "broker_url": broker,
             "result_backend": f"db+sqlite:///{data}/results.sqlite",
         },
         "outputs_to_working_directory": True,

@@ -182,3 +182,15 @@ def test_the_demo_finds_what_it_promises(galaxy, capsys):
         "cell.png": "MISSING",
     }
     assert "5 OK, 1 CHANGED, 1 MISSING, 0 EXTRA" in capsys.readouterr().out
+
+
+def test_names_of_datasets_in_no_collection_come_out_as_they_went_in(client):
+    names = ["it's.tif", "$(touch x).tif", "ünï.tif"]
+    datasets = [client.upload(name, HOSTILE[name]) for name in names]
+    several = {"source|kind": "several", "source|datasets": datasets}
+    manifest = client.run("iscc_sum", **several)["manifest"]
+    expected = [(name, codes_of(HOSTILE[name]).wide) for name in names]
+    assert column(client.content(manifest), "#name", "iscc") == expected
+    each = {"source|kind": "each", "source|datasets": datasets[0]}
+    manifest = client.run("iscc_sum", **each)["manifest"]
+    assert column(client.content(manifest), "#name", "iscc") == expected[:1]
