@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -86,18 +87,22 @@ def install(home: Path, pip_arguments: list[str], pinned_by: str) -> None:
 
 def run_with_news(command: list[str], name: Path) -> None:
     """Run a long command; say every few seconds how far it is; end with its output if it fails."""
-    started = time.monotonic()
+    start = time.monotonic()
     next_news = SECONDS_BETWEEN_NEWS
-    lines: list[str] = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            elapsed = time.monotonic() - started
+    with (
+        tempfile.NamedTemporaryFile("w") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        while process.poll() is None:
+            time.sleep(0.1)
+            elapsed = time.monotonic() - start
             if elapsed > next_news:
-                print(f"  {name}: {elapsed:.0f} s, {lines[-1].strip()[:80]}", flush=True)
-                next_news = elapsed + SECONDS_BETWEEN_NEWS
+                last = (
+                    Path(output.name).read_text().strip().rpartition("\n")[2].partition(" (from")[0]
+                )
+                print(f"  {name}: {elapsed:.0f} s, {last.strip()[:80]}", flush=True)
+                next_news += SECONDS_BETWEEN_NEWS
+        lines = Path(output.name).read_text().splitlines()
     if process.returncode:
         print(*lines[-20:], sep="\n", file=sys.stderr)
         hint = ""

@@ -103,32 +103,25 @@ def test_an_output_that_cannot_be_written(tmp_path, script):
     assert done.stderr == 'iscc_sum: cannot write "no/m.tsv": No such file or directory\n'
 
 
-def dataset(identifier: object, path: Path) -> dict:
-    return {
-        "element_identifier": identifier,
-        "ext": "tiff",
-        "staging_path": "a/staged.tiff",
-        "source_path": str(path),
-        "metadata_files": [],
-    }
+def dataset(identifier: str | list[str]) -> dict[str, object]:
+    return {"element_identifier": identifier, "source_path": "f"}
 
 
 @pytest.mark.parametrize(
     ("chosen", "names"),
     [
-        (dataset("a.tif", Path("f")), ["a.tif"]),
+        (dataset("a.tif"), ["a.tif"]),
         (
-            [dataset("$(touch x).tif", Path("f")), dataset("b\n", Path("f"))],
+            [dataset("$(touch x).tif"), dataset("b\n")],
             ["$(touch x).tif", "b\n"],
         ),
-        ([dataset(["day 1", "forward"], Path("f"))], ["day 1/forward"]),
+        ([dataset(["day 1", "forward"])], ["day 1/forward"]),
         ([], []),
     ],
     ids=["one", "several", "nested", "empty collection"],
 )
-def test_reads_the_form_that_galaxy_writes(tmp_path, chosen, names):
-    form = {"source": {"kind": "collection", "datasets": chosen}, "width": "wide"}
-    (tmp_path / "inputs.json").write_text(json.dumps(form))
+def test_reads_the_inputs_of_a_tool(tmp_path, chosen, names):
+    (tmp_path / "inputs.json").write_text(json.dumps({"datasets": chosen}))
     found = coding.from_galaxy(tmp_path / "inputs.json", "datasets")
     assert [each.name for each in found] == names
     assert {each.path for each in found} <= {Path("f")}
@@ -146,7 +139,7 @@ def test_reads_the_form_that_galaxy_writes(tmp_path, chosen, names):
         ),
     ],
 )
-def test_a_form_that_is_none_is_refused(tmp_path, script, content, message):
+def test_inputs_that_are_none_are_refused(tmp_path, script, content, message):
     if content is not None:
         (tmp_path / "inputs.json").write_text(content)
     done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", "m.tsv")

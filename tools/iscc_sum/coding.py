@@ -7,7 +7,6 @@ by their path on the command line.
 import argparse
 import json
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ class Dataset:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
-    """The two ways to say which datasets are meant: files, or a form that Galaxy wrote."""
+    """The two ways to say which datasets are meant: files, or the inputs of a Galaxy tool."""
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument(
         "--inputs", type=Path, metavar="JSON", help="the inputs of a Galaxy tool, instead of files"
@@ -49,19 +48,18 @@ def named_by_path(path: str) -> Dataset:
 
 
 def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
-    """What was chosen in a tool form under `key`: one dataset, several, or a collection.
+    """The datasets that the JSON file of a tool's inputs has under `key`.
 
-    `path` is the form as Galaxy writes it with `data_style="staging_path_and_source_path"`; the
-    key may stand inside a conditional. The identifiers of a nested collection are joined with /.
-    None means that the form has no such key.
+    There stands a dataset or a list of them, each with `element_identifier`, a string or, for an
+    element of a collection, the list of identifiers that lead to it, and with `source_path`.
+    None means that there is no such key.
     """
     try:
-        form = json.loads(path.read_text(encoding="utf-8"))
-        chosen = next(found(form, key), None)
-        if chosen is None:
+        inputs = json.loads(path.read_text(encoding="utf-8"))
+        if key not in inputs:
             return None
-        items = [chosen] if isinstance(chosen, dict) else chosen
-        return [from_item(item) for item in items]
+        chosen = inputs[key]
+        return [from_item(item) for item in (chosen if isinstance(chosen, list) else [chosen])]
     except OSError as error:
         raise InputError(f"cannot read {shown(str(path))}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -78,17 +76,8 @@ def required_from_galaxy(path: Path, key: str) -> list[Dataset]:
     return chosen
 
 
-def found(form: object, key: str) -> Iterator[object]:
-    """The values of a key in nested dictionaries, in order."""
-    if isinstance(form, dict):
-        if key in form:
-            yield form[key]
-        for value in form.values():
-            yield from found(value, key)
-
-
 def from_item(item: dict) -> Dataset:
-    """One dataset of the form; `element_identifier` is a list for an element of a collection."""
+    """One dataset of the inputs; the identifiers of a nested collection are joined with /."""
     identifier = item["element_identifier"]
     name = identifier if isinstance(identifier, str) else "/".join(identifier)
     if not item["source_path"]:
