@@ -35,7 +35,7 @@ format: .set-up
 
 copies:
 	for tool in iscc_similarity iscc_verify; do \
-	  cp tools/iscc_sum/codes.py tools/iscc_sum/coding.py tools/iscc_sum/manifest.py tools/$$tool/; \
+	  cd tools/iscc_sum && cp codes.py coding.py manifest.py workers.py ../$$tool/ && cd ../..; \
 	done
 
 lock: .set-up

@@ -3,13 +3,24 @@
 import json
 import os
 import random
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from iscc_schema import IsccMeta
 
 import coding
-from oracle import TEST_DATA, manifest_line
+from dev.environments import PROJECT
+from manifest import InputError
+from oracle import TEST_DATA, codes_of, manifest_line
 
+ISCC_SUM = Path(sys.executable).parent / "iscc-sum"
 HEADER = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
 IMAGES = sorted(path for path in TEST_DATA.iterdir() if path.suffix in (".png", ".jpg", ".tif"))
 
@@ -60,9 +71,7 @@ def test_an_output_that_is_a_pipe(tmp_path, script):
 
 def unreadable(folder: Path, kind: str) -> None:
     path = folder / "gone.tif"
-    if kind == "directory":
-        path.mkdir()
-    elif kind == "pipe":
+    if kind == "pipe":
         os.mkfifo(path)
     elif kind == "forbidden":
         if os.geteuid() == 0:
@@ -80,7 +89,6 @@ def unreadable(folder: Path, kind: str) -> None:
     [
         ("missing", "No such file or directory"),
         ("dangling link", "No such file or directory"),
-        ("directory", "it is no regular file"),
         ("pipe", "it is no regular file"),
         ("forbidden", "Permission denied"),
         ("failing", "Input/output error"),
@@ -153,3 +161,299 @@ def test_bad_usage(script):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("iscc_sum: error: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def driver(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run a few lines with our modules in a process of its own, in `tmp_path`.
+
+    The process that runs the tests must not fork: it has coded bytes itself, and the threads that
+    the library keeps for that would be missing in its children.
+    """
+
+    def run(lines: str, **values: object) -> subprocess.CompletedProcess:
+        imports = "import errno, multiprocessing, os, signal\nfrom pathlib import Path\n"
+        imports += "import coding\nfrom manifest import InputError\n"
+        setting = "".join(f"{name} = {value!r}\n" for name, value in values.items())
+        return subprocess.run(
+            [sys.executable, "-c", imports + setting + textwrap.dedent(lines)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(PROJECT / "tools" / "iscc_verify")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+# Directories
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """A folder with what makes the order of files and the choice of them difficult."""
+    root = tmp_path / "image.zarr"
+    for name in (".zattrs", ".hidden/a", "0/10", "0/9", "0/0.0", "b", "B", "é", "c.iscc.json"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * 1000)
+    (root / ".isccignore").write_text("*.tmp\n")
+    (root / "0" / "left.tmp").write_text("out")
+    (root / "link").symlink_to(root / "b")
+    return root
+
+
+def test_the_code_of_a_directory_is_that_of_the_command(tree, script):
+    """By `iscc-sum --tree`, and by iscc-core on the bytes of the files in that order."""
+    done = script("iscc_sum", "image.zarr", "--manifest", "m.tsv")
+    assert done.returncode == 0, done.stderr
+    [_, row] = (tree.parent / "m.tsv").read_text().splitlines()
+    command = [ISCC_SUM, "--tree", "image.zarr"]
+    expected = subprocess.run(command, cwd=tree.parent, capture_output=True, text=True, check=True)
+    name, iscc = row.split("\t")[:2]
+    assert f"{iscc} *{name}/\n" == expected.stdout
+    order = [".isccignore", ".zattrs", "B", "b", "é", ".hidden/a", "0/0.0", "0/10", "0/9"]
+    content = b"".join((tree / name).read_bytes() for name in order)
+    assert row == manifest_line("image.zarr", content).rstrip("\n")
+
+
+def test_a_row_for_each_file_of_a_directory(tree, script):
+    (tree.parent / "a.tif").write_bytes(b"a")
+    done = script("iscc_sum", "image.zarr", "a.tif", "--per-file", "--manifest", "m.tsv")
+    assert done.returncode == 0, done.stderr
+    order = [".isccignore", ".zattrs", "B", "b", "é", ".hidden/a", "0/0.0", "0/10", "0/9"]
+    expected = [manifest_line(f"image.zarr/{n}", (tree / n).read_bytes()) for n in order]
+    expected.append(manifest_line("a.tif", b"a"))
+    assert (tree.parent / "m.tsv").read_text() == HEADER + "".join(expected)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_unreadable_file_in_a_directory_is_an_error(tree, driver, whole, jobs):
+    """The command skips it and gives another code, with exit status 0."""
+    done = driver(
+        """
+        opened = Path.open
+
+        def refusing(path, *arguments, **options):
+            if path.name == "10":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return opened(path, *arguments, **options)
+
+        Path.open = refusing
+        datasets = [coding.named_by_path("image.zarr"), coding.named_by_path("image.zarr/b")]
+        try:
+            coding.code_all(datasets if WHOLE else coding.expanded(datasets), jobs=JOBS)
+        except InputError as error:
+            print(error)
+        """,
+        WHOLE=whole,
+        JOBS=jobs,
+    )
+    assert done.stdout == 'cannot read "image.zarr/0/10": Input/output error\n'
+
+
+def test_a_directory_with_names_that_are_no_text(tree, script):
+    (tree / "\udcff").write_bytes(b"a")
+    done = script("iscc_sum", "image.zarr", "--manifest", "m.tsv")
+    assert done.returncode == 2
+    assert done.stderr == 'iscc_sum: cannot read "image.zarr": a name in it is no UTF-8\n'
+
+
+def test_types_of_galaxy_that_are_folders_and_others(tmp_path):
+    files = tmp_path / "dataset_1_files"
+    (files / "uploaded.zarr" / "0").mkdir(parents=True)
+    (files / "uploaded.zarr" / "0" / "0").write_bytes(b"a")
+    item = {"element_identifier": "z", "source_path": "p", "extra_files_path": str(files)}
+    zarr = coding.from_item(item | {"ext": "zarr"})
+    assert [each.name for each in coding.expanded([zarr])] == ["z/0/0"]
+    with pytest.raises(InputError) as error:
+        coding.from_item(item | {"ext": "html"})
+    assert str(error.value) == (
+        'cannot code "z": a dataset of the type html has files beside its main one; '
+        "of such types only directory, ome_zarr, zarr can be coded"
+    )
+    plain = coding.from_item(item | {"ext": "html", "extra_files_path": str(tmp_path / "none")})
+    assert plain.path == Path("p")
+
+
+# Processes
+
+
+@pytest.mark.parametrize("narrow", [[], ["--narrow"]])
+def test_output_is_the_same_for_any_number_of_processes(tmp_path, script, narrow):
+    names = []
+    for number in range(100):
+        name = f"{number}.bin"
+        (tmp_path / name).write_bytes(noise(number**3 % 70_001))
+        names.append(name)
+    outputs = set()
+    for jobs in (1, 2, 5):
+        more = ["--checksums", "c", "--records", "r", "--jobs", jobs, *narrow]
+        done = script("iscc_sum", *names, "--manifest", "m", *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        outputs.add(tuple((tmp_path / name).read_bytes() for name in "mcr"))
+    [(table, _, _)] = outputs
+    expected = [manifest_line(n, (tmp_path / n).read_bytes(), bool(narrow)) for n in names]
+    assert table.decode() == HEADER + "".join(expected)
+
+
+@pytest.mark.parametrize("jobs", [2, 5])
+def test_a_process_that_is_killed_is_an_error_that_names_the_dataset(tmp_path, driver, jobs):
+    for number in range(200):
+        (tmp_path / f"{number}.bin").write_bytes(b"a" * number)
+    done = driver(
+        """
+        def killed(dataset, read, wide):
+            if dataset.name == "123.bin":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return coding.code(dataset, wide, read)
+
+        coding.code_in_worker = killed
+        try:
+            names = [f"{number}.bin" for number in range(200)]
+            coding.code_all([coding.named_by_path(name) for name in names], jobs=JOBS)
+        except InputError as error:
+            print(error)
+        print(multiprocessing.active_children())
+        """,
+        JOBS=jobs,
+    )
+    assert done.stdout == (
+        'the process that read "123.bin" died with status -9; '
+        "-9 is what a process gets that takes too much memory\n[]\n"
+    )
+
+
+def test_our_own_bugs_show_where_they_are(tmp_path, driver):
+    for name in "ab":
+        (tmp_path / name).touch()
+    done = driver(
+        """
+        def buggy(dataset, read, wide):
+            return 1 / 0
+
+        coding.code_in_worker = buggy
+        coding.code_all([coding.named_by_path("a"), coding.named_by_path("b")], jobs=2)
+        """
+    )
+    assert done.returncode == 1
+    assert "in buggy" in done.stderr
+    assert "ZeroDivisionError: division by zero" in done.stderr
+
+
+@given(st.lists(st.integers(0, 20 * 2**20)))
+def test_portions_hold_everything_once_the_largest_first(sizes):
+    portions = coding.portions(sizes)
+    indices = [index for portion in portions for index in portion]
+    assert sorted(indices) == list(range(len(sizes)))
+    assert [sizes[i] for i in indices] == sorted(sizes, reverse=True)
+    for portion in portions:
+        assert 1 <= len(portion) <= coding.PORTION_DATASETS
+        assert len(portion) == 1 or sum(sizes[i] for i in portion) <= coding.PORTION_BYTES
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=100_000) | st.integers(0, 200_000).map(noise), st.integers(1, 5000))
+def test_any_split_of_any_bytes_gives_the_code_of_iscc_core(tmp_path, content, chunk):
+    path = tmp_path / "content"
+    path.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coding, "READ_BYTES", chunk)
+        [entry] = coding.code_all([coding.named_by_path(str(path))])
+    assert (entry.iscc, *entry_codes(entry)) == (codes_of(content).wide, *codes_of(content)[2:])
+
+
+def entry_codes(entry) -> tuple:
+    return entry.filesize, entry.datahash, entry.data_code, entry.instance_code
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_long_work_says_how_far_it_is(tmp_path, driver, jobs):
+    for name in "abc":
+        (tmp_path / name).write_bytes(bytes(1_500_000))
+    done = driver(
+        """
+        coding.SECONDS_BETWEEN_NEWS = 0
+        coding.code_all([coding.named_by_path(name) for name in "abc"], jobs=JOBS)
+        """,
+        JOBS=jobs,
+    )
+    form = r"[0-3] of 3 datasets, 0\.0 of 0\.0 GB, [\d,]+ MB/s"
+    news = done.stderr.splitlines()
+    assert news
+    assert all(re.fullmatch(form, line) for line in news)
+
+
+# Checksums and records
+
+
+def test_the_command_accepts_the_checksum_file(tree, script):
+    names = ["50% done.tif", "it's.tif", "ünï.tif", " a ", "$(touch x).tif", "image.zarr"]
+    for name in names[:-1]:
+        (tree.parent / name).write_bytes(name.encode() * 1000)
+    done = script("iscc_sum", *names, "--manifest", "m", "--checksums", "c")
+    assert done.returncode == 0, done.stderr
+    command = [ISCC_SUM, "--check", "--strict", "c"]
+    checked = subprocess.run(command, cwd=tree.parent, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.count(": OK") == len(names)
+    (tree.parent / "it's.tif").write_bytes(b"changed")
+    checked = subprocess.run(command, cwd=tree.parent, capture_output=True, text=True)
+    assert checked.returncode == 1
+    assert "it's.tif: FAILED" in checked.stdout
+
+
+def test_names_that_the_command_cannot_read_are_escaped_in_the_checksum_file(tmp_path, script):
+    (tmp_path / "a\\b\nc\rd").write_bytes(b"a")
+    script("iscc_sum", "a\\b\nc\rd", "--manifest", "m", "--checksums", "c")
+    assert (tmp_path / "c").read_bytes().decode() == f"\\{codes_of(b'a').wide} *a\\\\b\\nc\\rd\n"
+
+
+def test_records_validate_as_iscc_metadata(tree, script):
+    names = ["cell.png", "a.tif.gz", "noend", "it's \\ ünï\n.TIFF", "\udcff.txt", "image.zarr"]
+    for name in names[:-1]:
+        (tree.parent / name).write_bytes(b"a")
+    done = script("iscc_sum", *names, "--manifest", "m", "--records", "r")
+    assert done.returncode == 0, done.stderr
+    records = json.loads((tree.parent / "r").read_text(encoding="utf-8"))
+    for record in records:
+        # The schema has no word for bytes of a name that are no text.
+        IsccMeta.model_validate(record | {"filename": record["filename"].replace("\udcff", "?")})
+        assert list(record)[:1] == ["$schema"]
+    assert [record["filename"] for record in records] == names
+    assert [record.get("mediatype") for record in records] == [
+        "image/png",
+        None,
+        None,
+        "image/tiff",
+        "text/plain",
+        None,
+    ]
+    codes = codes_of(b"a")
+    assert records[0] == {
+        "$schema": "http://purl.org/iscc/schema/0.8.0.json",
+        "iscc": codes.wide,
+        "filename": "cell.png",
+        "filesize": 1,
+        "mediatype": "image/png",
+        "datahash": codes.datahash,
+        "units": [codes.data_code, codes.instance_code],
+        "generator": "iscc-sum 0.1.0",
+    }
+
+
+def test_an_empty_collection_has_empty_outputs(tmp_path, script):
+    (tmp_path / "inputs.json").write_text('{"datasets": []}')
+    done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", "m", "--records", "r")
+    assert done.returncode == 0
+    assert (tmp_path / "m").read_text() == HEADER
+    assert json.loads((tmp_path / "r").read_text()) == []
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "x", "1.5"])
+def test_a_number_of_processes_that_is_none(script, jobs):
+    done = script("iscc_sum", "a", "--manifest", "m", f"--jobs={jobs}")
+    assert done.returncode == 2
+    assert f"{jobs!r} is no whole number from 1 on" in done.stderr

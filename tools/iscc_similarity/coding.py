@@ -7,22 +7,45 @@ by their path on the command line.
 import argparse
 import json
 import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from iscc_sum import IsccSumProcessor
+from iscc_sum.treewalk import treewalk_iscc
 
+import workers
 from manifest import Entry, InputError, shown
 
 READ_BYTES = 2 * 1024 * 1024
 
+# What a worker gets at once: large enough that asking for more costs nothing beside the work,
+# small enough that no worker is left with much when the others have ended.
+PORTION_BYTES = 8 * 1024 * 1024
+PORTION_DATASETS = 32
+
+SECONDS_BETWEEN_NEWS = 5.0
+
+
+# Galaxy's types of datasets that are a folder. Others that have files beside the main one, as HTML
+# reports do, are something else each time, and the code of the main file would not be theirs.
+DIRECTORY_TYPES = ("directory", "ome_zarr", "zarr")
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A name that the user knows it by, and the file with its bytes."""
+    """A name that the user knows it by, and the file, or the directory, with its bytes.
+
+    `extension` is Galaxy's name of its type, None outside Galaxy.
+    """
 
     name: str
     path: Path
+    extension: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
@@ -31,8 +54,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiv
     group.add_argument(
         "--inputs", type=Path, metavar="JSON", help="the inputs of a Galaxy tool, instead of files"
     )
-    group.add_argument("files", nargs="*", default=[], metavar="FILE", help="files to read")
+    group.add_argument(
+        "files", nargs="*", default=[], metavar="FILE", help="files or directories to read"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that share the reading (default %(default)s)",
+    )
     return group
+
+
+def positive(text: str) -> int:
+    """A number of processes, for argparse."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def datasets(args: argparse.Namespace) -> list[Dataset]:
@@ -51,8 +90,8 @@ def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
     """The datasets that the JSON file of a tool's inputs has under `key`.
 
     There stands a dataset or a list of them, each with `element_identifier`, a string or, for an
-    element of a collection, the list of identifiers that lead to it, and with `source_path`.
-    None means that there is no such key.
+    element of a collection, the list of identifiers that lead to it, with `source_path`, and, if
+    wanted, with `ext` and `extra_files_path`. None means that there is no such key.
     """
     try:
         inputs = json.loads(path.read_text(encoding="utf-8"))
@@ -80,28 +119,164 @@ def from_item(item: dict) -> Dataset:
     """One dataset of the inputs; the identifiers of a nested collection are joined with /."""
     identifier = item["element_identifier"]
     name = identifier if isinstance(identifier, str) else "/".join(identifier)
+    extension = item.get("ext")
+    files = Path(item.get("extra_files_path") or "/nowhere")
+    if extension in DIRECTORY_TYPES:
+        return Dataset(name, unpacked(files), extension)
+    if files.is_dir() and any(files.iterdir()):
+        raise InputError(
+            f"cannot code {shown(name)}: a dataset of the type {extension} has files beside its "
+            f"main one; of such types only {', '.join(DIRECTORY_TYPES)} can be coded"
+        )
     if not item["source_path"]:
         raise InputError(f"cannot read {shown(name)}: Galaxy has no file of it")
-    return Dataset(name, Path(item["source_path"]))
+    return Dataset(name, Path(item["source_path"]), extension)
 
 
-def code(dataset: Dataset, wide: bool = True) -> Entry:
+def unpacked(files: Path) -> Path:
+    """The folder of a directory dataset in Galaxy, which keeps an archive's folder inside its own.
+
+    The name of that folder is the name of what was uploaded, and no part of the data.
+    """
+    inside = list(files.iterdir()) if files.is_dir() else []
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else files
+
+
+def expanded(datasets: list[Dataset]) -> list[Dataset]:
+    """The same, with each directory replaced by the files in it, named `dataset/inner/path`."""
+    return [
+        each
+        for dataset in datasets
+        for each in (files_of_tree(dataset) if dataset.path.is_dir() else [dataset])
+    ]
+
+
+def files_of_tree(dataset: Dataset) -> list[Dataset]:
+    """The files of a directory dataset in the order in which `iscc-sum --tree` takes them.
+
+    Left out are links, `*.iscc.json`, and what an `.isccignore` says. Raises InputError if a
+    directory cannot be read.
+    """
+    root = dataset.path.resolve()
+    with readable(dataset.name):
+        return [
+            Dataset(f"{dataset.name}/{path.relative_to(root).as_posix()}", path)
+            for path in treewalk_iscc(root)
+        ]
+
+
+def code_all(datasets: list[Dataset], wide: bool = True, jobs: int = 1) -> list[Entry]:
+    """The entries of all datasets, in their order, whatever the number of processes.
+
+    The largest come first, so that the last process to end has little left to do. Raises
+    InputError, naming the dataset, if one cannot be read, or if a process dies over it.
+    """
+    sizes = [size_of(dataset) for dataset in datasets]
+    progress = Progress(len(datasets), sum(sizes))
+    entries: list[Entry | None] = [None] * len(datasets)
+    if jobs == 1 or len(datasets) < 2:
+        coded = ((i, code(each, wide, progress.read)) for i, each in enumerate(datasets))
+    else:
+        work = partial(code_in_worker, wide=wide)
+        coded = workers.in_processes(work, datasets, portions(sizes), jobs, progress.look)
+    try:
+        for index, entry in coded:
+            entries[index] = entry
+            progress.datasets += 1
+    except workers.WorkerError as died:
+        raise InputError(
+            f"the process that read {shown(datasets[died.index].name)} died with status "
+            f"{died.status}; -9 is what a process gets that takes too much memory"
+        ) from None
+    return entries
+
+
+def portions(sizes: list[int]) -> list[list[int]]:
+    """Indices of datasets, the largest first, in portions that are worth handing out."""
+    result: list[list[int]] = []
+    room = files = 0
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        if files == 0 or room < sizes[index]:
+            result.append([])
+            room, files = PORTION_BYTES, PORTION_DATASETS
+        result[-1].append(index)
+        room -= sizes[index]
+        files -= 1
+    return result
+
+
+def size_of(dataset: Dataset) -> int:
+    """The bytes of a dataset; raises InputError if there is none, or only a pipe, say."""
+    with readable(dataset.name):
+        status = dataset.path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return sum(file.path.stat().st_size for file in files_of_tree(dataset))
+        # Opening a pipe would wait for ever.
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"cannot read {shown(dataset.name)}: it is no regular file")
+        return status.st_size
+
+
+def code_in_worker(dataset: Dataset, read: Callable[[int], None], wide: bool) -> Entry:
+    return code(dataset, wide, read)
+
+
+def code(dataset: Dataset, wide: bool, read: Callable[[int], None]) -> Entry:
     """Read a dataset once and give its entry, with a WIDE or a SUM (narrow) ISCC-CODE.
 
-    Raises InputError, naming the dataset, if it is no regular file or cannot be read to its end.
+    The code of a directory is that of the bytes of all its files, one after the other, as
+    `iscc-sum --tree` computes it. `read(n)` is called for every n bytes. Raises InputError,
+    naming the dataset, if anything of it cannot be read to the end.
     """
     processor = IsccSumProcessor()
-    try:
-        # Opening a pipe would wait for ever, and a directory has no bytes of its own.
-        if not stat.S_ISREG(dataset.path.stat().st_mode):
-            raise InputError(f"cannot read {shown(dataset.name)}: it is no regular file")
-        with dataset.path.open("rb", buffering=0) as stream:
+    files = files_of_tree(dataset) if dataset.path.is_dir() else [dataset]
+    for file in files:
+        with readable(file.name), file.path.open("rb", buffering=0) as stream:
             while chunk := stream.read(READ_BYTES):
                 processor.update(chunk)
-    except OSError as error:
-        raise InputError(f"cannot read {shown(dataset.name)}: {error.strerror}") from None
+                read(len(chunk))
     result = processor.result(wide=wide, add_units=True)
     data_code, instance_code = result.units
     return Entry(
         dataset.name, result.iscc, result.filesize, result.datahash, data_code, instance_code
     )
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn what the operating system says into a sentence that names the dataset."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot read {shown(name)}: {error.strerror}") from None
+    except UnicodeError:
+        raise InputError(f"cannot read {shown(name)}: a name in it is no UTF-8") from None
+
+
+class Progress:
+    """Says on standard error, every few seconds and not before, how far the work is."""
+
+    def __init__(self, datasets: int, total_bytes: int):
+        self.all_datasets = datasets
+        self.all_bytes = total_bytes
+        self.datasets = 0
+        self.bytes = 0
+        self.start = self.last_news = time.monotonic()
+
+    def read(self, byte_count: int) -> None:
+        """Count bytes that were read just now."""
+        self.look(self.bytes + byte_count)
+
+    def look(self, byte_count: int) -> None:
+        """Learn how many bytes have been read so far, and say it if it is time."""
+        self.bytes = byte_count
+        now = time.monotonic()
+        if now - self.last_news >= SECONDS_BETWEEN_NEWS:
+            self.last_news = now
+            rate = self.bytes / 1e6 / (now - self.start)
+            print(
+                f"{self.datasets:,} of {self.all_datasets:,} datasets, {self.bytes / 1e9:.1f} of "
+                f"{self.all_bytes / 1e9:.1f} GB, {rate:,.0f} MB/s",
+                file=sys.stderr,
+                flush=True,
+            )

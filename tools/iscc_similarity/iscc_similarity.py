@@ -104,7 +104,7 @@ def read_entries(args: argparse.Namespace) -> list[manifest.Entry]:
         manifests = [coding.named_by_path(path) for path in args.manifests]
     if manifests:
         return [entry for each in manifests for entry in manifest.read(each.path, each.name)]
-    return [coding.code(dataset) for dataset in coding.datasets(args)]
+    return coding.code_all(coding.datasets(args), jobs=args.jobs)
 
 
 def pair_rows(entries: list[manifest.Entry], pairs: list[relations.Pair]) -> list[tuple]:

@@ -12,8 +12,10 @@ comments, so manifests put end to end are a manifest.
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import codes
 
@@ -163,9 +165,19 @@ def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a tab-separated table with a header, names escaped; None is an empty field.
+    """Write a tab-separated table with a header, names escaped; None is an empty field."""
+    with whole_file(path) as out:
+        out.write("\t".join(columns) + "\n")
+        for row in rows:
+            line = "\t".join("" if field is None else escape(str(field)) for field in row)
+            out.write(f"\\{line}\n" if line.startswith("#") else f"{line}\n")
 
-    The file is there whole or not at all: it gets its name when its last line is written.
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file that is there whole or not at all.
+
+    It gets its name when the block ends. Raises InputError if it cannot be written.
     """
     if path.exists() and not path.is_file():
         part = target = path  # a pipe, which cannot be swapped
@@ -174,10 +186,7 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[obje
         part = target.with_name(target.name + ".part")
     try:
         with part.open("w", **TEXT) as out:
-            out.write("\t".join(columns) + "\n")
-            for row in rows:
-                line = "\t".join("" if field is None else escape(str(field)) for field in row)
-                out.write(f"\\{line}\n" if line.startswith("#") else f"{line}\n")
+            yield out
         if part != target:
             part.replace(target)
     except OSError as error:

@@ -3,7 +3,7 @@
 The ISCC (ISO 24138) is computed from a file's bytes. Its Instance-Code says whether two files
 are the same, its Data-Code how alike they are. The manifest is a table with one dataset a line:
 name, ISCC-CODE, size, BLAKE3 hash, both ISCC-UNITs, and a note where a file is too small for
-its similarity to mean anything.
+its similarity to mean anything. A directory has one code, or with --per-file one for each file.
 """
 
 import argparse
@@ -17,14 +17,22 @@ if __name__ == "__main__":
 
 import coding
 import manifest
+import records
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     start = time.monotonic()
     try:
-        entries = [coding.code(each, wide=not args.narrow) for each in coding.datasets(args)]
+        datasets = coding.datasets(args)
+        if args.per_file:
+            datasets = coding.expanded(datasets)
+        entries = coding.code_all(datasets, wide=not args.narrow, jobs=args.jobs)
         manifest.write(args.manifest, entries)
+        if args.checksums:
+            records.write_checksums(args.checksums, datasets, entries)
+        if args.records:
+            records.write_records(args.records, datasets, entries)
     except manifest.InputError as error:
         print(f"iscc_sum: {error}", file=sys.stderr)
         return 2
@@ -41,9 +49,20 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--manifest", type=Path, required=True, metavar="OUT", help="the manifest to write"
     )
     parser.add_argument(
+        "--checksums", type=Path, metavar="OUT", help="a file that `iscc-sum -c` checks"
+    )
+    parser.add_argument(
+        "--records", type=Path, metavar="OUT", help="ISCC metadata records, a JSON array"
+    )
+    parser.add_argument(
         "--narrow",
         action="store_true",
         help="write codes of 128 bits, as ISO 24138:2024 has them, instead of 256",
+    )
+    parser.add_argument(
+        "--per-file",
+        action="store_true",
+        help="code each file in a directory, instead of all of them as one",
     )
     return parser.parse_args(argv)
 

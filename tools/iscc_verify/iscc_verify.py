@@ -46,8 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         source = expected(args)
         listed = by_name(manifest.read(source.path, source.name), manifest.shown(source.name))
-        present = by_name(coding.datasets(args), "the datasets")
-        findings = audit(listed, {name: coding.code(d) for name, d in present.items()})
+        datasets = coding.datasets(args)
+        by_name(datasets, "the datasets")
+        present = by_name(coding.code_all(datasets, jobs=args.jobs), "the datasets")
+        findings = audit(listed, present)
         if args.report:
             manifest.write_table(args.report, COLUMNS, findings)
     except manifest.InputError as error:
