@@ -4,12 +4,13 @@
 PYTHON ?= python3
 DEV = .venv/dev/bin/python
 
-.PHONY: help demo test test-fast serve format copies lock clean
+.PHONY: help demo test test-fast bench serve format copies lock clean
 
 help:
 	@echo "make demo       the three tools at work on real images, in a real Galaxy"
 	@echo "make test       everything that is tested"
 	@echo "make test-fast  all of it that needs no Galaxy"
+	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
 	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
 	@echo "make format     format Python and XML"
 	@echo "make copies     copy the shared modules from tools/iscc_sum to the other tools"
@@ -24,6 +25,9 @@ test: .set-up-galaxy
 
 test-fast: .set-up
 	$(DEV) -m pytest -m "not galaxy"
+
+bench: .set-up
+	$(DEV) -m benchmarks.run
 
 serve: .set-up-galaxy
 	$(DEV) -m dev.local_galaxy $(if $(PORT),--port $(PORT))

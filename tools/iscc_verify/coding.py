@@ -6,11 +6,12 @@ by their path on the command line.
 
 import argparse
 import json
+import os
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,16 @@ from iscc_sum.treewalk import treewalk_iscc
 import workers
 from manifest import Entry, InputError, shown
 
-READ_BYTES = 2 * 1024 * 1024
+# With larger pieces the kernel has to clear fresh memory for each: 2 MiB takes a third longer.
+READ_BYTES = 256 * 1024
 
 # What a worker gets at once: large enough that asking for more costs nothing beside the work,
 # small enough that no worker is left with much when the others have ended.
 PORTION_BYTES = 8 * 1024 * 1024
 PORTION_DATASETS = 32
+
+# Below this mean size, in bytes, the library's threads cost more than the coding (measured).
+HANDING_OVER_COUNTS = 1024 * 1024
 
 SECONDS_BETWEEN_NEWS = 5.0
 
@@ -172,6 +177,8 @@ def code_all(datasets: list[Dataset], wide: bool = True, jobs: int = 1) -> list[
     InputError, naming the dataset, if one cannot be read, or if a process dies over it.
     """
     sizes = [size_of(dataset) for dataset in datasets]
+    if sum(sizes) < HANDING_OVER_COUNTS * len(sizes):
+        let_threads_hand_over()
     progress = Progress(len(datasets), sum(sizes))
     entries: list[Entry | None] = [None] * len(datasets)
     if jobs == 1 or len(datasets) < 2:
@@ -189,6 +196,18 @@ def code_all(datasets: list[Dataset], wide: bool = True, jobs: int = 1) -> list[
             f"{died.status}; -9 is what a process gets that takes too much memory"
         ) from None
     return entries
+
+
+def let_threads_hand_over() -> None:
+    """Ask Linux to treat this process, and those that it starts, as one that nobody waits for.
+
+    For every file the library passes 64 pieces of work to another thread, one by one, and waits
+    for each. A thread that wakes up does then not push the other one aside, which halves the time
+    of small files (benchmarks/README.md). Where Linux refuses, nothing else changes.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def portions(sizes: list[int]) -> list[list[int]]:
