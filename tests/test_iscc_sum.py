@@ -156,6 +156,21 @@ def test_inputs_that_are_none_are_refused(tmp_path, script, content, message):
     assert done.stderr.count("\n") == 1
 
 
+def test_twenty_thousand_datasets_in_one_job(tmp_path, script):
+    """Through the inputs of a tool, as in Galaxy: no list of arguments grows with them."""
+    (tmp_path / "f").write_bytes(b"a")
+    chosen = [dataset(["plate", f"{number}.tif"]) for number in range(20_000)]
+    (tmp_path / "inputs.json").write_text(json.dumps({"datasets": chosen}))
+    done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", "m.tsv", "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "m.tsv").open() as lines:
+        assert next(lines) == HEADER
+        for number, line in enumerate(lines):
+            assert line == manifest_line(f"plate/{number}.tif", b"a")
+    assert number == 19_999
+    assert done.stdout.startswith("20,000 datasets, 20,000 bytes, ")
+
+
 def test_bad_usage(script):
     done = script("iscc_sum", "--manifest", "m.tsv")
     assert done.returncode == 2
