@@ -132,6 +132,39 @@ def test_one_job_for_each_dataset_of_a_collection(client):
         assert column(table, "#name", "iscc") == [(name, codes_of(content).wide)]
 
 
+def test_one_job_for_each_dataset_of_a_nested_collection_knows_the_innermost_name(client):
+    """As the form says; the whole names are in the manifest of the collection."""
+    datasets = [client.upload("a", HOSTILE["it's.tif"]), client.upload("b", HOSTILE["-o"])]
+    pair = [
+        {"name": name, **dataset}
+        for name, dataset in zip(("forward", "reverse"), datasets, strict=True)
+    ]
+    body = {
+        "history_id": client.history,
+        "collection_type": "list:paired",
+        "element_identifiers": [
+            {
+                "name": "it's day 1",
+                "src": "new_collection",
+                "collection_type": "paired",
+                "element_identifiers": pair,
+            }
+        ],
+    }
+    collection = {"src": "hdca", "id": client.post("dataset_collections", json=body)["id"]}
+    mapped = {"batch": True, "values": [collection]}
+    answer = client.start("iscc_sum", **{"source|kind": "each", "source|datasets": mapped})
+    client.wait(answer["jobs"])
+    tables = [client.content(output) for output in answer["outputs"]]
+    assert [name for table in tables for (name,) in column(table, "#name")] == [
+        "forward",
+        "reverse",
+    ]
+    whole = {"source|kind": "collection", "source|datasets": collection}
+    table = client.content(client.run("iscc_sum", **whole)["manifest"])
+    assert column(table, "#name") == [("it's day 1/forward",), ("it's day 1/reverse",)]
+
+
 def test_a_dataset_that_cannot_be_read_turns_red_and_says_so(client):
     """Its file is lost from the server's disk after the upload."""
     dataset = client.upload("lost.tif", b"soon gone")

@@ -4,12 +4,15 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -108,7 +111,47 @@ def test_an_output_that_cannot_be_written(tmp_path, script):
     (tmp_path / "a").write_bytes(b"a")
     done = script("iscc_sum", "a", "--manifest", "no/m.tsv")
     assert done.returncode == 2
-    assert done.stderr == 'iscc_sum: cannot write "no/m.tsv": No such file or directory\n'
+    assert done.stderr == 'iscc_sum: cannot write "no/m.tsv": its folder does not exist\n'
+    # No output is written when another one cannot be.
+    done = script("iscc_sum", "a", "--manifest", "m.tsv", "--checksums", "a/c")
+    assert done.stderr == 'iscc_sum: cannot write "a/c": its folder does not exist\n'
+    done = script("iscc_sum", "a", "--manifest", ".")
+    assert done.stderr == 'iscc_sum: cannot write ".": Is a directory\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [["--manifest", "a"], ["--manifest", "x/../a"], ["--manifest", "m", "--checksums", "m"]],
+)
+def test_an_output_never_takes_the_place_of_an_input_or_another_output(tmp_path, script, outputs):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "a").write_bytes(b"a")
+    done = script("iscc_sum", "a", *outputs)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f'iscc_sum: cannot write "{outputs[-1]}": it is read or written here already\n'
+    )
+    assert (tmp_path / "a").read_bytes() == b"a"
+
+
+def test_paths_that_are_odd(tmp_path, script):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_bytes(b"a")
+    done = script("iscc_sum", "", "--manifest", "m")
+    assert done.stderr == "iscc_sum: expected the path of a file, found an empty one\n"
+    done = script("iscc_sum", "d/", "--manifest", "m", "--checksums", "c")
+    assert (tmp_path / "m").read_text() == HEADER + manifest_line("d", b"a")
+    assert (tmp_path / "c").read_text() == f"{codes_of(b'a').wide} *d/\n"
+
+
+def test_modules_of_the_same_names_elsewhere_do_no_harm(tmp_path, monkeypatch, script):
+    for name in ("records", "manifest", "coding", "codes", "workers"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "a").write_bytes(b"a")
+    done = script("iscc_sum", "a", "--manifest", "m", "--records", "r")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def dataset(identifier: str | list[str]) -> dict[str, object]:
@@ -145,6 +188,15 @@ def test_reads_the_inputs_of_a_tool(tmp_path, chosen, names):
             '{"datasets": [1]}',
             '"inputs.json": expected the inputs of a Galaxy tool as JSON, found ',
         ),
+        (
+            json.dumps({"datasets": {"element_identifier": {"a": 1}, "source_path": "f"}}),
+            '"inputs.json": expected the inputs of a Galaxy tool as JSON, found ',
+        ),
+        (
+            json.dumps({"datasets": {"element_identifier": "a", "source_path": "\0"}}),
+            '"inputs.json": expected the inputs of a Galaxy tool as JSON, found ',
+        ),
+        ("[" * 100_000, '"inputs.json": expected the inputs of a Galaxy tool as JSON, found '),
     ],
 )
 def test_inputs_that_are_none_are_refused(tmp_path, script, content, message):
@@ -273,7 +325,18 @@ def test_a_directory_with_names_that_are_no_text(tree, script):
     (tree / "\udcff").write_bytes(b"a")
     done = script("iscc_sum", "image.zarr", "--manifest", "m.tsv")
     assert done.returncode == 2
-    assert done.stderr == 'iscc_sum: cannot read "image.zarr": a name in it is no UTF-8\n'
+    assert done.stderr == (
+        'iscc_sum: cannot read "image.zarr": a name or an .isccignore in it is no UTF-8\n'
+    )
+
+
+@pytest.mark.parametrize("pattern", ["!", "[z-a]"])
+def test_a_directory_with_a_pattern_that_is_none(tree, script, pattern):
+    (tree / ".isccignore").write_text(pattern)
+    done = script("iscc_sum", "image.zarr", "--manifest", "m.tsv")
+    assert done.returncode == 2
+    assert done.stderr.startswith('iscc_sum: cannot read "image.zarr": ')
+    assert done.stderr.count("\n") == 1
 
 
 def test_types_of_galaxy_that_are_folders_and_others(tmp_path):
@@ -289,6 +352,8 @@ def test_types_of_galaxy_that_are_folders_and_others(tmp_path):
         'cannot code "z": a dataset of the type html has files beside its main one; '
         "of such types only directory, ome_zarr, zarr can be coded"
     )
+    archive = coding.from_item(item | {"ext": "zarr.zip", "extra_files_path": ""})
+    assert archive.path == Path("p")
     plain = coding.from_item(item | {"ext": "html", "extra_files_path": str(tmp_path / "none")})
     assert plain.path == Path("p")
 
@@ -339,6 +404,27 @@ def test_a_process_that_is_killed_is_an_error_that_names_the_dataset(tmp_path, d
         'the process that read "123.bin" died with status -9; '
         "-9 is what a process gets that takes too much memory\n[]\n"
     )
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_no_process_is_left_when_the_first_one_goes(tmp_path, sent):
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        with path.open("wb") as sparse:
+            sparse.truncate(2**36)  # a minute of work, and no room on the disk
+    script = PROJECT / "tools" / "iscc_sum" / "iscc_sum.py"
+    command = [sys.executable, script, "--jobs", "2", *paths, "--manifest", tmp_path / "m"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as ours:
+        process = psutil.Process(ours.pid)
+        deadline = time.monotonic() + 20
+        while len(workers := process.children()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(workers) == 2
+        time.sleep(0.5)
+        ours.send_signal(sent)
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+    assert not (tmp_path / "m").exists()
 
 
 def test_our_own_bugs_show_where_they_are(tmp_path, driver):

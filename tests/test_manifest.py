@@ -35,7 +35,7 @@ def read(path: Path, content: str | bytes) -> list[manifest.Entry]:
 @example(["50% done.tif", "it's.tif", 'q"uote.tif', "$(touch x).tif", "`x`", "{0}", "*", "x" * 255])
 def test_names_come_back_as_they_went_in(folder, names):
     path = folder / "names.tsv"
-    entries = [manifest.Entry(name, WIDE, 10, "1e20", "d", "i") for name in names]
+    entries = [manifest.Entry(name, WIDE, 10, "1e20" + 64 * "a", "d", "i") for name in names]
     manifest.write(path, entries)
     assert manifest.read(path, "m.tsv") == entries
     # One line a dataset, for every tool that counts line feeds.
@@ -116,6 +116,15 @@ def test_manifests_end_to_end_are_a_manifest(folder):
         (
             f"#name\tiscc\na\\x\t{WIDE}\n",
             '"m.tsv", line 2: "\\x" means nothing in a name; a backslash is \\\\',
+        ),
+        (
+            f"#name\tiscc\tnote\tnote\na\t{WIDE}\t\t\n",
+            '"m.tsv", line 1: expected columns with different names in the header',
+        ),
+        (
+            f"#name\tiscc\tdatahash\na\t{WIDE}\tbanana\n",
+            '"m.tsv", line 2, "a": "banana" in the column datahash is no BLAKE3 multihash, '
+            "1e20 and 64 hexadecimal digits",
         ),
         (
             f"#name\tiscc\tfilesize\na\t{WIDE}\t1e3\n",

@@ -7,6 +7,7 @@ by their path on the command line.
 import argparse
 import json
 import os
+import re
 import stat
 import sys
 import time
@@ -87,8 +88,10 @@ def datasets(args: argparse.Namespace) -> list[Dataset]:
 
 
 def named_by_path(path: str) -> Dataset:
-    """A file under its path as the user wrote it."""
-    return Dataset(path, Path(path))
+    """A file or directory under its path as the user wrote it, but for slashes at the end."""
+    if not path:
+        raise InputError("expected the path of a file, found an empty one")
+    return Dataset(path.rstrip("/") or path, Path(path))
 
 
 def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
@@ -106,7 +109,7 @@ def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
         return [from_item(item) for item in (chosen if isinstance(chosen, list) else [chosen])]
     except OSError as error:
         raise InputError(f"cannot read {shown(str(path))}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{shown(str(path))}: expected the inputs of a Galaxy tool as JSON, found {error!r}"
         ) from None
@@ -124,6 +127,9 @@ def from_item(item: dict) -> Dataset:
     """One dataset of the inputs; the identifiers of a nested collection are joined with /."""
     identifier = item["element_identifier"]
     name = identifier if isinstance(identifier, str) else "/".join(identifier)
+    paths = [item["source_path"] or "", item.get("extra_files_path") or ""]
+    if isinstance(identifier, dict) or "\0" in "".join(paths):
+        raise ValueError(f"a dataset {item!r:.200}")
     extension = item.get("ext")
     files = Path(item.get("extra_files_path") or "/nowhere")
     if extension in DIRECTORY_TYPES:
@@ -144,7 +150,8 @@ def unpacked(files: Path) -> Path:
     The name of that folder is the name of what was uploaded, and no part of the data.
     """
     inside = list(files.iterdir()) if files.is_dir() else []
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else files
+    alone = len(inside) == 1 and inside[0].is_dir() and not inside[0].is_symlink()
+    return inside[0] if alone else files
 
 
 def expanded(datasets: list[Dataset]) -> list[Dataset]:
@@ -269,7 +276,11 @@ def readable(name: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"cannot read {shown(name)}: {error.strerror}") from None
     except UnicodeError:
-        raise InputError(f"cannot read {shown(name)}: a name in it is no UTF-8") from None
+        raise InputError(
+            f"cannot read {shown(name)}: a name or an .isccignore in it is no UTF-8"
+        ) from None
+    except (ValueError, re.error, RecursionError) as error:
+        raise InputError(f"cannot read {shown(name)}: {shown(str(error))}") from None
 
 
 class Progress:

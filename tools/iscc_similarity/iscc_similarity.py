@@ -102,9 +102,13 @@ def read_entries(args: argparse.Namespace) -> list[manifest.Entry]:
         manifests = coding.from_galaxy(args.inputs, "manifests")
     else:
         manifests = [coding.named_by_path(path) for path in args.manifests]
+    outputs = [args.pairs, args.clusters]
     if manifests:
+        manifest.check_outputs(outputs, [each.path for each in manifests])
         return [entry for each in manifests for entry in manifest.read(each.path, each.name)]
-    return coding.code_all(coding.datasets(args), jobs=args.jobs)
+    datasets = coding.datasets(args)
+    manifest.check_outputs(outputs, [each.path for each in datasets])
+    return coding.code_all(datasets, jobs=args.jobs)
 
 
 def pair_rows(entries: list[manifest.Entry], pairs: list[relations.Pair]) -> list[tuple]:

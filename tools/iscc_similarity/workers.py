@@ -6,6 +6,7 @@ standard library, because such a pool cannot say which item its dead worker was 
 
 import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -58,7 +59,11 @@ def in_processes(
                 break
             ours, theirs = context.Pipe()
             shared = context.RawValue(Shared)
-            process = context.Process(target=serve, args=(work, items, theirs, shared), daemon=True)
+            # Our ends come along when we fork; a worker that kept them would never see us go.
+            not_its_own = [*workers, ours] if START_METHOD == "fork" else []
+            process = context.Process(
+                target=serve, args=(work, items, theirs, shared, not_its_own), daemon=True
+            )
             process.start()
             theirs.close()
             workers[ours] = process, shared
@@ -95,12 +100,24 @@ def received(
     return answer
 
 
-def serve(work: Callable, items: Sequence, connection: Connection, shared: Shared) -> None:
+def serve(
+    work: Callable,
+    items: Sequence,
+    connection: Connection,
+    shared: Shared,
+    not_its_own: list[Connection],
+) -> None:
     """The life of a worker: portions in, lists of results out, until nobody is there any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that we work for
+    for other in not_its_own:
+        other.close()
+
+    parent = os.getppid()
 
     def read(byte_count: int) -> None:
         shared.bytes_read += byte_count
+        if os.getppid() != parent:
+            sys.exit()  # killed in the midst of it: nobody wants to know the rest
 
     while True:
         try:
@@ -116,4 +133,7 @@ def serve(work: Callable, items: Sequence, connection: Connection, shared: Share
                 error.add_note(traceback.format_exc())
                 answer = error
                 break
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except BrokenPipeError:
+            return

@@ -11,9 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-# This script has the name of the library that codes the bytes, so its folder is searched last.
-if __name__ == "__main__":
+# This script has the name of the library that codes the bytes: while that is imported, the folder
+# of the script is searched last. (A worker that is spawned imports the script under another name.)
+if __name__ != "iscc_sum":
     sys.path.append(sys.path.pop(0))
+    import iscc_sum  # noqa: F401
+
+    sys.path.insert(0, sys.path.pop())
 
 import coding
 import manifest
@@ -25,6 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     start = time.monotonic()
     try:
         datasets = coding.datasets(args)
+        manifest.check_outputs(
+            [args.manifest, args.checksums, args.records], [each.path for each in datasets]
+        )
         if args.per_file:
             datasets = coding.expanded(datasets)
         entries = coding.code_all(datasets, wide=not args.narrow, jobs=args.jobs)

@@ -59,6 +59,6 @@ def mediatype_of(dataset: Dataset) -> str | None:
     """
     if dataset.path.is_dir():
         return None
-    name = dataset.name if dataset.extension is None else f"x.{dataset.extension}"
-    mediatype, encoding = mimetypes.MimeTypes().guess_type(name)
+    end = Path(dataset.name).suffix if dataset.extension is None else f".{dataset.extension}"
+    mediatype, encoding = mimetypes.MimeTypes().guess_type(f"x{end}")
     return None if encoding else mediatype

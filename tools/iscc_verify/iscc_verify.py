@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         listed = by_name(manifest.read(source.path, source.name), manifest.shown(source.name))
         datasets = coding.datasets(args)
         by_name(datasets, "the datasets")
+        manifest.check_outputs([args.report], [source.path, *(each.path for each in datasets)])
         present = by_name(coding.code_all(datasets, jobs=args.jobs), "the datasets")
         findings = audit(listed, present)
         if args.report:
@@ -83,7 +84,10 @@ def expected(args: argparse.Namespace) -> coding.Dataset:
     """The manifest that says what the datasets should be."""
     if args.manifest:
         return coding.named_by_path(args.manifest)
-    return coding.required_from_galaxy(args.inputs, "manifest")[0]
+    sources = coding.required_from_galaxy(args.inputs, "manifest")
+    if len(sources) != 1:
+        raise manifest.InputError(f"expected one manifest, found {len(sources)}")
+    return sources[0]
 
 
 def by_name(items: Iterable, where: str) -> dict:

@@ -10,9 +10,10 @@ A reader needs the columns `name` and `iscc`, in any order. Other lines that beg
 comments, so manifests put end to end are a manifest.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -88,7 +89,10 @@ def read(path: Path, name: str) -> list[Entry]:
         where = f"{shown(name)}, line {number}"
         fields = line.split("\t")
         if is_header(fields, first=not header and not line.startswith("#")):
-            header = {field.lstrip("#"): column for column, field in enumerate(fields)}
+            names = [field.lstrip("#") for field in fields]
+            if len(set(names)) < len(names):
+                raise InputError(f"{where}: expected columns with different names in the header")
+            header = {column: number for number, column in enumerate(names)}
         elif line.startswith("#"):
             continue
         elif not header:
@@ -140,11 +144,17 @@ def read_entry(where: str, fields: list[str], header: dict[str, int]) -> Entry:
         raise InputError(
             f"{where}, {shown(name)}: {shown(size)} in the column filesize is no number of bytes"
         )
+    datahash = optional("datahash")
+    if datahash is not None and not re.fullmatch("1e20[0-9a-f]{64}", datahash.lower()):
+        raise InputError(
+            f"{where}, {shown(name)}: {shown(datahash)} in the column datahash is no BLAKE3 "
+            "multihash, 1e20 and 64 hexadecimal digits"
+        )
     return Entry(
         name,
         iscc,
         None if size is None else int(size),
-        optional("datahash"),
+        datahash and datahash.lower(),
         optional("data_code"),
         optional("instance_code"),
     )
@@ -173,17 +183,31 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[obje
             out.write(f"\\{line}\n" if line.startswith("#") else f"{line}\n")
 
 
+def check_outputs(outputs: list[Path | None], inputs: list[Path]) -> None:
+    """Raise InputError if one of the outputs has no folder, or would take the place of another file
+    that is an input or an output here: before any work is done, and anything is written."""
+    taken = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path is None or path.is_relative_to("/dev"):
+            continue
+        if not path.parent.is_dir():
+            raise InputError(f"cannot write {shown(str(path))}: its folder does not exist")
+        if path.resolve() in taken:
+            raise InputError(f"cannot write {shown(str(path))}: it is read or written here already")
+        taken.add(path.resolve())
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
     """Open a text file that is there whole or not at all.
 
     It gets its name when the block ends. Raises InputError if it cannot be written.
     """
-    if path.exists() and not path.is_file():
+    if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
         part = target = path  # a pipe, which cannot be swapped
     else:
         target = path.resolve()
-        part = target.with_name(target.name + ".part")
+        part = target.with_name(f"{target.name[:50]}.{os.getpid()}.part")
     try:
         with part.open("w", **TEXT) as out:
             yield out
@@ -195,7 +219,8 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         raise InputError(f"cannot write {shown(error.object)}: it is no text") from None
     finally:
         if part != target:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # it was never made, or has got its name
+                part.unlink()
 
 
 def escape(field: str) -> str:
