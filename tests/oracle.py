@@ -12,6 +12,9 @@ import iscc_core
 
 TEST_DATA = Path(__file__).resolve().parent.parent / "test-data"
 
+# The first line of a manifest.
+HEADER = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
+
 
 class Codes(NamedTuple):
     """All that iscc-core says of some bytes; codes with their prefix."""

@@ -21,10 +21,9 @@ from iscc_schema import IsccMeta
 import coding
 from dev.environments import PROJECT
 from manifest import InputError
-from oracle import TEST_DATA, codes_of, manifest_line
+from oracle import HEADER, TEST_DATA, codes_of, manifest_line
 
 ISCC_SUM = Path(sys.executable).parent / "iscc-sum"
-HEADER = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
 IMAGES = sorted(path for path in TEST_DATA.iterdir() if path.suffix in (".png", ".jpg", ".tif"))
 
 
@@ -385,12 +384,14 @@ def test_a_process_that_is_killed_is_an_error_that_names_the_dataset(tmp_path, d
         (tmp_path / f"{number}.bin").write_bytes(b"a" * number)
     done = driver(
         """
+        code = coding.code
+
         def killed(dataset, read, wide):
             if dataset.name == "123.bin":
                 os.kill(os.getpid(), signal.SIGKILL)
-            return coding.code(dataset, wide, read)
+            return code(dataset, read, wide)
 
-        coding.code_in_worker = killed
+        coding.code = killed
         try:
             names = [f"{number}.bin" for number in range(200)]
             coding.code_all([coding.named_by_path(name) for name in names], jobs=JOBS)
@@ -435,7 +436,7 @@ def test_our_own_bugs_show_where_they_are(tmp_path, driver):
         def buggy(dataset, read, wide):
             return 1 / 0
 
-        coding.code_in_worker = buggy
+        coding.code = buggy
         coding.code_all([coding.named_by_path("a"), coding.named_by_path("b")], jobs=2)
         """
     )

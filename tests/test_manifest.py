@@ -8,9 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import manifest
-from oracle import codes_of, manifest_line
+from oracle import HEADER, codes_of, manifest_line
 
-HEADER = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
 WIDE = codes_of(b"some bytes").wide
 
 # Any text but half surrogate pairs, which UTF-8 cannot write; and, as file systems have them,

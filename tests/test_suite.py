@@ -12,7 +12,7 @@ from galaxy.tool_util.loader import load_tool
 
 from dev.environments import PROJECT, REQUIREMENTS, pinned_requirements
 from dev.local_galaxy import TOOLS
-from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
+from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
 BIN = Path(sys.executable).parent
 TOOL_IDS = [path.stem for path in TOOLS]
@@ -116,9 +116,6 @@ def test_distances_in_xml_tests_are_those_of_iscc_core():
     assert distance(nuclei.wide, retouched.wide) == 7
     assert distance(nuclei.narrow, retouched.narrow) == 5
     assert f"{100 * (1 - 7 / 128):.1f} {100 * (1 - 5 / 64):.1f}" == "94.5 92.2"
-
-
-HEADER = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
 
 
 def line(name: str, narrow: bool = False) -> str:

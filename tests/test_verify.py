@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 import codes
 from manifest import Entry
-from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
+from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
-HEADER = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
 REPORT = "#name\tstatus\texpected\tactual\tdistance\tbits\n"
 
 

@@ -116,7 +116,7 @@ def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
 
 
 def required_from_galaxy(path: Path, key: str) -> list[Dataset]:
-    """The same, where InputError is raised if the form has no such key."""
+    """The same, where InputError is raised if there is no such key."""
     chosen = from_galaxy(path, key)
     if chosen is None:
         raise InputError(f"{shown(str(path))}: expected the key {shown(key)}, found none")
@@ -127,21 +127,19 @@ def from_item(item: dict) -> Dataset:
     """One dataset of the inputs; the identifiers of a nested collection are joined with /."""
     identifier = item["element_identifier"]
     name = identifier if isinstance(identifier, str) else "/".join(identifier)
-    paths = [item["source_path"] or "", item.get("extra_files_path") or ""]
-    if isinstance(identifier, dict) or "\0" in "".join(paths):
+    source, beside = item["source_path"] or "", item.get("extra_files_path") or ""
+    if isinstance(identifier, dict) or "\0" in source + beside:
         raise ValueError(f"a dataset {item!r:.200}")
     extension = item.get("ext")
-    files = Path(item.get("extra_files_path") or "/nowhere")
-    if extension in DIRECTORY_TYPES:
-        return Dataset(name, unpacked(files), extension)
-    if files.is_dir() and any(files.iterdir()):
+    is_directory = extension in DIRECTORY_TYPES
+    if not is_directory and beside and Path(beside).is_dir() and any(Path(beside).iterdir()):
         raise InputError(
             f"cannot code {shown(name)}: a dataset of the type {extension} has files beside its "
             f"main one; of such types only {', '.join(DIRECTORY_TYPES)} can be coded"
         )
-    if not item["source_path"]:
+    if not (beside if is_directory else source):
         raise InputError(f"cannot read {shown(name)}: Galaxy has no file of it")
-    return Dataset(name, Path(item["source_path"]), extension)
+    return Dataset(name, unpacked(Path(beside)) if is_directory else Path(source), extension)
 
 
 def unpacked(files: Path) -> Path:
@@ -189,9 +187,9 @@ def code_all(datasets: list[Dataset], wide: bool = True, jobs: int = 1) -> list[
     progress = Progress(len(datasets), sum(sizes))
     entries: list[Entry | None] = [None] * len(datasets)
     if jobs == 1 or len(datasets) < 2:
-        coded = ((i, code(each, wide, progress.read)) for i, each in enumerate(datasets))
+        coded = ((i, code(each, progress.read, wide)) for i, each in enumerate(datasets))
     else:
-        work = partial(code_in_worker, wide=wide)
+        work = partial(code, wide=wide)
         coded = workers.in_processes(work, datasets, portions(sizes), jobs, progress.look)
     try:
         for index, entry in coded:
@@ -243,11 +241,7 @@ def size_of(dataset: Dataset) -> int:
         return status.st_size
 
 
-def code_in_worker(dataset: Dataset, read: Callable[[int], None], wide: bool) -> Entry:
-    return code(dataset, wide, read)
-
-
-def code(dataset: Dataset, wide: bool, read: Callable[[int], None]) -> Entry:
+def code(dataset: Dataset, read: Callable[[int], None], wide: bool) -> Entry:
     """Read a dataset once and give its entry, with a WIDE or a SUM (narrow) ISCC-CODE.
 
     The code of a directory is that of the bytes of all its files, one after the other, as

@@ -10,6 +10,9 @@ from manifest import Entry, whole_file
 
 SCHEMA = "http://purl.org/iscc/schema/0.8.0.json"
 
+# Python's own list alone, since that of the system is another one on every machine.
+MEDIATYPES = mimetypes.MimeTypes()
+
 
 def write_checksums(path: Path, datasets: list[Dataset], entries: list[Entry]) -> None:
     r"""Write a line `ISCC:... *name` for each dataset, as `iscc-sum` does, which can check them.
@@ -53,12 +56,9 @@ def record(dataset: Dataset, entry: Entry, generator: str) -> dict[str, object]:
 
 
 def mediatype_of(dataset: Dataset) -> str | None:
-    """The media type by Galaxy's type of the dataset, or else by the end of its name.
-
-    Only Python's own list counts, since that of the system is another one on every machine.
-    """
+    """The media type by Galaxy's type of the dataset, or else by the end of its name."""
     if dataset.path.is_dir():
         return None
     end = Path(dataset.name).suffix if dataset.extension is None else f".{dataset.extension}"
-    mediatype, encoding = mimetypes.MimeTypes().guess_type(f"x{end}")
+    mediatype, encoding = MEDIATYPES.guess_type(f"x{end}")
     return None if encoding else mediatype

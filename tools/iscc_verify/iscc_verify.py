@@ -47,9 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         source = expected(args)
         listed = by_name(manifest.read(source.path, source.name), manifest.shown(source.name))
         datasets = coding.datasets(args)
-        by_name(datasets, "the datasets")
+        names = by_name(datasets, "the datasets")
         manifest.check_outputs([args.report], [source.path, *(each.path for each in datasets)])
-        present = by_name(coding.code_all(datasets, jobs=args.jobs), "the datasets")
+        entries = coding.code_all(datasets, jobs=args.jobs)
+        present = dict(zip(names, entries, strict=True))
         findings = audit(listed, present)
         if args.report:
             manifest.write_table(args.report, COLUMNS, findings)
