@@ -62,6 +62,7 @@ def manifest_line(name: str, content: bytes, narrow: bool = False) -> str:
     return "\t".join(map(str, fields)) + "\n"
 
 
+@cache
 def data_code_bits(iscc: str) -> str:
     """The Data-Code in an ISCC-CODE, as a string of 0 and 1, decoded by iscc-core."""
     digest = iscc_core.decode_base32(iscc.removeprefix("ISCC:"))[2:]

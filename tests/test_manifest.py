@@ -114,7 +114,7 @@ def test_manifests_end_to_end_are_a_manifest(folder):
         ),
         (
             f"#name\tiscc\na\\x\t{WIDE}\n",
-            '"m.tsv", line 2: "\\x" means nothing in a name; a backslash is \\\\',
+            '"m.tsv", line 2, "a\\x": "\\x" means nothing in a name; a backslash is \\\\',
         ),
         (
             f"#name\tiscc\tnote\tnote\na\t{WIDE}\t\t\n",

@@ -1,16 +1,19 @@
 """iscc_similarity: every pair, whatever the order; exact only where bytes are the same."""
 
 from collections import Counter
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 
 import codes
 import hamming
+import links
 import relations
+from links import Contents, Links
 from manifest import Entry
 from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
@@ -37,17 +40,22 @@ def entry(name: str, data: int, instance: int, narrow: bool = False, size: int =
     return Entry(name, iscc(data, instance, narrow), size)
 
 
-def by_brute_force(entries: list[Entry], threshold: int) -> Counter:
+def by_brute_force(
+    entries: list[Entry], threshold: int, reference: list[Entry] | None = None
+) -> Counter:
     """The contract, pair by pair, with bits counted one by one."""
     found = Counter()
-    for a, b in combinations(entries, 2):
+    pairs = combinations(entries, 2) if reference is None else product(entries, reference)
+    for a, b in pairs:
         code_a, code_b = codes.parse(a.iscc), codes.parse(b.iscc)
         wide = len(code_a.data) == len(code_b.data) == 16
         bits = 128 if wide else 64
         apart = distance(a.iscc, b.iscc)
         same = code_a.instance[: bits // 8] == code_b.instance[: bits // 8]
-        tiny = min(a.filesize, b.filesize) < 2048
-        if same and a.filesize == b.filesize:
+        for x, y in ((a.filesize, b.filesize), (a.datahash, b.datahash)):
+            same &= x is None or y is None or x == y
+        tiny = any(x.filesize is not None and x.filesize < 2048 for x in (a, b))
+        if same:
             relation = "exact"
         elif not tiny and apart <= (threshold if wide else threshold // 2):
             relation = "near"
@@ -57,13 +65,29 @@ def by_brute_force(entries: list[Entry], threshold: int) -> Counter:
     return found
 
 
-def found_by_us(entries: list[Entry], threshold: int) -> Counter:
-    pairs = relations.find_pairs(entries, threshold)
-    assert all(pair.a < pair.b for pair in pairs)
+def found_links(entries: list[Entry], threshold: int) -> tuple[Contents, Links]:
+    contents = links.contents(entries, {})
+    return contents, links.find_links(contents, None, threshold, limit=10**6)
+
+
+def named(pairs: Links, entries: list[Entry], others: list[Entry]) -> Counter:
+    """Pairs as brute force gives them."""
+    rows = zip(*(each.tolist() for each in pairs), strict=True)
     return Counter(
-        (frozenset((entries[p.a].name, entries[p.b].name)), p.relation, p.distance, p.bits)
-        for p in pairs
+        (frozenset((entries[a].name, others[b].name)), "exact" if exact else "near", distance, bits)
+        for a, b, exact, distance, bits in rows
     )
+
+
+def found_by_us(entries: list[Entry], threshold: int) -> Counter:
+    contents, found = found_links(entries, threshold)
+    pairs = relations.all_pairs(found, contents, None)
+    assert (pairs.a < pairs.b).all()
+    result = named(pairs, entries, entries)
+    exact, near = relations.count_pairs(found, contents, None)
+    assert exact == sum(each[1] == "exact" for each in result.elements())
+    assert exact + near == result.total()
+    return result
 
 
 # Three points: a-b 10 bits apart, a-c 13, b-c 21 (they share one of the changed bits).
@@ -88,11 +112,9 @@ def test_a_chain_gives_all_three_pairs_in_every_order(order):
 
 def test_three_equal_copies_are_three_pairs():
     copies = [entry(name, ones(64), 7) for name in "abc"]
-    assert [pair[:3] for pair in relations.find_pairs(copies, 0)] == [
-        (0, 1, "exact"),
-        (0, 2, "exact"),
-        (1, 2, "exact"),
-    ]
+    assert found_by_us(copies, 0) == Counter(
+        (frozenset(pair), "exact", 0, 128) for pair in ("ab", "ac", "bc")
+    )
 
 
 def test_distance_0_is_not_exact():
@@ -104,11 +126,14 @@ def test_distance_0_is_not_exact():
 def test_what_is_known_to_differ_is_not_exact():
     """Narrow Instance-Codes of 64 bits may agree by chance; the size tells."""
     a, b = entry("a", 0, 5, narrow=True, size=10**6), entry("b", 0, 5, narrow=True, size=10**6 + 1)
-    assert [p.relation for p in relations.find_pairs([a, b], 12)] == ["near"]
     same_size = Entry("c", a.iscc, a.filesize, datahash="1e20aa")
     other_hash = Entry("d", a.iscc, a.filesize, datahash="1e20bb")
-    assert [p.relation for p in relations.find_pairs([same_size, other_hash], 12)] == ["near"]
-    assert [p.relation for p in relations.find_pairs([a, same_size], 12)] == ["exact"]
+    for pair, relation in (
+        ([a, b], "near"),
+        ([same_size, other_hash], "near"),
+        ([a, same_size], "exact"),
+    ):
+        assert [each[1] for each in found_by_us(pair, 12)] == [relation]
 
 
 def test_mixed_widths_compare_64_bits_at_half_the_threshold():
@@ -121,22 +146,25 @@ def test_mixed_widths_compare_64_bits_at_half_the_threshold():
     assert not found_by_us([wide, narrow], 11)
 
 
-ENTRIES = st.lists(
-    st.builds(
-        lambda flips, instance, narrow, size: entry(
-            "", sum(1 << bit for bit in flips), instance, narrow, size
+def entry_lists(names: str) -> st.SearchStrategy[list[Entry]]:
+    """Up to a dozen entries that have much in common; their names begin with `names`."""
+    entries = st.builds(
+        lambda flips, instance, narrow, size, datahash: Entry(
+            "", iscc(sum(1 << bit for bit in flips), instance, narrow), size, datahash
         ),
         st.sets(st.integers(0, 127), max_size=12),
-        st.integers(0, 5),
+        st.integers(0, 3),
         st.booleans(),
-        st.sampled_from([0, 2047, 2048, 10**6]),
-    ),
-    max_size=12,
-).map(lambda entries: [Entry(str(i), e.iscc, e.filesize) for i, e in enumerate(entries)])
+        st.sampled_from([0, 2047, 2048, 10**6, None]),
+        st.sampled_from(["1e20aa", "1e20bb", None, None]),
+    )
+    return st.lists(entries, max_size=12).map(
+        lambda entries: [each._replace(name=f"{names}{i}") for i, each in enumerate(entries)]
+    )
 
 
-@settings(max_examples=300)
-@given(ENTRIES, st.integers(0, 128), st.randoms(use_true_random=False))
+@settings(max_examples=200)
+@given(entry_lists("a"), st.integers(0, 128), st.randoms(use_true_random=False))
 def test_pairs_equal_brute_force_in_any_order(entries, threshold, chance):
     expected = by_brute_force(entries, threshold)
     assert found_by_us(entries, threshold) == expected
@@ -144,51 +172,230 @@ def test_pairs_equal_brute_force_in_any_order(entries, threshold, chance):
     assert found_by_us(entries, threshold) == expected
 
 
-@settings(max_examples=300)
-@given(ENTRIES, st.integers(0, 40))
+@settings(max_examples=200)
+@given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
+def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold):
+    expected = by_brute_force(entries, threshold, reference)
+    hash_numbers = {}
+    a, b = links.contents(entries, hash_numbers), links.contents(reference, hash_numbers)
+    found = links.find_links(a, b, threshold, limit=10**6)
+    assert named(relations.all_pairs(found, a, b), entries, reference) == expected
+    assert sum(relations.count_pairs(found, a, b)) == expected.total()
+
+    matches = relations.best_matches(found, a, b)
+    best = {int(row): number for number, row in enumerate(matches.a)}
+    for row, each in enumerate(entries):
+        # Exact first, then the share of bits that differ, then more bits, then the input's order.
+        order = [
+            (relation != "exact", apart / bits, -bits, int(other.name[1:]))
+            for other in reference
+            for names, relation, apart, bits in expected
+            if names == {each.name, other.name}
+        ]
+        assert (row in best) == bool(order)
+        if order:
+            assert int(matches.b[best[row]]) == min(order)[-1]
+            assert matches.exact[best[row]] == (not min(order)[0])
+
+    for near in (False, True):
+        kept = relations.kept(found, a, b, near)
+        for row, each in enumerate(entries):
+            copies = [
+                relation
+                for names, relation, *_ in expected
+                if each.name in names and (near or relation == "exact")
+            ]
+            assert kept[row] == (not copies)
+
+
+@settings(max_examples=200)
+@given(entry_lists("a"), st.integers(0, 40))
 def test_clusters_are_connected_components(entries, threshold):
-    pairs = relations.find_pairs(entries, threshold)
-    members = relations.find_clusters(entries, pairs)
-    # Spread the smallest row along the pairs until nothing changes.
-    first = list(range(len(entries)))
-    for _ in entries:
-        for pair in pairs:
-            first[pair.a] = first[pair.b] = min(first[pair.a], first[pair.b])
-    assert [member.representative for member in members] == first
-    related = {(pair.a, pair.b): pair.relation for pair in pairs}
-    for row, member in enumerate(members):
-        assert member.size == first.count(first[row])
-        alone = "single" if member.size == 1 else "first"
-        others = related.get((first[row], row), "linked")
-        assert member.relation == (alone if row == first[row] else others)
-    numbers = [member.cluster for member in members]
-    assert list(dict.fromkeys(numbers)) == list(range(1, len(set(first)) + 1))
+    pairs = by_brute_force(entries, threshold)
+    related = {names: relation for names, relation, *_ in pairs}
+    graph = np.zeros((len(entries), len(entries)))
+    for names in related:
+        a, b = (int(name[1:]) for name in names)
+        graph[a, b] = 1
+    count, labels = connected_components(graph, directed=False) if entries else (0, [])
+    first = [list(labels).index(label) for label in labels]
+
+    contents, found = found_links(entries, threshold)
+    places = relations.places(found, contents)
+    assert [place.representative for place in places] == first
+    for row, place in enumerate(places):
+        assert place.size == first.count(first[row])
+        alone = "single" if place.size == 1 else "first"
+        to_first = related.get(frozenset((f"a{first[row]}", f"a{row}")), "linked")
+        assert place.relation == (alone if row == first[row] else to_first)
+        apart = distance(entries[first[row]].iscc, entries[row].iscc)
+        assert place.distance == (None if row == first[row] else apart)
+    numbers = [place.cluster for place in places]
+    assert list(dict.fromkeys(numbers)) == list(range(1, count + 1))
 
 
-@pytest.mark.parametrize("words", [1, 2])
-@pytest.mark.parametrize("count", [0, 1, 2, 700])
-def test_blocks_of_hashes_miss_nothing(monkeypatch, words, count):
-    """More hashes than a block holds, against an all-at-once count of bits."""
-    monkeypatch.setattr(hamming, "COMPARISONS_AT_ONCE", 10_000)
-    rng = np.random.default_rng(count)
+@settings(max_examples=200)
+@given(entry_lists("a"), st.integers(0, 40), st.booleans())
+def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
+    copies = {
+        names
+        for names, relation, *_ in by_brute_force(entries, threshold)
+        if near or relation == "exact"
+    }
+    contents, found = found_links(entries, threshold)
+    kept = relations.kept(found, contents, None, near).tolist()
+    assert len(kept) == len(entries)
+    for row, each in enumerate(entries):
+        earlier = [other.name for other, keep in zip(entries[:row], kept, strict=False) if keep]
+        assert kept[row] == (not any(frozenset((name, each.name)) in copies for name in earlier))
+
+
+@settings(max_examples=200)
+@given(entry_lists("a"), st.integers(0, 128))
+def test_compact_pairs_join_the_same_datasets(entries, threshold):
+    expected = by_brute_force(entries, threshold)
+    contents, found = found_links(entries, threshold)
+    compact = relations.compact_pairs(found, contents, None)
+    pairs = named(compact, entries, entries)
+    assert pairs <= expected  # true pairs, each once
+    exact = [names for names, relation, *_ in pairs if relation == "exact"]
+    related = {names: relation for names, relation, *_ in expected}
+    for row, each in enumerate(entries):
+        earlier = [
+            other.name
+            for other in entries[:row]
+            if related.get(frozenset((other.name, each.name))) == "exact"
+        ]
+        assert not earlier or frozenset((earlier[0], each.name)) in exact
+
+    def clusters(pairs: Counter) -> set[frozenset]:
+        graph = np.zeros((len(entries), len(entries)))
+        for names, *_ in pairs:
+            a, b = (int(name[1:]) for name in names)
+            graph[a, b] = 1
+        _, labels = connected_components(graph, directed=False)
+        return {frozenset(np.flatnonzero(labels == label).tolist()) for label in labels}
+
+    if entries:
+        assert clusters(pairs) == clusters(expected)
+
+
+@settings(max_examples=200)
+@given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
+def test_compact_pairs_with_a_reference_name_each_exact_copy_once(entries, reference, threshold):
+    expected = by_brute_force(entries, threshold, reference)
+    hash_numbers = {}
+    a, b = links.contents(entries, hash_numbers), links.contents(reference, hash_numbers)
+    found = links.find_links(a, b, threshold, limit=10**6)
+    pairs = named(relations.compact_pairs(found, a, b), entries, reference)
+    assert pairs <= expected
+    exact = [names for names, relation, *_ in pairs if relation == "exact"]
+    for each in entries:
+        copies = [
+            other.name
+            for other in reference
+            for names, relation, *_ in expected
+            if relation == "exact" and names == {each.name, other.name}
+        ]
+        mine = [names for names in exact if each.name in names]
+        assert mine == [frozenset((each.name, name)) for name in copies[:1]]
+
+
+SEARCH, BRUTE_FORCE = 10.0**9, 0.0  # what a comparison costs; it decides between the two
+
+
+def all_distances(hashes_a: np.ndarray, hashes_b: np.ndarray) -> np.ndarray:
+    """Bits counted all at once."""
+    a, b = (np.unpackbits(each.view(np.uint8), axis=1) for each in (hashes_a, hashes_b))
+    return (a[:, None] != b[None]).sum(axis=2)
+
+
+def hashes_with_neighbours(seed: int, count: int, words: int, most_flips: int) -> np.ndarray:
+    """Random hashes; half of them are others with some bits flipped."""
+    rng = np.random.default_rng(seed)
     hashes = rng.integers(0, 2**64, (count, words), dtype=np.uint64)
-    hashes[: count // 2] = hashes[count - count // 2 :] ^ np.uint64(0b1011)
-    bits = np.unpackbits(hashes.view(np.uint8), axis=1)
-    apart = (bits[:, None] != bits[None]).sum(axis=2)
-    threshold = 28 * words
+    for row in range(max(1, count // 2), count):
+        hashes[row] = hashes[rng.integers(0, row)]
+        for bit in rng.integers(0, 64 * words, rng.integers(0, most_flips + 1)):
+            hashes[row, bit // 64] ^= np.uint64(1 << int(bit) % 64)
+    return hashes
 
-    within = hamming.pairs_within(hashes, threshold)
-    a, b = np.nonzero(np.triu(apart <= threshold, k=1))
-    assert set(zip(*(array.tolist() for array in within), strict=True)) == set(
-        zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
-    )
-    assert len(within.a) == len(a)
 
-    between = hamming.pairs_between(hashes[: count // 3], hashes, threshold)
-    a, b = np.nonzero(apart[: count // 3] <= threshold)
-    assert sorted(zip(*(array.tolist() for array in between), strict=True)) == sorted(
-        zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
-    )
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
+@pytest.mark.parametrize(
+    ("words", "threshold"),
+    [(1, 0), (1, 3), (1, 6), (1, 12), (2, 0), (2, 1), (2, 7), (2, 12), (2, 13), (2, 24)],
+)
+def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
+    """More hashes than a slice, a tile or a band holds, against all distances at once."""
+    monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
+    monkeypatch.setattr(hamming, "LOOKUPS_AT_ONCE", 100)
+    monkeypatch.setattr(hamming, "CANDIDATES_AT_ONCE", 50)
+    monkeypatch.setattr(hamming, "TILE_COLUMNS", 64)
+    monkeypatch.setattr(hamming, "BAND_ROWS", 32)
+    for count in (0, 1, 2, 300):
+        hashes = hashes_with_neighbours(count, count, words, threshold + 3)
+        chunks, _ = hamming.plan(hashes, None, threshold)
+        assert bool(chunks) == (way == SEARCH and count > 1)
+        apart = all_distances(hashes, hashes)
+
+        found = hamming.pairs_within(hashes, threshold, jobs=jobs)
+        a, b = np.nonzero(np.triu(apart <= threshold, k=1))
+        assert sorted(zip(*(array.tolist() for array in found), strict=True)) == list(
+            zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
+        )
+
+        found = hamming.pairs_between(hashes[: count // 3], hashes, threshold, jobs=jobs)
+        a, b = np.nonzero(apart[: count // 3] <= threshold)
+        assert sorted(zip(*(array.tolist() for array in found), strict=True)) == list(
+            zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
+        )
+
+
+@pytest.mark.parametrize("bits", [64, 128])
+def test_chunks_cannot_all_differ_by_more_than_their_radius(bits):
+    """They have no bit in common, and their (radius + 1) add up to more than the threshold."""
+    for threshold in range(bits + 1):
+        layouts = list(hamming.layouts(bits, threshold))
+        assert layouts
+        for chunks in layouts:
+            assert sum(chunk.radius + 1 for chunk in chunks) > threshold
+            ends = [0, *(chunk.start + chunk.width for chunk in chunks)]
+            starts = [*(chunk.start for chunk in chunks), bits]
+            assert all(end <= start for end, start in zip(ends, starts, strict=True))
+            assert all(1 <= chunk.width <= hamming.MOST_CHUNK_BITS for chunk in chunks)
+
+
+def test_hashes_that_crowd_together_are_compared_by_brute_force():
+    """The search is given up when brute force would be done."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**16, (8000, 2), dtype=np.uint64)  # 96 of 128 bits are 0
+    chunks, _ = hamming.plan(hashes, None, 3)
+    assert chunks
+    tally = hamming.Tally(10**9, 10**6)
+    with pytest.raises(hamming.TooManyCandidatesError):
+        for count in range(1, len(chunks) + 1):
+            hamming.search(hashes, None, 3, chunks[:count], tally)
+    found = hamming.pairs_within(hashes, 3)
+    sample = np.arange(0, 8000, 80)
+    expected = (all_distances(hashes[sample], hashes) <= 3).sum(axis=1) - 1
+    degree = np.bincount(np.concatenate([found.a, found.b]), minlength=8000)
+    assert degree[sample].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
+def test_too_many_pairs_are_counted_by_sample(monkeypatch, way):
+    """20,000 hashes, all within 12 bits of each other: 199,990,000 pairs."""
+    monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
+    hashes = np.zeros((20_000, 2), dtype=np.uint64)
+    hashes[:, 1] = np.arange(20_000) % 4096  # 12 bits
+    with pytest.raises(hamming.TooManyPairsError) as error:
+        hamming.pairs_within(hashes, 12, limit=1_000_000)
+    assert error.value.about == 199_990_000
+    with pytest.raises(hamming.TooManyPairsError) as error:
+        hamming.pairs_between(hashes[:1000], hashes, 12, limit=1_000_000)
+    assert error.value.about == 20_000_000
 
 
 def test_one_flipped_byte_in_a_megabyte_is_near_and_never_exact(tmp_path, script):

@@ -14,9 +14,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import IO, NamedTuple
 
 import codes
 
@@ -27,8 +26,11 @@ COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code"
 TINY = 2_048
 SMALL = 20_480
 
-ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-UNESCAPES = {written: plain for plain, written in ESCAPES.items()} | {"\\#": "#"}
+NUMBER_OF_BYTES = re.compile("[0-9]{1,18}")
+BLAKE3_MULTIHASH = re.compile("1[eE]20[0-9a-fA-F]{64}")
+
+ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+UNESCAPES = {written: chr(plain) for plain, written in ESCAPES.items()} | {"\\#": "#"}
 
 # Names come from file systems and may hold bytes that are no UTF-8; they go out as they came in.
 TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
@@ -38,8 +40,7 @@ class InputError(Exception):
     """Something that the user gave cannot be used; the message is one sentence for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A line of a manifest. What a manifest does not say is None.
 
     `iscc` is the ISCC-CODE with its prefix, `filesize` is in bytes, `datahash` the BLAKE3
@@ -86,25 +87,40 @@ def read(path: Path, name: str) -> list[Entry]:
     entries = []
     header: dict[str, int] = {}
     for number, line in lines(path, name):
-        where = f"{shown(name)}, line {number}"
         fields = line.split("\t")
         if is_header(fields, first=not header and not line.startswith("#")):
             names = [field.lstrip("#") for field in fields]
             if len(set(names)) < len(names):
-                raise InputError(f"{where}: expected columns with different names in the header")
+                raise InputError(
+                    f"{line_of(name, number)}: expected columns with different names in the header"
+                )
             header = {column: number for number, column in enumerate(names)}
         elif line.startswith("#"):
             continue
         elif not header:
             raise InputError(
-                f"{where}: expected the header of a manifest, tab-separated with the columns "
-                f"#name and iscc, but found {shown(line)}"
+                f"{line_of(name, number)}: expected the header of a manifest, tab-separated with "
+                f"the columns #name and iscc, but found {shown(line)}"
+            )
+        elif len(fields) != len(header):
+            raise InputError(
+                f"{line_of(name, number)}: expected {len(header)} columns as in the header, found "
+                f"{len(fields)}"
             )
         else:
-            entries.append(read_entry(where, fields, header))
+            try:
+                entries.append(read_entry(fields, header))
+            except ValueError as error:
+                called = shown(fields[header["name"]])
+                raise InputError(f"{line_of(name, number)}, {called}: {error}") from None
     if not entries:
         raise InputError(f"{shown(name)}: expected a manifest, but it has no entry")
     return entries
+
+
+def line_of(name: str, number: int) -> str:
+    """A line of a file, as messages call it."""
+    return f"{shown(name)}, line {number}"
 
 
 def is_header(fields: list[str], first: bool) -> bool:
@@ -116,47 +132,35 @@ def is_header(fields: list[str], first: bool) -> bool:
     return "iscc" in fields and ("#name" in fields or (first and "name" in fields))
 
 
-def read_entry(where: str, fields: list[str], header: dict[str, int]) -> Entry:
-    """Make an entry of a line's fields; `header` says which column is where."""
-    if len(fields) != len(header):
-        raise InputError(
-            f"{where}: expected {len(header)} columns as in the header, found {len(fields)}"
-        )
-    try:
-        name = unescape(fields[header["name"]])
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
-    iscc = fields[header["iscc"]]
+def read_entry(fields: list[str], header: dict[str, int]) -> Entry:
+    """Make an entry of a line's fields; `header` says which column is where.
+
+    Raises ValueError for a field that cannot be what its column says.
+    """
+    known = {column: fields[number] for column, number in header.items()}
+    name, iscc = unescape(known["name"]), known["iscc"]
     try:
         code = codes.parse(iscc)
     except codes.CodeError as error:
-        raise InputError(f"{where}, {shown(name)}: {shown(iscc)} is no ISCC: {error}") from None
+        raise ValueError(f"{shown(iscc)} is no ISCC: {error}") from None
     if not code.data or not code.instance:
-        raise InputError(
-            f"{where}, {shown(name)}: {shown(iscc)} is a single unit; an ISCC-CODE is needed"
-        )
-
-    def optional(column: str) -> str | None:
-        return (fields[header[column]] or None) if column in header else None
-
-    size = optional("filesize")
-    if size is not None and not re.fullmatch("[0-9]{1,18}", size):
-        raise InputError(
-            f"{where}, {shown(name)}: {shown(size)} in the column filesize is no number of bytes"
-        )
-    datahash = optional("datahash")
-    if datahash is not None and not re.fullmatch("1e20[0-9a-f]{64}", datahash.lower()):
-        raise InputError(
-            f"{where}, {shown(name)}: {shown(datahash)} in the column datahash is no BLAKE3 "
-            "multihash, 1e20 and 64 hexadecimal digits"
+        raise ValueError(f"{shown(iscc)} is a single unit; an ISCC-CODE is needed")
+    size = known.get("filesize") or None
+    if size is not None and not NUMBER_OF_BYTES.fullmatch(size):
+        raise ValueError(f"{shown(size)} in the column filesize is no number of bytes")
+    datahash = known.get("datahash") or None
+    if datahash is not None and not BLAKE3_MULTIHASH.fullmatch(datahash):
+        raise ValueError(
+            f"{shown(datahash)} in the column datahash is no BLAKE3 multihash, 1e20 and 64 "
+            "hexadecimal digits"
         )
     return Entry(
         name,
         iscc,
         None if size is None else int(size),
         datahash and datahash.lower(),
-        optional("data_code"),
-        optional("instance_code"),
+        known.get("data_code") or None,
+        known.get("instance_code") or None,
     )
 
 
@@ -198,8 +202,8 @@ def check_outputs(outputs: list[Path | None], inputs: list[Path]) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file that is there whole or not at all.
+def whole_file(path: Path, binary: bool = False) -> Iterator[IO]:
+    """Open a file to write, of text or bytes, that is there whole or not at all.
 
     It gets its name when the block ends. Raises InputError if it cannot be written.
     """
@@ -209,7 +213,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         target = path.resolve()
         part = target.with_name(f"{target.name[:50]}.{os.getpid()}.part")
     try:
-        with part.open("w", **TEXT) as out:
+        with part.open("wb") if binary else part.open("w", **TEXT) as out:
             yield out
         if part != target:
             part.replace(target)
@@ -224,11 +228,14 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 
 def escape(field: str) -> str:
-    return "".join(ESCAPES.get(character, character) for character in field)
+    return field.translate(ESCAPES)
 
 
 def unescape(field: str) -> str:
     """Undo `escape`; raises ValueError for a backslash that escapes nothing."""
+
+    if "\\" not in field:
+        return field
 
     def plain(match: re.Match[str]) -> str:
         written = match[0]

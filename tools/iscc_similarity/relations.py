@@ -1,40 +1,28 @@
-"""Which datasets are copies of which: exact and near pairs, and the clusters that they form.
+"""What the links between contents mean for the datasets: pairs, clusters, matches, what to keep.
 
-Datasets are referred to by their row, their position in the input, from 0.
+Datasets are referred to by their row, their position in the input, from 0. Everything here is the
+same for every order of the links.
 """
 
-from collections import defaultdict
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-import codes
-import hamming
-from manifest import Entry
+import links
+from links import Contents, Links
 
-EXACT = "exact"
-NEAR = "near"
-
-WIDE_BYTES = 16
-WORD_BYTES = 8
+FIRST, SINGLE, EXACT, NEAR, LINKED = "first", "single", "exact", "near", "linked"
 
 
-class Pair(NamedTuple):
-    """Two datasets that are copies: rows a < b, EXACT or NEAR, Hamming distance of `bits` bits."""
+class Place(NamedTuple):
+    """A dataset's place in its cluster.
 
-    a: int
-    b: int
-    relation: str
-    distance: int
-    bits: int
-
-
-class Member(NamedTuple):
-    """A dataset's place in its cluster, and how it relates to the first dataset there.
-
-    `relation` is `single` (alone), `first`, EXACT, NEAR, or `linked` (in the cluster through
-    others). `distance` is the Hamming distance to the first one, None for that one itself.
+    `cluster` counts from 1 in the order of their representatives, which are the rows that come
+    first; `size` is the number of datasets in it. `relation`, to the representative, is SINGLE (it
+    is alone), FIRST (it is the representative), EXACT, NEAR, or LINKED (in the cluster through
+    others); `distance` is that of the Data-Codes, None for the representative itself.
     """
 
     cluster: int
@@ -44,107 +32,188 @@ class Member(NamedTuple):
     distance: int | None
 
 
-def find_pairs(entries: list[Entry], threshold: int) -> list[Pair]:
-    """Every pair of exact or near copies, each once, the same for every order of the entries.
+def count_pairs(found: Links, a: Contents, b: Contents | None) -> tuple[int, int]:
+    """How many pairs of datasets the links stand for: exact ones, near ones."""
+    other = a if b is None else b
+    pairs = a.rows.count[found.a] * other.rows.count[found.b]
+    exact = int(pairs[found.exact].sum())
+    near = int(pairs[~found.exact].sum())
+    if b is None:
+        exact += int((a.rows.count * (a.rows.count - 1) // 2).sum())
+    return exact, near
 
-    `threshold` is a Hamming distance of 128 bits, which WIDE codes have. A narrow code is
-    compared on 64 bits, with anything, and half the threshold, rounded down.
+
+def all_pairs(found: Links, a: Contents, b: Contents | None) -> Links:
+    """Every pair of copies, with rows instead of contents."""
+    other = a if b is None else b
+    rows_a, rows_b, link = links.products(a.rows, found.a, other.rows, found.b)
+    between = with_ends(chosen(found, link), rows_a, rows_b)
+    if b is not None:
+        return between
+    between = with_ends(between, np.minimum(rows_a, rows_b), np.maximum(rows_a, rows_b))
+    several = np.flatnonzero(a.rows.count > 1)
+    rows_a, rows_b, number = links.products(a.rows, several, a.rows, several)
+    once = rows_a < rows_b
+    content = several[number[once]]
+    return joined(between, copies(a, content, a, content, rows_a[once], rows_b[once]))
+
+
+def compact_pairs(found: Links, a: Contents, b: Contents | None) -> Links:
+    """The pairs of copies, with rows instead of contents, and exact copies folded.
+
+    Each exact copy points to the first dataset before it (or, with another set, the first one
+    there) that it is a copy of. Those that lead to the same dataset are a group, and two groups
+    are in one pair at most, that of their closest contents.
     """
-    parsed = [codes.parse(entry.iscc) for entry in entries]
-    exact = exact_pairs(entries, parsed)
-    same = {(pair.a, pair.b) for pair in exact}
-    near = near_pairs(entries, parsed, threshold)
-    return exact + [pair for pair in near if (pair.a, pair.b) not in same]
+    exact = chosen(found, found.exact)
+    first_a = a.rows.first()
+    rows, content = np.arange(len(a.rows.numbers)), a.rows.numbers
+    if b is None:
+        best = best_of_each(exact.b, exact.a)
+        original = np.arange(len(first_a))
+        original[exact.b[best]] = exact.a[best]
+        origin = original[content]
+        folded = copies(a, origin, a, content, first_a[origin], rows)
+        group = original
+        while (group != group[group]).any():
+            group = group[group]
+        group_a, group_b = group[found.a], group[found.b]
+        pair = np.minimum(group_a, group_b) * len(first_a) + np.maximum(group_a, group_b)
+        closest = best_of_each(pair, ~found.exact, closeness(found), found.a, found.b)
+        between = chosen(found, closest[(group_a != group_b)[closest]])
+        between = with_ends(between, first_a[between.a], first_a[between.b])
+        return joined(chosen(folded, folded.a != folded.b), between)
+    near = chosen(found, ~found.exact)
+    first_b = b.rows.first()
+    best = best_of_each(exact.a, exact.b)
+    original = np.full(len(first_a), -1)
+    original[exact.a[best]] = exact.b[best]
+    rows = rows[original[content] >= 0]
+    content = content[rows]
+    origin = original[content]
+    return joined(
+        copies(a, content, b, origin, rows, first_b[origin]),
+        with_ends(near, first_a[near.a], first_b[near.b]),
+    )
 
 
-def exact_pairs(entries: list[Entry], parsed: list[codes.Code]) -> list[Pair]:
-    """Pairs with equal Instance-Codes, over the shorter of the two, that nothing contradicts."""
-    alike = defaultdict(list)
-    for row, code in enumerate(parsed):
-        alike[code.instance[:WORD_BYTES]].append(row)
-    pairs = []
-    for rows in alike.values():
-        for a, b in combinations(rows, 2):
-            length = min(len(parsed[a].instance), len(parsed[b].instance))
-            equal = parsed[a].instance[:length] == parsed[b].instance[:length]
-            if equal and not contradict(entries[a], entries[b]):
-                pairs.append(Pair(a, b, EXACT, *codes.distance(parsed[a].data, parsed[b].data)))
-    return pairs
+def places(found: Links, contents: Contents) -> list[Place]:
+    """The place of each dataset, by row, in the clusters that the links of one set connect."""
+    count = len(contents.wide)
+    first_row = contents.rows.first()
+    representative = components(found, count)
+    _, cluster = np.unique(representative, return_inverse=True)
+    size = np.bincount(cluster, weights=contents.rows.count).astype(np.int64)
+    distance, _ = links.measured(contents, representative, contents, np.arange(count))
+    relation = np.full(count, LINKED, dtype=object)
+    relation[representative == np.arange(count)] = EXACT  # copies of it; it itself see below
+    to_first = representative[found.a] == found.a
+    relation[found.b[to_first]] = np.where(found.exact[to_first], EXACT, NEAR)
+
+    result = []
+    for row, content in enumerate(contents.rows.numbers.tolist()):
+        first = int(first_row[representative[content]])
+        members = int(size[cluster[content]])
+        how, apart = relation[content], int(distance[content])
+        if row == first:
+            how, apart = (FIRST if members > 1 else SINGLE), None
+        result.append(Place(int(cluster[content]) + 1, members, first, how, apart))
+    return result
 
 
-def contradict(a: Entry, b: Entry) -> bool:
-    """Whether something that is known of both, size or datahash, says that they differ."""
-    known = ((a.filesize, b.filesize), (a.datahash, b.datahash))
-    return any(x is not None and y is not None and x != y for x, y in known)
+def kept(found: Links, a: Contents, b: Contents | None, near: bool) -> np.ndarray:
+    """Which datasets to keep, so that none is a copy of another: bool, shape (rows,).
 
-
-def near_pairs(entries: list[Entry], parsed: list[codes.Code], threshold: int) -> list[Pair]:
-    """Pairs whose Data-Codes are within the threshold, of datasets large enough to compare."""
-    comparable = [row for row, entry in enumerate(entries) if entry.alike_means_something]
-    is_wide = np.array([len(parsed[row].data) == WIDE_BYTES for row in comparable], dtype=bool)
-    rows = np.array(comparable, dtype=np.intp)
-    wide, narrow = rows[is_wide], rows[~is_wide]
-    wide_hashes = hashes([parsed[row].data for row in wide], words=2)
-    narrow_hashes = hashes([parsed[row].data for row in narrow], words=1)
-    half = threshold // 2
-    compared = [
-        (wide, wide, 128, hamming.pairs_within(wide_hashes, threshold)),
-        (narrow, narrow, 64, hamming.pairs_within(narrow_hashes, half)),
-        (wide, narrow, 64, hamming.pairs_between(wide_hashes[:, :1], narrow_hashes, half)),
-    ]
-    pairs = []
-    for rows_a, rows_b, bits, found in compared:
-        for a, b, distance in zip(
-            rows_a[found.a].tolist(), rows_b[found.b].tolist(), found.distance.tolist(), strict=True
-        ):
-            pairs.append(Pair(min(a, b), max(a, b), NEAR, distance, bits))
-    return pairs
-
-
-def hashes(data: list[bytes], words: int) -> np.ndarray:
-    """Data-Codes of equal length as an array of uint64, shape (codes, words)."""
-    big_endian = np.frombuffer(b"".join(data), dtype=">u8").reshape(-1, words)
-    return big_endian.astype(np.uint64)
-
-
-def find_clusters(entries: list[Entry], pairs: list[Pair]) -> list[Member]:
-    """The connected components of the pairs: for each dataset, in input order, its place.
-
-    Clusters are numbered from 1 in the order of their first dataset, the representative.
+    In input order, a dataset is kept unless one that is kept already is its copy. With another
+    set, it is kept unless one there is its copy. Near copies count if `near` is true.
     """
-    first = connected(len(entries), pairs)
-    members = defaultdict(list)
-    for row, representative in enumerate(first):
-        members[representative].append(row)
-    number = {representative: count for count, representative in enumerate(members, start=1)}
-    to_first = {(pair.a, pair.b): pair for pair in pairs if first[pair.a] == pair.a}
-
-    places = []
-    for row, representative in enumerate(first):
-        size = len(members[representative])
-        if row == representative:
-            relation, distance = ("first" if size > 1 else "single"), None
-        elif (representative, row) in to_first:
-            pair = to_first[representative, row]
-            relation, distance = pair.relation, pair.distance
-        else:
-            a, b = (codes.parse(entries[r].iscc).data for r in (representative, row))
-            relation, (distance, _) = "linked", codes.distance(a, b)
-        places.append(Member(number[representative], size, representative, relation, distance))
-    return places
+    counting = found if near else chosen(found, found.exact)
+    keep = np.ones(len(a.wide), dtype=bool)
+    if b is not None:
+        keep[counting.a] = False
+        return keep[a.rows.numbers]
+    order = np.argsort(counting.b, kind="stable")
+    for first, second in zip(counting.a[order].tolist(), counting.b[order].tolist(), strict=True):
+        if keep[first]:
+            keep[second] = False
+    is_first = np.zeros(len(a.rows.numbers), dtype=bool)
+    is_first[a.rows.first()] = True
+    return keep[a.rows.numbers] & is_first
 
 
-def connected(count: int, pairs: list[Pair]) -> list[int]:
-    """For each of `count` rows the smallest row that pairs connect it with (union-find)."""
-    parent = list(range(count))
+def best_matches(found: Links, a: Contents, b: Contents) -> Links:
+    """For each dataset of a that has a copy in b the best of them, with rows, in input order.
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]  # halve the path for the next time
-            row = parent[row]
-        return row
+    Exact before near, then the closest, then the one that comes first.
+    """
+    first_b = b.rows.first()
+    best = best_of_each(found.a, ~found.exact, closeness(found), first_b[found.b])
+    link = np.full(len(a.wide), -1)
+    link[found.a[best]] = best
+    rows = np.flatnonzero(link[a.rows.numbers] >= 0)
+    matches = chosen(found, link[a.rows.numbers[rows]])
+    return with_ends(matches, rows, first_b[matches.b])
 
-    for pair in pairs:
-        a, b = root(pair.a), root(pair.b)
-        parent[max(a, b)] = min(a, b)
-    return [root(row) for row in range(count)]
+
+def nearest(a: Contents, b: Contents | None, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far the nearest other dataset (of the other set, if there is one) is from some datasets.
+
+    rows    int64, shape (k,): datasets of a
+
+    Gives float64, shape (k,), bits of 128, NaN where nothing can be compared, and bool, shape
+    (k,), whether it is an exact copy.
+    """
+    numbers, which = np.unique(a.rows.numbers[rows], return_inverse=True)
+    distance, exact = np.full(len(numbers), np.nan), np.zeros(len(numbers), dtype=bool)
+    for position, content in enumerate(numbers.tolist()):
+        apart, same = links.distances_to_all(a, content, a if b is None else b)
+        if b is None and a.rows.count[content] == 1:
+            apart[content], same[content] = np.nan, False
+        if not np.isnan(apart).all():
+            distance[position], exact[position] = np.nanmin(apart), same.any()
+    return distance[which], exact[which]
+
+
+def components(found: Links, count: int) -> np.ndarray:
+    """For each of `count` contents the smallest one that links connect it with."""
+    ones = np.ones(len(found.a), dtype=bool)
+    _, labels = connected_components(
+        coo_array((ones, (found.a, found.b)), shape=(count, count)), directed=False
+    )
+    _, smallest, label = np.unique(labels, return_index=True, return_inverse=True)
+    return smallest[label]
+
+
+def closeness(found: Links) -> np.ndarray:
+    """What to sort links by, the closest first: differing bits in 128, then more bits compared."""
+    distance = found.distance.astype(np.int64) * (links.WIDE_BITS // found.bits)
+    return 2 * distance + (found.bits != links.WIDE_BITS)
+
+
+def best_of_each(keys: np.ndarray, *order: np.ndarray) -> np.ndarray:
+    """For each distinct key the index that comes first in the order, the main criterion first."""
+    sorting = np.lexsort((*order[::-1], keys))
+    in_order = keys[sorting]
+    is_first = np.ones(len(keys), dtype=bool)
+    is_first[1:] = in_order[1:] != in_order[:-1]
+    return sorting[is_first]
+
+
+def copies(
+    a: Contents, i: np.ndarray, b: Contents, j: np.ndarray, rows_a: np.ndarray, rows_b: np.ndarray
+) -> Links:
+    """Exact links between rows, the contents of which are i and j."""
+    return Links(rows_a, rows_b, np.ones(len(i), dtype=bool), *links.measured(a, i, b, j))
+
+
+def chosen(found: Links, which: np.ndarray) -> Links:
+    return Links(*(each[which] for each in found))
+
+
+def with_ends(found: Links, a: np.ndarray, b: np.ndarray) -> Links:
+    """The same links between others: rows instead of contents."""
+    return found._replace(a=a, b=b)
+
+
+def joined(*parts: Links) -> Links:
+    return Links(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -1,0 +1,358 @@
+"""The distances of datasets as a picture (PNG).
+
+Few datasets are a heat map in the order of a hierarchical clustering, so that copies stand side by
+side. Of many there are histograms. Distances are in bits of 128, NaN where a dataset is too small
+to be compared. Everything that is drawn is given; nothing is computed here but the order.
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import StrMethodFormatter
+from scipy.cluster.hierarchy import dendrogram, fcluster, leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from manifest import escape, whole_file
+
+# What matplotlib has to say of fonts and folders helps nobody here.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+# Above these numbers cells, and before that labels, are too small to be seen.
+MOST_IN_HEAT_MAP = 400
+MOST_LABELS = 100
+MOST_CHARACTERS = 48
+
+# Where the bands of distances end, in bits of 128, and how they are called.
+BANDS = ((12, "near-duplicate"), (24, "related"), (32, "weak"), (64, "chance"))
+BAND_COLOURS = ("#08519c", "#4292c6", "#9ecae1", "#d0d4d8")
+EXACT_COLOUR = "#e8590c"
+ITSELF_COLOUR = "#ced4da"
+UNKNOWN_COLOUR = "#c9b8d8"
+BORDER_COLOUR = "#212529"
+FARTHEST = BANDS[-1][0]  # two unrelated files are about so far apart
+COLOURS = LinearSegmentedColormap.from_list(
+    "distance",
+    [
+        (0, "#08306b"),
+        (12 / FARTHEST, "#2b7bba"),
+        (24 / FARTHEST, "#9ecae1"),
+        (32 / FARTHEST, "#e1ecf5"),
+        (1, "#fafafa"),
+    ],
+).with_extremes(bad=UNKNOWN_COLOUR)
+
+EXACT_PLACE = -5  # of the bar of exact copies, left of distance 0
+MOST_ON_LINEAR_SCALE = 100
+
+# Inches.
+TREE_WIDTH = 1.4
+KEY_WIDTH = 4.2
+KEY_HEIGHT = 1.1
+DOTS_PER_INCH = 150
+POINTS_PER_INCH = 72
+
+
+def heat_map(
+    path: Path, names: Sequence[str], distances: np.ndarray, exact: np.ndarray, threshold: int
+) -> None:
+    """Draw all datasets of a set against all, with dendrogram and a border around each cluster.
+
+    distances, exact    shape (datasets, datasets)
+    """
+    count = len(names)
+    cell = cell_size(count, count)
+    figure, axes = figure_for(TREE_WIDTH, count * cell, count * cell)
+    tree = single_linkage(distances, exact)
+    order = np.arange(count) if tree is None else leaves_list(tree)
+    draw_cells(axes, distances[np.ix_(order, order)], exact[np.ix_(order, order)])
+    itself = np.where(np.eye(count, dtype=bool), 1.0, np.nan)
+    axes.imshow(itself, cmap=ListedColormap([ITSELF_COLOUR]), **cells(count, count))
+
+    clusters = 0
+    if tree is not None:
+        beside = axes_at(figure, 0, KEY_HEIGHT, 0.95 * TREE_WIDTH, count * cell)
+        draw_tree(beside, tree, count, threshold)
+        # Cut where single linkage is at the threshold, the tree falls into connected components.
+        labels = fcluster(tree, threshold, criterion="distance")[order]
+        for label in dict.fromkeys(labels.tolist()):
+            members = np.flatnonzero(labels == label)
+            if len(members) > 1:
+                clusters += 1
+                corner, size = (members[0], members[0]), len(members)
+                border = Rectangle(corner, size, size, fill=False, edgecolor=BORDER_COLOUR)
+                border.set_linewidth(1.8 if count <= MOST_LABELS else 1.0)
+                axes.add_patch(border)
+    label_sides(axes, names, order, None, order, cell)
+    axes.set_title(
+        f"{count:,} datasets, clusters of copies: {clusters:,} (framed)", loc="left", fontsize=11
+    )
+    add_key(figure, TREE_WIDTH, axes, threshold)
+    save(figure, path)
+
+
+def heat_map_of_two(
+    path: Path,
+    names: Sequence[str],
+    others: Sequence[str],
+    distances: np.ndarray,
+    exact: np.ndarray,
+    threshold: int,
+) -> None:
+    """Draw the datasets of one set against those of another, alike ones of both side by side.
+
+    distances, exact    shape (all, all), where `all` are the datasets of both, in this order
+    """
+    count = len(names)
+    cell = cell_size(count, len(others))
+    figure, axes = figure_for(0, len(others) * cell, count * cell)
+    tree = single_linkage(distances, exact)
+    order = np.arange(len(distances)) if tree is None else leaves_list(tree)
+    ours, theirs = order[order < count], order[order >= count]
+    here = np.ix_(ours, theirs)
+    draw_cells(axes, distances[here], exact[here])
+    label_sides(axes, names, ours, others, theirs - count, cell)
+    axes.set_title(
+        f"{count:,} datasets (down) and {len(others):,} of the reference (across)",
+        loc="left",
+        fontsize=11,
+    )
+    add_key(figure, 0, axes, threshold)
+    save(figure, path)
+
+
+def histograms(
+    path: Path,
+    count: int,
+    nearest: np.ndarray,
+    exact: np.ndarray,
+    bars: dict[str, int],
+    threshold: int,
+) -> None:
+    """Draw how far the nearest other dataset is, and beside it the sizes of clusters, say.
+
+    count             of all datasets
+    nearest, exact    shape (datasets that are shown,): distance, and whether it is an exact copy
+    bars              what to draw beside, by label: numbers of clusters, or of datasets
+    """
+    figure = Figure(figsize=(11, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[2.2, 1])
+    near = nearest[~exact & ~np.isnan(nearest)]
+    counts = np.bincount(np.minimum(near, FARTHEST).astype(int), minlength=FARTHEST + 1)
+    left.bar([EXACT_PLACE], [exact.sum()], width=2, color=EXACT_COLOUR, label="exact copy")
+    start = 0
+    for (end, name), colour in zip(BANDS, BAND_COLOURS, strict=True):
+        places = np.arange(start, end + 1)
+        left.bar(places, counts[places], width=1, color=colour, label=name)
+        start = end + 1
+    left.axvline(threshold + 0.5, color=BORDER_COLOUR, linestyle="--", linewidth=1)
+    left.set_xticks(
+        [EXACT_PLACE, 0, *(end for end, _ in BANDS)],
+        ["exact", 0, *(end for end, _ in BANDS[:-1]), f"{FARTHEST}+"],
+    )
+    left.set_xlabel(f"differing bits of 128 (dashed: threshold {threshold})")
+    left.set_ylabel("datasets")
+    shown = "" if len(nearest) == count else f"{len(nearest):,} of "
+    title = f"Distance to the nearest other, for {shown}{count:,} datasets"
+    left.set_title(title, loc="left", fontsize=11)
+    left.legend(frameon=False, fontsize=9)
+
+    drawn = right.bar(list(bars), list(bars.values()), color="#868e96")
+    right.bar_label(drawn, [f"{value:,}" if value else "" for value in bars.values()], fontsize=8)
+    title = "Datasets by their match" if "none" in bars else "Clusters by their size"
+    right.set_title(title, loc="left", fontsize=11, pad=14)
+    right.tick_params(axis="x", labelrotation=45 if len(bars) > 5 else 0)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        if max((bar.get_height() for bar in axes.patches), default=0) > MOST_ON_LINEAR_SCALE:
+            axes.set_yscale("symlog", linthresh=1)
+            axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    save(figure, path)
+
+
+def single_linkage(distances: np.ndarray, exact: np.ndarray) -> np.ndarray | None:
+    """A hierarchical clustering in SciPy's form; None of fewer than two datasets.
+
+    With single linkage the clusters below a distance are the connected components of the pairs
+    that are as close. What cannot be compared is as far apart as can be.
+    """
+    if len(distances) < 2:
+        return None
+    filled = np.where(np.isnan(distances), 128.0, distances)
+    filled[exact] = 0
+    np.fill_diagonal(filled, 0)
+    return linkage(squareform(filled, checks=False), method="single", optimal_ordering=True)
+
+
+def cell_size(rows: int, columns: int) -> float:
+    """Inches; large enough for a label in each row, while there are not too many."""
+    most = max(rows, columns, 1)
+    return min(0.6, max(0.16, 7 / most)) if most <= MOST_LABELS else 9 / most
+
+
+def figure_for(left: float, width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure, and in it axes of this size above the key and `left` from its edge; in inches."""
+    size = (max(left + width, left + KEY_WIDTH), height + KEY_HEIGHT)
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+    return figure, axes_at(figure, left, KEY_HEIGHT, width, height)
+
+
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place given in inches."""
+    all_width, all_height = figure.get_size_inches()
+    return figure.add_axes(
+        (left / all_width, bottom / all_height, width / all_width, height / all_height)
+    )
+
+
+def cells(rows: int, columns: int) -> dict:
+    """How imshow draws an array of one value a cell, the first row at the top."""
+    return {"extent": (0, columns, rows, 0), "aspect": "auto", "interpolation": "none"}
+
+
+def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray) -> None:
+    """Colour the cells by distance, and those of exact copies."""
+    axes.imshow(distances, cmap=COLOURS, vmin=0, vmax=FARTHEST, **cells(*distances.shape))
+    overlay = np.where(exact, 1.0, np.nan)
+    axes.imshow(overlay, cmap=ListedColormap([EXACT_COLOUR]), **cells(*exact.shape))
+
+
+def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int) -> None:
+    """Draw the clustering to the left of the cells, its leaves beside their rows."""
+    dendrogram(
+        tree,
+        orientation="left",
+        ax=axes,
+        no_labels=True,
+        color_threshold=0,
+        above_threshold_color="#495057",
+    )
+    for lines in axes.collections:
+        lines.set_linewidth(1.0 if count <= MOST_LABELS else 0.5)
+    axes.axvline(threshold, color=BORDER_COLOUR, linestyle="--", linewidth=0.8)
+    axes.text(threshold, 0, f"threshold {threshold} ", ha="right", va="bottom", fontsize=8)
+    axes.set_ylim(10 * count, 0)  # SciPy gives each leaf 10 units
+    axes.set_xlim(max(FARTHEST, tree[-1, 2]) + 2, -0.5)
+    axes.set_axis_off()
+
+
+def label_sides(
+    axes: Axes,
+    names: Sequence[str],
+    down: np.ndarray,
+    names_across: Sequence[str] | None,
+    across: np.ndarray,
+    cell: float,
+) -> None:
+    """Rows from 1 on both sides, and names, while they are legible.
+
+    Where both sides are the same, those across have no names.
+    """
+    axes.tick_params(length=0)
+    axes.yaxis.tick_right()
+    axes.set_yticks([])
+    axes.set_xticks([])
+    size = min(9.0, 0.72 * cell * POINTS_PER_INCH)
+    if len(down) <= MOST_LABELS:
+        set_labels(axes.yaxis, labels(names, down), size)
+    if len(across) <= MOST_LABELS:
+        if names_across is None:
+            set_labels(axes.xaxis, [str(row + 1) for row in across.tolist()], size)
+        else:
+            axes.xaxis.tick_top()
+            set_labels(axes.xaxis, labels(names_across, across), size)
+        if names_across or len(across) > 9:
+            axes.tick_params(axis="x", labelrotation=90)
+
+
+def labels(names: Sequence[str], rows: np.ndarray) -> list[str]:
+    return [f"{row + 1}  {shortened(names[row])}" for row in rows.tolist()]
+
+
+def set_labels(axis: Axis, labels: list[str], size: float) -> None:
+    """Label the middles of cells; a name with two dollar signs is no formula."""
+    fonts = fonts_for("".join(labels))
+    places = np.arange(len(labels)) + 0.5
+    axis.set_ticks(places, labels, fontsize=size, fontfamily=fonts, parse_math=False)
+
+
+def shortened(name: str) -> str:
+    """A name as a label: on one line, no bytes that are no text, the middle left out if long."""
+    text = escape(name).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if len(text) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def fonts_for(text: str) -> list[str]:
+    """Installed fonts that together have the characters of a text, as far as there are such fonts.
+
+    matplotlib brings one with it that has Latin, Greek, Cyrillic and Arabic letters, among others,
+    but neither Chinese, Japanese nor Korean ones.
+    """
+    fonts = ["DejaVu Sans"]
+    missing = set(map(ord, text)) - characters_of(font_manager.findfont(fonts[0]))
+    for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: entry.fname):
+        if not missing:
+            break
+        if entry.name not in fonts and (has := characters_of(entry.fname) & missing):
+            fonts.append(entry.name)
+            missing -= has
+    return fonts
+
+
+def characters_of(font: str) -> set[int]:
+    """The characters that a font file can draw at any size; none if it cannot be used."""
+    try:
+        opened = font_manager.get_font(font)
+    except (OSError, RuntimeError):
+        return set()
+    return set(opened.get_charmap()) if opened.scalable else set()
+
+
+def add_key(figure: Figure, left: float, axes: Axes, threshold: int) -> None:
+    """A colour bar with the bands of distances and the threshold, and what other colours mean."""
+    key = axes_at(figure, left, 0.3, KEY_WIDTH, 0.18)
+    bar = figure.colorbar(axes.images[0], cax=key, orientation="horizontal")
+    bar.outline.set_visible(False)
+    bar.set_ticks([0, *(end for end, _ in BANDS)])
+    key.tick_params(labelsize=8, length=3)
+    start = 0
+    for end, name in BANDS:
+        key.text((start + end) / 2, 1.15, name, ha="center", va="bottom", fontsize=7.5)
+        key.axvline(end, color="white", linewidth=1)
+        start = end
+    if threshold <= FARTHEST:
+        key.plot([threshold], [-0.25], marker="^", color=BORDER_COLOUR, clip_on=False)
+    key.set_xlabel(f"differing bits of 128 (▲ threshold {threshold})", fontsize=8)
+    colours = {
+        "exact copy": EXACT_COLOUR,
+        "too small to compare": UNKNOWN_COLOUR,
+    }
+    patches = [Patch(color=colour, label=label) for label, colour in colours.items()]
+    key.legend(
+        handles=patches,
+        loc="center left",
+        bbox_to_anchor=(1.02, 0.5),
+        frameon=False,
+        fontsize=8,
+        handlelength=1,
+        handleheight=1,
+    )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    with whole_file(path, binary=True) as out, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
+        figure.savefig(out, format="png", bbox_inches="tight", pad_inches=0.15)
