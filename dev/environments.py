@@ -41,6 +41,10 @@ def main(argv: list[str] | None = None) -> None:
             install(VENV / part, ["--requirement", str(lock)], pinned_by=lock.read_text())
 
 
+# What conda calls a package that has another name on PyPI; tools require it by conda's name.
+CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+
+
 def install_packages() -> None:
     """Give each pinned requirement of the tools an environment that Galaxy finds by its name.
 
@@ -51,7 +55,7 @@ def install_packages() -> None:
     lock = REQUIREMENTS / "tools.txt"
     for requirement in pinned_requirements(REQUIREMENTS / "tools.in"):
         name, version = requirement.split("==")
-        home = PACKAGES / name / version
+        home = PACKAGES / CONDA_NAMES.get(name, name) / version
         pinned_by = f"{requirement}\n{lock.read_text()}"
         install(home, [requirement, "--constraint", str(lock)], pinned_by)
         site_packages = next(home.glob("lib/python3*/site-packages"))

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from galaxy.tool_util.loader import load_tool
 
-from dev.environments import PROJECT, REQUIREMENTS, pinned_requirements
+from dev.environments import CONDA_NAMES, PROJECT, REQUIREMENTS, pinned_requirements
 from dev.local_galaxy import TOOLS
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
@@ -89,8 +89,10 @@ def test_required_packages_are_those_that_are_installed_for_the_tools():
         for tool in TOOLS
         for requirement in expanded(tool).iter("requirement")
     }
-    assert required == set(pinned_requirements(REQUIREMENTS / "tools.in"))
-    assert required <= set(pinned_requirements(REQUIREMENTS / "dev.txt"))
+    pinned = pinned_requirements(REQUIREMENTS / "tools.in")
+    split = [requirement.split("==") for requirement in pinned]
+    assert required == {f"{CONDA_NAMES.get(name, name)}=={version}" for name, version in split}
+    assert set(pinned) <= set(pinned_requirements(REQUIREMENTS / "dev.txt"))
 
 
 def test_versions_agree():
@@ -111,10 +113,15 @@ def test_codes_in_xml_tests_are_those_of_iscc_core(tool):
 
 
 def test_distances_in_xml_tests_are_those_of_iscc_core():
-    """7 of 128 bits, and 5 of 64, between the image and its retouched copy: bits counted."""
+    """7 of 128 bits, and 5 of 64, between the image and its retouched copy, and those of
+    unrelated images: bits counted."""
     nuclei, retouched = codes_of_file("nuclei.tif"), codes_of_file("nuclei_retouched.tif")
     assert distance(nuclei.wide, retouched.wide) == 7
     assert distance(nuclei.narrow, retouched.narrow) == 5
+    cell, retina = codes_of_file("cell.png").wide, codes_of_file("retina.jpg").wide
+    assert [distance(each.wide, retina) for each in (nuclei, retouched)] == [65, 62]
+    assert [distance(each.wide, cell) for each in (nuclei, retouched)] == [64, 63]
+    assert distance(cell, retina) == 59
     assert f"{100 * (1 - 7 / 128):.1f} {100 * (1 - 5 / 64):.1f}" == "94.5 92.2"
 
 
@@ -148,6 +155,11 @@ def line(name: str, narrow: bool = False) -> str:
             ),
         ),
         ("empty_manifest.tsv", HEADER),
+        (
+            "many.tsv",
+            "#name\tiscc\n"
+            + "".join(f"{n}\t{codes_of(str(n).encode()).narrow}\n" for n in range(1, 2002)),
+        ),
     ],
 )
 def test_manifests_in_test_data_hold_what_iscc_core_computes(name, content):

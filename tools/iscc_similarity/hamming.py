@@ -39,6 +39,8 @@ TILE_ROWS, TILE_COLUMNS = 16, 4096
 # Rows of tiles that one worker takes on.
 BAND_ROWS = 64 * TILE_ROWS
 
+NOTHING_NEAR = 255  # more bits than two words have
+
 # How many hashes are compared with all others to tell about how many pairs there are.
 SAMPLE = 1000
 
@@ -122,6 +124,28 @@ def distances(hashes_a: np.ndarray, hashes_b: np.ndarray) -> np.ndarray:
     for word in range(1, hashes_a.shape[1]):
         total += np.bitwise_count(hashes_a[:, None, word] ^ hashes_b[None, :, word])
     return total
+
+
+def nearest(
+    hashes_a: np.ndarray, hashes_b: np.ndarray, itself: np.ndarray | None = None
+) -> np.ndarray:
+    """The distance of each of n hashes, (n, words), to the nearest of m others, (m, words).
+
+    `itself`, int64 and of shape (n,), says which of the others is the hash itself and does not
+    count. Gives uint8, shape (n,); NOTHING_NEAR where there is no other. By brute force.
+    """
+    columns = np.ascontiguousarray(hashes_b.T)
+    least = np.full(len(hashes_a), NOTHING_NEAR, dtype=np.uint8)
+    for top in range(0, len(hashes_a), TILE_ROWS):
+        rows = slice(top, top + TILE_ROWS)
+        for left in range(0, len(hashes_b), TILE_COLUMNS):
+            apart = distances(hashes_a[rows], columns[:, left : left + TILE_COLUMNS].T)
+            if itself is not None:
+                i, j = np.arange(len(apart)), itself[rows] - left
+                here = (j >= 0) & (j < apart.shape[1])
+                apart[i[here], j[here]] = NOTHING_NEAR
+            least[rows] = np.minimum(least[rows], apart.min(axis=1))
+    return least
 
 
 def find(

@@ -8,6 +8,7 @@ that was compressed or converted resembles its origin no more.
 """
 
 import argparse
+import logging
 import math
 import sys
 import time
@@ -30,7 +31,7 @@ MOST_PAIRS = 1_000_000
 MOST_IN_MATRIX = 2_000
 
 # The picture shows the nearest of all datasets, or, where that would be more comparisons, of some.
-MOST_COMPARISONS = 200_000_000
+MOST_COMPARISONS = 1_000_000_000
 LEAST_SAMPLE = 1_000
 
 SECONDS_BETWEEN_NEWS = 5.0
@@ -264,7 +265,7 @@ def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entr
     if args.matrix:
         write_matrix(args.matrix, entries, reference, a, b)
     if args.picture:
-        write_picture(args, entries, reference, a, b, bars)
+        write_picture(args, entries, reference, found, a, b, bars)
     return summary
 
 
@@ -384,12 +385,15 @@ def write_picture(
     args: argparse.Namespace,
     entries: list[Entry],
     reference: list[Entry] | None,
+    found: Links,
     a: Contents,
     b: Contents | None,
     bars: dict[str, int],
 ) -> None:
     """A heat map of few datasets; of many the distances to the nearest, and `bars`."""
-    import picture  # matplotlib takes a while to load
+    # What matplotlib has to say of folders for its list of fonts helps nobody here.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import picture  # takes a while to load
 
     names = [entry.name for entry in entries]
     others = [] if reference is None else [entry.name for entry in reference]
@@ -403,8 +407,13 @@ def write_picture(
         return
     most = max(LEAST_SAMPLE, MOST_COMPARISONS // len(others or names))
     rows = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(np.int64))
-    distances, exact = relations.nearest(a, b, rows)
-    picture.histograms(args.picture, len(names), distances, exact, bars, args.threshold)
+    distances, exact = relations.nearest(found, a, b, rows)
+    shown = f"{len(names):,}" if len(rows) == len(names) else f"{len(rows):,} of {len(names):,}"
+    title = (
+        f"Distance to the nearest {'other' if b is None else 'of the reference'}: {shown} datasets"
+    )
+    beside = "Clusters by size" if b is None else "Datasets by their best match"
+    picture.histograms(args.picture, title, distances, exact, beside, bars, args.threshold)
 
 
 def sizes_of_clusters(places: list[relations.Place]) -> dict[str, int]:

@@ -5,7 +5,6 @@ side. Of many there are histograms. Distances are in bits of 128, NaN where a da
 to be compared. Everything that is drawn is given; nothing is computed here but the order.
 """
 
-import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +21,6 @@ from scipy.cluster.hierarchy import dendrogram, fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from manifest import escape, whole_file
-
-# What matplotlib has to say of fonts and folders helps nobody here.
-logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 # Above these numbers cells, and before that labels, are too small to be seen.
 MOST_IN_HEAT_MAP = 400
@@ -131,17 +127,16 @@ def heat_map_of_two(
 
 def histograms(
     path: Path,
-    count: int,
+    title: str,
     nearest: np.ndarray,
     exact: np.ndarray,
+    title_of_bars: str,
     bars: dict[str, int],
     threshold: int,
 ) -> None:
-    """Draw how far the nearest other dataset is, and beside it the sizes of clusters, say.
+    """Draw how far the nearest dataset is from each, and beside it a few numbers by their labels.
 
-    count             of all datasets
-    nearest, exact    shape (datasets that are shown,): distance, and whether it is an exact copy
-    bars              what to draw beside, by label: numbers of clusters, or of datasets
+    nearest, exact    shape (datasets,): distance, and whether it is an exact copy
     """
     figure = Figure(figsize=(11, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[2.2, 1])
@@ -160,15 +155,12 @@ def histograms(
     )
     left.set_xlabel(f"differing bits of 128 (dashed: threshold {threshold})")
     left.set_ylabel("datasets")
-    shown = "" if len(nearest) == count else f"{len(nearest):,} of "
-    title = f"Distance to the nearest other, for {shown}{count:,} datasets"
     left.set_title(title, loc="left", fontsize=11)
     left.legend(frameon=False, fontsize=9)
 
     drawn = right.bar(list(bars), list(bars.values()), color="#868e96")
     right.bar_label(drawn, [f"{value:,}" if value else "" for value in bars.values()], fontsize=8)
-    title = "Datasets by their match" if "none" in bars else "Clusters by their size"
-    right.set_title(title, loc="left", fontsize=11, pad=14)
+    right.set_title(title_of_bars, loc="left", fontsize=11, pad=14)
     right.tick_params(axis="x", labelrotation=45 if len(bars) > 5 else 0)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

@@ -4,12 +4,14 @@ Datasets are referred to by their row, their position in the input, from 0. Ever
 same for every order of the links.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+import hamming
 import links
 from links import Contents, Links
 
@@ -155,23 +157,34 @@ def best_matches(found: Links, a: Contents, b: Contents) -> Links:
     return with_ends(matches, rows, first_b[matches.b])
 
 
-def nearest(a: Contents, b: Contents | None, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    found: Links, a: Contents, b: Contents | None, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """How far the nearest other dataset (of the other set, if there is one) is from some datasets.
 
     rows    int64, shape (k,): datasets of a
 
     Gives float64, shape (k,), bits of 128, NaN where nothing can be compared, and bool, shape
-    (k,), whether it is an exact copy.
+    (k,), whether there is an exact copy.
     """
-    numbers, which = np.unique(a.rows.numbers[rows], return_inverse=True)
-    distance, exact = np.full(len(numbers), np.nan), np.zeros(len(numbers), dtype=bool)
-    for position, content in enumerate(numbers.tolist()):
-        apart, same = links.distances_to_all(a, content, a if b is None else b)
-        if b is None and a.rows.count[content] == 1:
-            apart[content], same[content] = np.nan, False
-        if not np.isnan(apart).all():
-            distance[position], exact[position] = np.nanmin(apart), same.any()
-    return distance[which], exact[which]
+    exact = np.zeros(len(a.wide), dtype=bool)
+    exact[found.a[found.exact]] = True
+    if b is None:
+        exact[found.b[found.exact]] = True
+        exact |= a.rows.count > 1
+    other = a if b is None else b
+    contents = np.zeros(len(a.wide), dtype=bool)
+    contents[a.rows.numbers[rows]] = True
+    distance = np.full(len(a.wide), np.nan)
+    for wide_a, wide_b in product((True, False), repeat=2):
+        chosen_a = np.flatnonzero(contents & a.comparable & (a.wide == wide_a))
+        chosen_b = np.flatnonzero(other.comparable & (other.wide == wide_b))
+        words = 2 if wide_a and wide_b else 1
+        itself = np.searchsorted(chosen_b, chosen_a) if b is None and wide_a == wide_b else None
+        least = hamming.nearest(a.data[chosen_a, :words], other.data[chosen_b, :words], itself)
+        scaled = np.where(least == hamming.NOTHING_NEAR, np.nan, least * (2.0 / words))
+        distance[chosen_a] = np.fmin(distance[chosen_a], scaled)
+    return distance[a.rows.numbers[rows]], exact[a.rows.numbers[rows]]
 
 
 def components(found: Links, count: int) -> np.ndarray:

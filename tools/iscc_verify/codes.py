@@ -66,18 +66,14 @@ def parse(text: str) -> Code:
     a length that does not fit the header, a digit that base32 does not have, or bits set beyond
     the last byte raise CodeError, so that no two spellings of the digits mean the same code.
     """
-    digits = text.strip()
-    if digits[: len(PREFIX)].upper() == PREFIX:
-        digits = digits[len(PREFIX) :]
-    digits = digits.replace("-", "")
-    if digits.isascii():
-        digits = digits.upper()
+    digits = digits_of(text)
     if not ONLY_BASE32.fullmatch(digits):
         foreign = next(digit for digit in digits if digit not in BASE32)
         raise CodeError(f"{foreign!r} is not a digit of base32 (A to Z, 2 to 7)")
     if len(digits) < HEADER_CHARACTERS:
         raise CodeError(f"{len(digits)} characters are too few for an ISCC")
-    header = decode(digits[:HEADER_CHARACTERS])[0]
+    decoded, left_over = decode(digits)
+    header = decoded[:HEADER_BYTES]
     if header not in KINDS:
         what = MAIN_TYPES.get(header[0] >> 4, "no known kind of ISCC")
         raise CodeError(f"it is {what}; an ISCC-CODE of a file's bytes begins with K4A or KUA")
@@ -85,11 +81,19 @@ def parse(text: str) -> Code:
     expected = characters(HEADER_BYTES + data_bytes + instance_bytes)
     if len(digits) != expected:
         raise CodeError(f"{len(digits)} characters long; its kind has {expected}")
-    decoded, left_over = decode(digits)
     if left_over:
         raise CodeError("its last character has bits set that belong to no byte")
     instance = HEADER_BYTES + data_bytes
     return Code(decoded[HEADER_BYTES:instance], decoded[instance:])
+
+
+def digits_of(text: str) -> str:
+    """The digits of what may be an ISCC, without all that is free; nothing is checked."""
+    digits = text.strip()
+    if digits[: len(PREFIX)].upper() == PREFIX:
+        digits = digits[len(PREFIX) :]
+    digits = digits.replace("-", "")
+    return digits.upper() if digits.isascii() else digits
 
 
 def distance(a: bytes, b: bytes) -> tuple[int, int]:
