@@ -1,17 +1,23 @@
 """iscc_similarity: every pair, whatever the order; exact only where bytes are the same."""
 
+import json
 from collections import Counter
 from itertools import combinations, permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from PIL import Image
 from scipy.sparse.csgraph import connected_components
 
 import codes
 import hamming
 import links
+import manifest
+import picture
 import relations
 from links import Contents, Links
 from manifest import Entry
@@ -163,7 +169,7 @@ def entry_lists(names: str) -> st.SearchStrategy[list[Entry]]:
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(entry_lists("a"), st.integers(0, 128), st.randoms(use_true_random=False))
 def test_pairs_equal_brute_force_in_any_order(entries, threshold, chance):
     expected = by_brute_force(entries, threshold)
@@ -172,7 +178,7 @@ def test_pairs_equal_brute_force_in_any_order(entries, threshold, chance):
     assert found_by_us(entries, threshold) == expected
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
 def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold):
     expected = by_brute_force(entries, threshold, reference)
@@ -208,7 +214,7 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold)
             assert kept[row] == (not copies)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(entry_lists("a"), st.integers(0, 40))
 def test_clusters_are_connected_components(entries, threshold):
     pairs = by_brute_force(entries, threshold)
@@ -234,7 +240,7 @@ def test_clusters_are_connected_components(entries, threshold):
     assert list(dict.fromkeys(numbers)) == list(range(1, count + 1))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(entry_lists("a"), st.integers(0, 40), st.booleans())
 def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
     copies = {
@@ -250,7 +256,7 @@ def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
         assert kept[row] == (not any(frozenset((name, each.name)) in copies for name in earlier))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(entry_lists("a"), st.integers(0, 128))
 def test_compact_pairs_join_the_same_datasets(entries, threshold):
     expected = by_brute_force(entries, threshold)
@@ -280,7 +286,7 @@ def test_compact_pairs_join_the_same_datasets(entries, threshold):
         assert clusters(pairs) == clusters(expected)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
 def test_compact_pairs_with_a_reference_name_each_exact_copy_once(entries, reference, threshold):
     expected = by_brute_force(entries, threshold, reference)
@@ -436,6 +442,40 @@ def test_tables_of_real_images(tmp_path, script):
     )
 
 
+def test_codes_are_decoded_all_at_once_as_one_by_one(monkeypatch):
+    monkeypatch.setattr(links, "CODES_AT_ONCE", 7)
+    rng = np.random.default_rng(5)
+    isccs = [
+        iscc(int.from_bytes(rng.bytes(16)), int.from_bytes(rng.bytes(8)), narrow=bool(i % 3))
+        for i in range(50)
+    ]
+    bodies, wide = links.decoded(isccs)
+    for text, body, is_wide in zip(isccs, bodies, wide.tolist(), strict=True):
+        code = codes.parse(text)
+        assert body.tobytes() == code.data.ljust(16, b"\0") + code.instance.ljust(16, b"\0")
+        assert is_wide == (len(code.data) == 16)
+
+
+@settings(max_examples=100)
+@given(entry_lists("a"), entry_lists("b"))
+def test_the_nearest_is_that_of_brute_force(entries, reference):
+    """Against itself and against a reference; the closest by bits of 128, those of 64 doubled."""
+    hash_numbers = {}
+    a, b = links.contents(entries, hash_numbers), links.contents(reference, hash_numbers)
+    rows = np.arange(len(entries))
+    for other, others in ((None, entries), (b, reference)):
+        found = links.find_links(a, other, 128, limit=10**6)
+        apart, exact = relations.nearest(found, a, other, rows)
+        # With a threshold of 128 every pair that can be compared is near, or exact.
+        pairs = by_brute_force(entries, 128, None if other is None else others)
+        for row, each in enumerate(entries):
+            mine = [pair for pair in pairs if each.name in pair[0]]
+            assert exact[row] == any(relation == "exact" for _, relation, *_ in mine)
+            if not exact[row]:
+                near = [distance * 128 // bits for _, _, distance, bits in mine]
+                assert apart[row] == min(near) if near else np.isnan(apart[row])
+
+
 def test_manifests_are_compared_without_reading_a_dataset(tmp_path, script):
     header = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
     content = b"x" * 3000
@@ -462,13 +502,316 @@ def test_a_threshold_out_of_range_is_refused(script, threshold):
     assert f"{threshold!r} is no whole number from 0 to 128" in done.stderr
 
 
-def test_a_broken_code_is_refused_with_line_and_name(tmp_path, script):
-    code = codes_of(b"x").wide
-    (tmp_path / "m.tsv").write_text(f"#name\tiscc\na\t{code}\nb\t{code[:-1]}1\n")
-    done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p.tsv")
+CODE = codes_of(b"x").wide
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (f"{CODE[:-1]}1", "'1' is not a digit of base32 (A to Z, 2 to 7)"),
+        (CODE[:-1], "54 characters long; its kind has 55"),
+        (f"{CODE}A", "56 characters long; its kind has 55"),
+        (f"{CODE[:-1]}B", "its last character has bits set that belong to no byte"),
+        (
+            CODE.replace("K4A", "MAI"),
+            "it is an ISCC-ID; an ISCC-CODE of a file's bytes begins with K4A or KUA",
+        ),
+    ],
+    ids=["digit", "short", "long", "trailing bits", "header"],
+)
+@pytest.mark.parametrize("option", ["--manifest", "--reference"])
+def test_a_broken_code_is_refused_with_line_and_name(tmp_path, script, broken, reason, option):
+    (tmp_path / "m.tsv").write_text(f"#name\tiscc\na\t{CODE}\nb\t{broken}\n")
+    (tmp_path / "good.tsv").write_text(f"#name\tiscc\na\t{CODE}\n")
+    other = "--reference" if option == "--manifest" else "--manifest"
+    done = script("iscc_similarity", option, "m.tsv", other, "good.tsv", "--pairs", "p.tsv")
     assert done.returncode == 2
     assert done.stderr == (
-        f'iscc_similarity: "m.tsv", line 3, "b": "{code[:-1]}1" is no ISCC: '
-        "'1' is not a digit of base32 (A to Z, 2 to 7)\n"
+        f'iscc_similarity: "m.tsv", line 3, "b": "{broken}" is no ISCC: {reason}\n'
     )
     assert not (tmp_path / "p.tsv").exists()
+
+
+ALL_OUTPUTS = [
+    word
+    for option in ("pairs", "clusters", "keep", "drop", "matrix", "picture")
+    for word in (f"--{option}", option)
+]
+
+
+def write_manifest(path: Path, entries: list[Entry]) -> None:
+    rows = ((entry.name, entry.iscc, entry.filesize) for entry in entries)
+    manifest.write_table(path, ("#name", "iscc", "filesize"), rows)
+
+
+# 1 and 3 are equal; 2 is 10 bits from them and 5 is 8 from 2 and 18 from them; 4 and 6 are alone,
+# and 6 is too small to be compared.
+SIX = [
+    entry("1", 0, 1),
+    entry("2", ones(10), 2),
+    entry("3", 0, 1),
+    entry("4", ones(64, start=64), 4),
+    entry("5", ones(18), 5),
+    entry("6", 0, 6, size=2000),
+]
+
+
+def test_all_outputs_of_one_set(tmp_path, script):
+    write_manifest(tmp_path / "m.tsv", SIX)
+    done = script("iscc_similarity", "--manifest", "m.tsv", *ALL_OUTPUTS, "--duplicates", "near")
+    assert done.stderr == ""
+    assert done.stdout == "6 datasets: 1 exact and 3 near pairs, 1 clusters of copies\n"
+    rows = [line.split("\t") for line in (tmp_path / "pairs").read_text().splitlines()]
+    assert [row[:6] + row[8:] for row in rows[1:]] == [
+        ["1", "3", "exact", "0", "128", "100.0", "1", "3"],
+        ["2", "5", "near", "8", "128", "93.8", "2", "5"],
+        ["1", "2", "near", "10", "128", "92.2", "1", "2"],
+        ["2", "3", "near", "10", "128", "92.2", "2", "3"],
+    ]
+    assert (tmp_path / "clusters").read_text() == (
+        f"{CLUSTERS}"
+        "1\t1\t4\t1\tfirst\t\t\t1\n"
+        "2\t1\t4\t1\tnear\t10\t\t2\n"
+        "3\t1\t4\t1\texact\t0\t\t3\n"
+        "4\t2\t1\t4\tsingle\t\t\t4\n"
+        "5\t1\t4\t1\tlinked\t18\t\t5\n"
+        "6\t3\t1\t6\tsingle\t\ttiny\t6\n"
+    )
+    # 5 is a copy of 2 alone, which is not kept.
+    assert (tmp_path / "keep").read_text() == "1\n4\n5\n6\n"
+    assert (tmp_path / "drop").read_text() == "2\n3\n"
+    assert (tmp_path / "matrix").read_text() == (
+        "#name\t1\t2\t3\t4\t5\t6\n"
+        "1\t0\t10\t0\t64\t18\t\n"
+        "2\t10\t0\t10\t74\t8\t\n"
+        "3\t0\t10\t0\t64\t18\t\n"
+        "4\t64\t74\t64\t0\t82\t\n"
+        "5\t18\t8\t18\t82\t0\t\n"
+        "6\t\t\t\t\t\t0\n"
+    )
+
+    done = script("iscc_similarity", "--manifest", "m.tsv", *ALL_OUTPUTS)
+    assert (tmp_path / "keep").read_text() == "1\n2\n4\n5\n6\n"
+    assert (tmp_path / "drop").read_text() == "3\n"
+
+
+def test_all_outputs_with_a_reference(tmp_path, script):
+    """The same six and one narrow code, against three of them and a narrow one 4 bits from 1."""
+    write_manifest(tmp_path / "new.tsv", [*SIX, entry("7", ones(60), 7, narrow=True)])
+    write_manifest(tmp_path / "old 1.tsv", [SIX[4], SIX[1]])
+    write_manifest(tmp_path / "old 2.tsv", [SIX[5], entry("n", ones(4), 8, narrow=True)])
+    references = ("--reference", "old 1.tsv", "--reference", "old 2.tsv")
+    outputs = [word.replace("--clusters", "--matches") for word in ALL_OUTPUTS]
+    done = script("iscc_similarity", "--manifest", "new.tsv", *references, *outputs)
+    assert done.stderr == ""
+    assert done.stdout == (
+        "7 datasets and 4 of the reference: 3 exact and 8 near pairs, 6 datasets with a match\n"
+    )
+    rows = [line.split("\t") for line in (tmp_path / "pairs").read_text().splitlines()]
+    assert [row[:5] + row[8:] for row in rows[1:]] == [
+        ["2", "2", "exact", "0", "128", "2", "2"],
+        ["5", "5", "exact", "0", "128", "5", "1"],
+        ["6", "6", "exact", "0", "128", "6", "3"],
+        ["1", "n", "near", "4", "64", "1", "4"],
+        ["3", "n", "near", "4", "64", "3", "4"],
+        ["4", "n", "near", "4", "64", "4", "4"],
+        ["2", "n", "near", "6", "64", "2", "4"],
+        ["2", "5", "near", "8", "128", "2", "1"],
+        ["5", "2", "near", "8", "128", "5", "2"],
+        ["1", "2", "near", "10", "128", "1", "2"],
+        ["3", "2", "near", "10", "128", "3", "2"],
+    ]
+    # To 1, n is closer than 2: 4 bits of 64, which are 8 of 128, against 10.
+    matches = [line.split("\t") for line in (tmp_path / "clusters").read_text().splitlines()]
+    assert matches[0] == (
+        ["#name", "relation", "distance", "bits", "similarity", "match", "match_iscc", "row"]
+    )
+    assert [row[:6] + row[7:] for row in matches[1:]] == [
+        ["1", "near", "4", "64", "93.8", "n", "1"],
+        ["2", "exact", "0", "128", "100.0", "2", "2"],
+        ["3", "near", "4", "64", "93.8", "n", "3"],
+        ["4", "near", "4", "64", "93.8", "n", "4"],
+        ["5", "exact", "0", "128", "100.0", "5", "5"],
+        ["6", "exact", "0", "128", "100.0", "6", "6"],
+        ["7", "none", "", "", "", "", "7"],
+    ]
+    assert matches[2][6] == SIX[1].iscc
+    assert (tmp_path / "keep").read_text() == "1\n3\n4\n7\n"
+    assert (tmp_path / "drop").read_text() == "2\n5\n6\n"
+    # 64 bits count twice: 7 is 60 - 18 = 42, 60 - 10 = 50 and 60 - 4 = 56 bits of 64 away.
+    lines = (tmp_path / "matrix").read_text().splitlines()
+    assert lines[0] == "#name\t5\t2\t6\tn"
+    assert lines[1] == "1\t18\t10\t\t8"
+    assert lines[6:] == ["6\t\t\t0\t", "7\t84\t100\t\t112"]
+
+
+def test_the_inputs_of_galaxy_may_hold_a_reference(tmp_path, script):
+    for name, content in {"a": b"a" * 3000, "b": b"b" * 3000}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "m").write_text(f"#name\tiscc\nold\t{codes_of(b'b' * 3000).wide}\n")
+    a, b, m = ({"element_identifier": f"'{n}", "source_path": n} for n in "abm")
+    for inputs, expected in (
+        ({"datasets": [a, b], "reference_manifests": [m]}, ["'b", "old", "exact"]),
+        ({"manifests": [m], "reference_datasets": [a, b]}, ["old", "'b", "exact"]),
+        ({"datasets": [b], "reference_datasets": [a, b]}, ["'b", "'b", "exact"]),
+        ({"manifests": [m], "reference_manifests": [m]}, ["old", "old", "exact"]),
+    ):
+        (tmp_path / "inputs.json").write_text(json.dumps(inputs))
+        done = script("iscc_similarity", "--inputs", "inputs.json", "--pairs", "p", "--jobs", 2)
+        assert done.returncode == 0, done.stderr
+        [_, row] = (tmp_path / "p").read_text().splitlines()
+        assert row.split("\t")[:3] == expected
+
+
+def test_compact_pairs_of_a_thousand_copies(tmp_path, script):
+    """499,500 exact pairs in full, 999 compact; one near copy is near to the first alone."""
+    near = entry("near", ones(5), 2)
+    write_manifest(tmp_path / "m.tsv", [entry(f"{i:04}", 0, 1) for i in range(1000)] + [near])
+    arguments = ("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p.tsv", "--max-pairs", 1000)
+    done = script(*arguments)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "iscc_similarity: the exact copies alone make 499,500 pairs, more than the limit of 1,000: "
+        "choose the compact form (--compact), in which an exact copy is paired with the first of "
+        "its kind alone, or a higher limit (--max-pairs)\n"
+    )
+    assert not (tmp_path / "p.tsv").exists()
+    done = script(*arguments, "--compact")
+    assert done.returncode == 0
+    rows = [line.split("\t") for line in (tmp_path / "p.tsv").read_text().splitlines()]
+    assert [row[:4] for row in rows[1:]] == [
+        *(["0000", f"{i:04}", "exact", "0"] for i in range(1, 1000)),
+        ["0000", "near", "near", "5"],
+    ]
+    done = script(*arguments[:-1], 999, "--compact")
+    assert done.stderr == (
+        "iscc_similarity: the compact form has 1,000 pairs, more than the limit of 999: choose a "
+        "higher limit (--max-pairs)\n"
+    )
+
+
+def test_the_limit_counts_pairs_of_datasets(tmp_path, script):
+    """40 copies of one, 40 of another that is near: 1,560 exact and 1,600 near pairs."""
+    copies = [entry(f"{i}", ones(5) if i % 2 else 0, i % 2) for i in range(80)]
+    write_manifest(tmp_path / "m.tsv", copies)
+    done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3159)
+    assert "1,560 exact and 1,600 near pairs, more than the limit of 3,159: choose" in done.stderr
+    done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3160)
+    assert done.returncode == 0
+    assert len((tmp_path / "p").read_text().splitlines()) == 3161
+    # Where no pairs are asked for, nobody needs a limit for them.
+    done = script("iscc_similarity", "--manifest", "m.tsv", "--clusters", "c", "--max-pairs", 1)
+    assert done.returncode == 0
+
+
+def test_outputs_are_the_same_for_any_number_of_workers(tmp_path, script):
+    hashes = hashes_with_neighbours(7, 3000, 2, 14)
+    entries = [
+        entry(str(i), int.from_bytes(row.astype(">u8").tobytes()), i % 2500, narrow=i % 5 == 0)
+        for i, row in enumerate(hashes)
+    ]
+    write_manifest(tmp_path / "m.tsv", entries)
+    results = []
+    for jobs in (1, 2, 5):
+        script("iscc_similarity", "--manifest", "m.tsv", "--jobs", jobs, *ALL_OUTPUTS[:-4])
+        names = ("pairs", "clusters", "keep", "drop")
+        results.append([(tmp_path / name).read_bytes() for name in names])
+    assert results[0] == results[1] == results[2]
+    assert results[0][0].count(b"\n") > 1000
+
+
+def test_a_name_with_a_line_break_cannot_stand_on_a_list(tmp_path, script):
+    write_manifest(tmp_path / "m.tsv", [entry("a\nb", 0, 1)])
+    done = script("iscc_similarity", "--manifest", "m.tsv", *ALL_OUTPUTS)
+    assert done.returncode == 2
+    assert done.stderr == (
+        'iscc_similarity: cannot put "a\\nb" on a list: a list has one name a line, and this '
+        "name has a line break\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tsv"]
+    done = script("iscc_similarity", "--manifest", "m.tsv", "--picture", "picture.png")
+    assert done.returncode == 0
+
+
+def test_a_matrix_that_is_too_large_is_refused(tmp_path, script):
+    write_manifest(tmp_path / "m.tsv", [entry(str(i), 0, 1) for i in range(2001)])
+    for other in ((), ("--reference", tmp_path / "m.tsv")):
+        done = script("iscc_similarity", "--manifest", "m.tsv", *other, "--matrix", "x")
+        assert done.returncode == 2
+        assert "a matrix of 2,001 datasets: at most 2,000 are possible" in done.stderr
+
+
+HOSTILE_NAMES = [
+    "$x_2$ and $(touch x)",
+    "a\tb\nc\\d",
+    "\udcff no text",
+    "細胞核 세포 نواة ядро \U0001f52c",
+    "x" * 300,
+    "{0} %s $",
+    "",
+]
+
+
+EXACT_COLOUR = (0xE8, 0x59, 0x0C)  # of cells, and in the key
+
+
+@pytest.mark.parametrize(
+    ("count", "with_reference"),
+    [(0, False), (1, False), (2, True), (7, False), (60, True), (101, False), (401, False)],
+)
+def test_pictures(tmp_path, script, count, with_reference):
+    """Of so many datasets, with all hostile names; the same bytes each time."""
+    names = [HOSTILE_NAMES[i] if i < len(HOSTILE_NAMES) else f"image {i}" for i in range(count)]
+    hashes = hashes_with_neighbours(count, count, 2, 20)
+    entries = [
+        entry(name, int.from_bytes(row.astype(">u8").tobytes()), i // 2, size=1000 + 500 * i)
+        for i, (name, row) in enumerate(zip(names, hashes, strict=True))
+    ]
+    source = ("--manifest", "m.tsv")
+    if entries:
+        write_manifest(tmp_path / "m.tsv", entries)
+    else:
+        (tmp_path / "inputs.json").write_text(json.dumps({"datasets": []}))
+        source = ("--inputs", "inputs.json")
+    reference = ("--reference", "m.tsv") if with_reference else ()
+    pictures = []
+    for _ in range(2 if count == 7 else 1):
+        done = script("iscc_similarity", *source, *reference, "--picture", "p.png")
+        assert (done.returncode, done.stderr) == (0, "")
+        pictures.append((tmp_path / "p.png").read_bytes())
+    assert len(set(pictures)) == 1
+    with Image.open(tmp_path / "p.png") as image:
+        assert image.format == "PNG"
+        assert all(200 < size < 4000 for size in image.size)
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
+    assert EXACT_COLOUR in colours
+
+
+def test_the_heat_map_shows_what_there_is(tmp_path):
+    """Cells by their colours: 1 and 3 are exact copies, 2 is 4 and 4 is 64 bits from them."""
+    path = tmp_path / "p.png"
+    distances = np.array([[0, 4, 0, 64], [4, 0, 4, 64], [0, 4, 0, 64], [64, 64, 64, 0.0]])
+    exact = np.eye(4, dtype=bool)
+    exact[0, 2] = exact[2, 0] = True
+    picture.heat_map(path, ["a", "b", "c", "d"], distances, exact, 12)
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    share = {
+        name: (np.abs(pixels - np.array(colour) * 255) < 2).all(axis=1).sum()
+        for name, colour in {
+            "exact": to_rgb(picture.EXACT_COLOUR),
+            "near": picture.COLOURS(4 / 64)[:3],
+            "far": picture.COLOURS(1.0)[:3],
+            "itself": to_rgb(picture.ITSELF_COLOUR),
+        }.items()
+    }
+    # 2, 4, 6 and 4 cells of 90 x 90 pixels, less what borders and antialiasing take.
+    cell = 90 * 90
+    for name, cells in {"exact": 2, "near": 4, "far": 6, "itself": 4}.items():
+        assert 0.85 * cells < share[name] / cell < 1.15 * cells, share
+
+
+def test_labels_are_short_text():
+    assert picture.shortened("a\tb\udcff") == "a\\tb\ufffd"
+    assert picture.shortened("x" * 30 + "y" * 30) == "x" * 24 + "…" + "y" * 24
+    assert picture.fonts_for("cell ядро") == ["DejaVu Sans"]

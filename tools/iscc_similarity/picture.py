@@ -208,7 +208,11 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
 
 def cells(rows: int, columns: int) -> dict:
     """How imshow draws an array of one value a cell, the first row at the top."""
-    return {"extent": (0, columns, rows, 0), "aspect": "auto", "interpolation": "none"}
+    return {
+        "extent": (0, max(columns, 1), max(rows, 1), 0),
+        "aspect": "auto",
+        "interpolation": "none",
+    }
 
 
 def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray) -> None:
