@@ -336,14 +336,15 @@ def hashes_with_neighbours(seed: int, count: int, words: int, most_flips: int) -
 def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
     """More hashes than a slice, a tile or a band holds, against all distances at once."""
     monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
+    monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
     monkeypatch.setattr(hamming, "LOOKUPS_AT_ONCE", 100)
     monkeypatch.setattr(hamming, "CANDIDATES_AT_ONCE", 50)
     monkeypatch.setattr(hamming, "TILE_COLUMNS", 64)
     monkeypatch.setattr(hamming, "BAND_ROWS", 32)
     for count in (0, 1, 2, 300):
         hashes = hashes_with_neighbours(count, count, words, threshold + 3)
-        chunks, _ = hamming.plan(hashes, None, threshold)
-        assert bool(chunks) == (way == SEARCH and count > 1)
+        _, cost, by_brute_force = hamming.plan(hashes, None, threshold)
+        assert (cost < by_brute_force) == (way == SEARCH and count > 1)
         apart = all_distances(hashes, hashes)
 
         found = hamming.pairs_within(hashes, threshold, jobs=jobs)
@@ -377,8 +378,8 @@ def test_hashes_that_crowd_together_are_compared_by_brute_force():
     """The search is given up when brute force would be done."""
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**16, (8000, 2), dtype=np.uint64)  # 96 of 128 bits are 0
-    chunks, _ = hamming.plan(hashes, None, 3)
-    assert chunks
+    chunks, cost, by_brute_force = hamming.plan(hashes, None, 3)
+    assert cost < by_brute_force
     tally = hamming.Tally(10**9, 10**6)
     with pytest.raises(hamming.TooManyCandidatesError):
         for count in range(1, len(chunks) + 1):
@@ -390,17 +391,18 @@ def test_hashes_that_crowd_together_are_compared_by_brute_force():
     assert degree[sample].tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
-def test_too_many_pairs_are_counted_by_sample(monkeypatch, way):
+def test_too_many_pairs_are_counted_by_sample(monkeypatch, way, jobs):
     """20,000 hashes, all within 12 bits of each other: 199,990,000 pairs."""
     monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
     hashes = np.zeros((20_000, 2), dtype=np.uint64)
     hashes[:, 1] = np.arange(20_000) % 4096  # 12 bits
     with pytest.raises(hamming.TooManyPairsError) as error:
-        hamming.pairs_within(hashes, 12, limit=1_000_000)
+        hamming.pairs_within(hashes, 12, limit=1_000_000, jobs=jobs)
     assert error.value.about == 199_990_000
     with pytest.raises(hamming.TooManyPairsError) as error:
-        hamming.pairs_between(hashes[:1000], hashes, 12, limit=1_000_000)
+        hamming.pairs_between(hashes[:1000], hashes, 12, limit=1_000_000, jobs=jobs)
     assert error.value.about == 20_000_000
 
 

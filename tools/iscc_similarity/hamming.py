@@ -18,14 +18,14 @@ that fit the processor's cache. The set of pairs is the same, whatever is chosen
 """
 
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import accumulate, combinations
 from typing import NamedTuple
 
 import numpy as np
+
+import workers
 
 WORD_BITS = 64
 
@@ -51,6 +51,7 @@ COST_OF_CALLS = 40_000.0  # into NumPy, for each pattern of bits that may differ
 COST_OF_LOOKUP = 6.0  # a hash, for each such pattern
 COST_OF_CANDIDATE = 6.0
 COST_OF_COMPARISON = 2.0  # by brute force
+WORTH_A_WORKER = 50e6  # to start one takes about 20 ms
 
 
 class Pairs(NamedTuple):
@@ -73,7 +74,7 @@ class TooManyPairsError(Exception):
     """There are more pairs than the limit: `about` so many."""
 
     def __init__(self, about: int):
-        super().__init__(f"about {about} pairs")
+        super().__init__(about)
         self.about = about
 
 
@@ -93,7 +94,7 @@ def pairs_within(
     hashes      uint64, shape (n, words); fold equal ones before, or their pairs are all found
     threshold   bits, 0 to 64 * words
     limit       raise TooManyPairsError as soon as more than these are found
-    jobs        threads that share the work
+    jobs        processes that share the work
     look        is told from time to time which fraction is done
 
     Time: for n random hashes of 128 bits and a threshold of 12, 0.1 s for 100,000 and 3 s for
@@ -157,16 +158,19 @@ def find(
     look: Callable[[float], None],
 ) -> Pairs:
     """Pairs of two sets, or of the first one alone; raises TooManyPairsError with a good guess."""
+    chunks, cost, by_brute_force = plan(hashes_a, hashes_b, threshold)
+    if min(cost, by_brute_force) < WORTH_A_WORKER:
+        jobs = 1
     try:
-        chunks, most_candidates = plan(hashes_a, hashes_b, threshold)
-        if chunks:
-            tally = Tally(limit, most_candidates)
+        if cost < by_brute_force:
+            # With more candidates than these, brute force would be done already.
+            tally = Tally(limit, by_brute_force / COST_OF_CANDIDATE)
             tasks = [
                 partial(search, hashes_a, hashes_b, threshold, chunks[:count], tally)
                 for count in range(1, len(chunks) + 1)
             ]
             try:
-                return joined(run(tasks, jobs, look))
+                return joined(run(tasks, tally, jobs, look))
             except TooManyCandidatesError:
                 pass
         tally = Tally(limit, math.inf)
@@ -174,7 +178,7 @@ def find(
             partial(compare, hashes_a, hashes_b, threshold, start, tally)
             for start in range(0, len(hashes_a), BAND_ROWS)
         ]
-        return joined(run(tasks, jobs, look))
+        return joined(run(tasks, tally, jobs, look))
     except TooManyPairsError as error:
         raise TooManyPairsError(max(error.about, estimate(hashes_a, hashes_b, threshold))) from None
 
@@ -194,19 +198,15 @@ def estimate(hashes_a: np.ndarray, hashes_b: np.ndarray | None, threshold: int) 
 
 def plan(
     hashes_a: np.ndarray, hashes_b: np.ndarray | None, threshold: int
-) -> tuple[list[Chunk], float]:
-    """The chunks to search by, and with how many candidates brute force would be done already.
-
-    There are no chunks where brute force is faster from the beginning.
-    """
+) -> tuple[list[Chunk], float, float]:
+    """The best chunks to search by, what that would cost, and what brute force would cost."""
     n = len(hashes_a)
     if hashes_b is None:
         sorted_hashes, comparisons = n, n * (n - 1) // 2
     else:
         sorted_hashes, comparisons = n + len(hashes_b), n * len(hashes_b)
-    by_brute_force = comparisons * COST_OF_COMPARISON
-    chunks, cost = cut(WORD_BITS * hashes_a.shape[1], threshold, n, sorted_hashes, comparisons)
-    return chunks if cost < by_brute_force else [], by_brute_force / COST_OF_CANDIDATE
+    bits = WORD_BITS * hashes_a.shape[1]
+    return *cut(bits, threshold, n, sorted_hashes, comparisons), comparisons * COST_OF_COMPARISON
 
 
 def cut(
@@ -412,39 +412,49 @@ def compare(
 
 
 class Tally:
-    """What all workers have found together, and when it is too much."""
+    """What has been found in this process so far, and when it is too much."""
 
     def __init__(self, most_pairs: float, most_candidates: float):
         self.most_pairs, self.most_candidates = most_pairs, most_candidates
         self.pairs = self.candidates = 0
-        self.lock = threading.Lock()
 
     def add_pairs(self, count: int) -> None:
-        with self.lock:
-            self.pairs += count
+        self.pairs += count
         if self.pairs > self.most_pairs:
             raise TooManyPairsError(self.pairs)
 
     def add_candidates(self, count: int) -> None:
-        with self.lock:
-            self.candidates += count
+        self.candidates += count
         if self.candidates > self.most_candidates:
             raise TooManyCandidatesError
 
 
 def run(
-    tasks: list[Callable[[], Pairs]], jobs: int, look: Callable[[float], None]
-) -> Iterator[Pairs]:
-    """The results of all tasks in their order, shared by threads: NumPy works outside the lock."""
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(task) for task in tasks]
-        try:
-            for done, future in enumerate(futures, start=1):
-                yield future.result()
-                look(done / len(tasks))
-        finally:
-            for future in futures:
-                future.cancel()
+    tasks: list[Callable[[], Pairs]], tally: Tally, jobs: int, look: Callable[[float], None]
+) -> list[Pairs]:
+    """The results of all tasks, in their order.
+
+    Workers are processes: of the time that NumPy takes for arrays that fit a cache, too much is
+    Python's own. They have a tally each, so what they find together is counted here.
+    """
+    results: dict[int, Pairs] = {}
+    if jobs == 1:
+        done = ((number, task()) for number, task in enumerate(tasks))
+    else:
+        portions = [[number] for number in range(len(tasks))]
+        done = workers.in_processes(called, tasks, portions, jobs, lambda _: None)
+        tally = Tally(tally.most_pairs, math.inf)
+    for number, pairs in done:
+        results[number] = pairs
+        if jobs > 1:
+            tally.add_pairs(len(pairs.a))
+        look(len(results) / len(tasks))
+    return [results[number] for number in range(len(tasks))]
+
+
+def called(task: Callable[[], Pairs], read: Callable[[int], None]) -> Pairs:
+    """Do a task in a worker."""
+    return task()
 
 
 def joined(blocks: Iterable[Pairs]) -> Pairs:

@@ -22,6 +22,7 @@ import hamming
 import links
 import manifest
 import relations
+import workers
 from links import Contents, Links
 from manifest import Entry, InputError, shown
 
@@ -229,6 +230,11 @@ def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entr
             f"{args.threshold}, more than the limit of {args.max_pairs:,}: choose a smaller "
             "threshold or a higher limit (--max-pairs); the compact form (--compact) would not "
             "help, as it folds exact copies alone"
+        ) from None
+    except workers.WorkerError as died:
+        raise InputError(
+            f"a process that compared codes died with status {died.status}; -9 is what a process "
+            "gets that takes too much memory"
         ) from None
     exact, near = relations.count_pairs(found, a, b)
     counts = f"{exact:,} exact and {near:,} near pairs"

@@ -1,0 +1,179 @@
+"""iscc_similarity: how fast codes are compared, and that no pair is lost."""
+
+import random
+import sys
+import time
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from benchmarks.measure import ISCC_SUM, PROJECT, PYTHON, compare, files, memory, timed
+
+TOOL = PROJECT / "tools" / "iscc_similarity"
+SCRIPT = TOOL / "iscc_similarity.py"
+sys.path.append(str(TOOL))
+
+import codes  # noqa: E402
+import hamming  # noqa: E402
+
+THRESHOLD = 12
+BITS = 128
+
+
+def all_comparisons(folder: Path, runs: int) -> None:
+    alone = a_hundred_thousand_codes(runs)
+    a_million_codes(alone, folder)
+    whole_script(alone, folder, runs)
+    two_thousand_files(folder, runs)
+    ugly_sets(folder)
+
+
+def planted(count: int) -> np.ndarray:
+    """Random hashes of 128 bits, uint64 and of shape (count, 2); a tenth have up to 6 bits of
+    another one flipped."""
+    rng = np.random.default_rng(count)
+    hashes = rng.integers(0, 2**64, (count, 2), dtype=np.uint64)
+    copies = count // 10
+    hashes[-copies:] = hashes[rng.integers(0, count - copies, copies)]
+    for _ in range(6):
+        bit = rng.integers(0, BITS, copies)
+        rows = np.arange(count - copies, count)
+        hashes[rows, bit // 64] ^= np.uint64(1) << (bit % 64).astype(np.uint64)
+    return hashes
+
+
+def a_hundred_thousand_codes(runs: int) -> float:
+    """The comparison alone beside FAISS, which compares all with all; the same pairs."""
+    hashes = planted(100_000)
+    found: dict[str, object] = {}
+
+    def ours(jobs: int) -> None:
+        found["ours"] = hamming.pairs_within(hashes, THRESHOLD, jobs=jobs)
+
+    def theirs() -> None:
+        faiss.omp_set_num_threads(1)
+        index = faiss.IndexBinaryFlat(BITS)
+        index.add(hashes.view(np.uint8))
+        found["theirs"] = index.range_search(hashes.view(np.uint8), THRESHOLD + 1)
+
+    title = "100,000 codes, threshold 12, the comparison alone"
+    alone = compare(
+        title, {"one worker": lambda: ours(1), "two workers": lambda: ours(2)}, max(runs, 9)
+    )
+    print(f"FAISS IndexBinaryFlat, one thread, takes {timed(theirs) / alone:.0f} x as long\n")
+    starts, distances, neighbours = found["theirs"]
+    queries = np.repeat(np.arange(len(hashes)), np.diff(starts).astype(np.int64))
+    once = queries < neighbours
+    expected = set(
+        zip(
+            queries[once].tolist(), neighbours[once].tolist(), distances[once].tolist(), strict=True
+        )
+    )
+    pairs = set(zip(*(each.tolist() for each in found["ours"]), strict=True))
+    print(f"  pairs: {len(pairs):,}, those of FAISS: {pairs == expected}\n", flush=True)
+    return alone
+
+
+def a_million_codes(alone: float, folder: Path) -> None:
+    """Its time beside that of a hundred thousand, its memory, and a sample by brute force."""
+    hashes = planted(1_000_000)
+    start = time.perf_counter()
+    found = hamming.pairs_within(hashes, THRESHOLD)
+    seconds = time.perf_counter() - start
+    print(f"1,000,000 codes: {seconds:.2f} s, {seconds / alone:.1f} x the time of 100,000")
+    sample = np.arange(0, len(hashes), 1000)
+    expected = sum(
+        np.count_nonzero(hamming.distances(hashes[[row]], hashes) <= THRESHOLD) - 1
+        for row in sample.tolist()
+    )
+    in_pairs = np.isin(found.a, sample).sum() + np.isin(found.b, sample).sum()
+    print(f"  pairs of 1,000 of them: {in_pairs}, by brute force {expected}")
+    np.save(folder / "hashes.npy", hashes)
+    program = (
+        f"import sys; sys.path.append({str(TOOL)!r}); import numpy, hamming; "
+        f"hamming.pairs_within(numpy.load({str(folder / 'hashes.npy')!r}), {THRESHOLD})"
+    )
+    memory("  in a process of its own", [PYTHON, "-c", program])
+
+
+def whole_script(alone: float, folder: Path, runs: int) -> None:
+    tables = [
+        word
+        for option in ("pairs", "clusters", "keep", "drop")
+        for word in (f"--{option}", folder / option)
+    ]
+    manifest = folder / "manifest.tsv"
+    write_manifest(manifest, planted(100_000))
+    whole = compare(
+        "The whole script on a manifest of 100,000 rows, all tables",
+        {"iscc_similarity.py": [PYTHON, SCRIPT, "--manifest", manifest, *tables]},
+        runs,
+    )
+    print(f"  4 x the comparison alone and 2 s are {4 * alone + 2:.2f} s: {whole:.2f} s\n")
+    write_manifest(manifest, planted(1_000_000))
+    command = [PYTHON, SCRIPT, "--manifest", manifest, *tables]
+    print(f"The whole script on 1,000,000 rows: {timed(command):.1f} s")
+    memory("  memory", command)
+
+
+def two_thousand_files(folder: Path, runs: int) -> None:
+    paths = files(folder / "files", 2_000, 16 * 1024)
+    pairs = folder / "pairs.tsv"
+    compare(
+        "2,000 files of 16 KiB, coded and compared",
+        {
+            "iscc_similarity.py, 2 jobs": [PYTHON, SCRIPT, "--jobs", 2, "--pairs", pairs, *paths],
+            "iscc_similarity.py, 1 job": [PYTHON, SCRIPT, "--pairs", pairs, *paths],
+            "iscc-sum --similar": [ISCC_SUM, "--similar", *paths],
+        },
+        min(runs, 3),
+    )
+
+
+def ugly_sets(folder: Path) -> None:
+    """Sets that break shortcuts: they end, in seconds, with little more memory than an even one."""
+    manifest, pairs = folder / "ugly.tsv", folder / "ugly-pairs.tsv"
+
+    def measure(title: str, *options: object) -> None:
+        command = [PYTHON, SCRIPT, "--manifest", manifest, "--pairs", pairs, *options]
+        start = time.perf_counter()
+        size = memory(f"{title}", command)
+        print(f"  {time.perf_counter() - start:.1f} s, {size / even:.2f} x\n", flush=True)
+
+    hashes = planted(100_000)
+    write_manifest(manifest, hashes)
+    even = memory(
+        "An even set of 100,000", [PYTHON, SCRIPT, "--manifest", manifest, "--pairs", pairs]
+    )
+    hashes[50_000:] = hashes[0]
+    write_manifest(manifest, hashes, equal_from=50_000)
+    measure("100,000 codes, half of them equal")
+    measure("The same, compact", "--compact")
+
+    rng = np.random.default_rng(0)
+    near = np.zeros((20_000, 2), dtype=np.uint64)
+    for _ in range(6):
+        bit = rng.integers(0, BITS, len(near))
+        near[np.arange(len(near)), bit // 64] ^= np.uint64(1) << (bit % 64).astype(np.uint64)
+    write_manifest(manifest, near)
+    measure("20,000 codes, all within 12 bits of each other")
+
+    write_manifest(manifest, planted(20_000))
+    for threshold in (0, 24, 40, 64, 128):
+        measure(f"20,000 codes, threshold {threshold}", "--threshold", threshold)
+
+
+def write_manifest(path: Path, hashes: np.ndarray, equal_from: int | None = None) -> None:
+    """A manifest of Data-Codes with made-up Instance-Codes; from one row on they are all equal."""
+    chance = random.Random(0)
+    with path.open("w") as out:
+        out.write("#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n")
+        for row, data in enumerate(hashes.astype(">u8")):
+            if equal_from is None or row <= equal_from:
+                rest, instance = chance.randbytes(16), chance.randbytes(32)
+            whole = data.tobytes() + rest
+            iscc = codes.encode(b"\x57\x00" + whole[:16] + instance[:16])
+            units = [codes.encode(b"\x30\x07" + whole), codes.encode(b"\x40\x07" + instance)]
+            fields = (f"ISCC:{iscc}", 10**6, f"1e20{instance.hex()}", *(f"ISCC:{u}" for u in units))
+            out.write("\t".join(map(str, (f"image {row}.tif", *fields, ""))) + "\n")
