@@ -31,42 +31,42 @@ DAMAGED = "retina.jpg"
 def main() -> None:
     try:
         with local_galaxy() as galaxy:
-            for name, table in run(galaxy).items():
+            for name, content in run(galaxy).items():
                 RESULTS.mkdir(exist_ok=True)
-                (RESULTS / f"{name}.tsv").write_bytes(table)
+                (RESULTS / name).write_bytes(content)
     except (ServerError, JobError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("The demo was interrupted; Galaxy has stopped.")
-    print(f"\nThe whole tables are in {RESULTS}.")
+    print(f"\nThe whole tables and the picture are in {RESULTS}.")
 
 
 def run(galaxy: Galaxy) -> dict[str, bytes]:
-    """Run the three tools, print what they found, and give their tables by name."""
+    """Run the three tools, print what they found, and give their outputs as files."""
     client = Client(galaxy, "ISCC demo")
     images = {name: (TEST_DATA / file).read_bytes() for name, file in IMAGES.items()}
     print(f"Uploading {len(images)} images", flush=True)
     collection = client.upload_list("images", images)
-    tables = {}
+    files = {}
 
     manifest = client.run(
         "iscc_sum", **{"source|kind": "collection", "source|datasets": collection}
     )["manifest"]
-    tables["manifest"] = client.content(manifest)
+    files["manifest.tsv"] = client.content(manifest)
     show(
         "1. ISCC manifest gives every image its code.",
-        tables["manifest"],
+        files["manifest.tsv"],
         ["name", "iscc", "filesize", "note"],
     )
 
-    found = client.run(
-        "iscc_similarity", **{"source|kind": "manifests", "source|manifests": manifest}
-    )
-    tables["pairs"] = client.content(found["pairs"])
-    tables["clusters"] = client.content(found["clusters"])
+    source = {"source|kind": "manifests", "source|manifests": manifest}
+    found = client.run("iscc_similarity", **source, outputs=["pairs", "clusters", "picture"])
+    files["pairs.tsv"] = client.content(found["pairs"])
+    files["clusters.tsv"] = client.content(found["clusters"])
+    files["picture.png"] = client.content(found["picture"])
     show(
         "2. ISCC similarity finds the copy, and the image that was painted over.",
-        tables["pairs"],
+        files["pairs.tsv"],
         ["name_a", "name_b", "relation", "distance", "similarity"],
     )
 
@@ -78,14 +78,14 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
         "iscc_verify",
         **{"source|kind": "collection", "source|datasets": collection, "manifest": manifest},
     )["report"]
-    tables["report"] = client.content(report)
+    files["report.tsv"] = client.content(report)
     show(
         "3. ISCC verify checks them against the manifest.",
-        tables["report"],
+        files["report.tsv"],
         ["name", "status", "distance"],
     )
     print(f"\n  {client.get('datasets/' + report['id'])['misc_info'].strip()}")
-    return tables
+    return files
 
 
 def damaged(content: bytes) -> bytes:

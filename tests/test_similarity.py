@@ -1,6 +1,8 @@
 """iscc_similarity: every pair, whatever the order; exact only where bytes are the same."""
 
 import json
+import os
+import signal
 from collections import Counter
 from itertools import combinations, permutations, product
 from pathlib import Path
@@ -15,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 import codes
 import hamming
+import iscc_similarity
 import links
 import manifest
 import picture
@@ -504,6 +507,20 @@ def test_a_threshold_out_of_range_is_refused(script, threshold):
     assert f"{threshold!r} is no whole number from 0 to 128" in done.stderr
 
 
+def test_tiny_datasets_are_known_by_their_size_or_their_note(tmp_path, script):
+    """A manifest may have been cut to a few columns; the size tells more where both are there."""
+    for columns, row in (("filesize\tnote", "2047\t"), ("note", "tiny"), ("note", "empty")):
+        rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
+        (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
+        done = script("iscc_similarity", "--manifest", "m.tsv")
+        assert done.stdout == "2 datasets: 0 exact and 0 near pairs, 0 clusters of copies\n"
+    for columns, row in (("filesize\tnote", "2048\ttiny"), ("note", "small"), ("note", "my own")):
+        rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
+        (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
+        done = script("iscc_similarity", "--manifest", "m.tsv")
+        assert done.stdout == "2 datasets: 0 exact and 1 near pairs, 1 clusters of copies\n"
+
+
 CODE = codes_of(b"x").wide
 
 
@@ -720,6 +737,22 @@ def test_outputs_are_the_same_for_any_number_of_workers(tmp_path, script):
         results.append([(tmp_path / name).read_bytes() for name in names])
     assert results[0] == results[1] == results[2]
     assert results[0][0].count(b"\n") > 1000
+
+
+def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch, capsys):
+    """Workers are forked, so they have what is patched here."""
+    write_manifest(tmp_path / "m.tsv", SIX)
+    monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
+    monkeypatch.setattr(hamming, "compare", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    status = iscc_similarity.main(
+        ["--manifest", str(tmp_path / "m.tsv"), "--pairs", str(tmp_path / "p"), "--jobs", "2"]
+    )
+    assert status == 2
+    assert capsys.readouterr().err == (
+        "iscc_similarity: a process that compared codes died with status -9; -9 is what a process "
+        "gets that takes too much memory\n"
+    )
+    assert not (tmp_path / "p").exists()
 
 
 def test_a_name_with_a_line_break_cannot_stand_on_a_list(tmp_path, script):

@@ -104,7 +104,7 @@ def contents(entries: Sequence[Entry], hash_numbers: dict[str, int]) -> Contents
     row_contents = np.empty(len(entries), dtype=np.int64)
     firsts = []
     for row, entry in enumerate(entries):
-        known = (entry.iscc, entry.filesize, entry.datahash)
+        known = (entry.iscc, entry.filesize, entry.datahash, entry.alike_means_something)
         row_contents[row] = number = numbers.setdefault(known, len(firsts))
         if number == len(firsts):
             firsts.append(entry)

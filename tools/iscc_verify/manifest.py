@@ -25,6 +25,7 @@ COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code"
 # are about a kilobyte each, and one flipped byte already changes half or a tenth of them.
 TINY = 2_048
 SMALL = 20_480
+NOTES = ("empty", "tiny", "small")
 
 NUMBER_OF_BYTES = re.compile("[0-9]{1,18}")
 BLAKE3_MULTIHASH = re.compile("1[eE]20[0-9a-fA-F]{64}")
@@ -45,6 +46,7 @@ class Entry(NamedTuple):
 
     `iscc` is an ISCC-CODE, WIDE or SUM, with its prefix and in capitals, `filesize` is in bytes,
     `datahash` the BLAKE3 multihash in hex, `data_code` and `instance_code` the 256-bit ISCC-UNITs.
+    `noted` is the note of a manifest that does not say the size.
     """
 
     name: str
@@ -53,11 +55,14 @@ class Entry(NamedTuple):
     datahash: str | None = None
     data_code: str | None = None
     instance_code: str | None = None
+    noted: str | None = None
 
     @property
     def note(self) -> str:
         """What the size means for similarity: `empty`, `tiny`, `small`, or nothing."""
-        if self.filesize is None or self.filesize >= SMALL:
+        if self.filesize is None:
+            return self.noted if self.noted in NOTES else ""
+        if self.filesize >= SMALL:
             return ""
         if self.filesize >= TINY:
             return "small"
@@ -161,6 +166,7 @@ def read_entry(fields: list[str], header: dict[str, int]) -> Entry:
         datahash and datahash.lower(),
         known.get("data_code") or None,
         known.get("instance_code") or None,
+        (known.get("note") or None) if size is None else None,
     )
 
 
