@@ -71,14 +71,16 @@ def run(command: list[object]) -> None:
     subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, check=True)
 
 
-def memory(title: str, command: list[object]) -> float:
+def memory(title: str, command: list[object], status: int = 0) -> float:
     """Print the largest resident size of a command, and give it in MiB.
 
-    It is measured by a process that runs it alone; that it may fail is no matter here.
+    It is measured by a process that runs it alone. Raises CalledProcessError if it ends with
+    another status.
     """
     measure = (
         "import resource, subprocess, sys\n"
-        "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        f"assert done.returncode == {status}\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     words = [str(word) for word in command]

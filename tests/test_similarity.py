@@ -13,15 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
+from scipy.cluster.hierarchy import leaves_list
 from scipy.sparse.csgraph import connected_components
 
 import codes
+import coding
 import hamming
 import iscc_similarity
 import links
 import manifest
 import picture
 import relations
+import workers
 from links import Contents, Links
 from manifest import Entry
 from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
@@ -75,7 +78,7 @@ def by_brute_force(
 
 
 def found_links(entries: list[Entry], threshold: int) -> tuple[Contents, Links]:
-    contents = links.contents(entries, {})
+    contents, _ = links.contents(entries, None)
     return contents, links.find_links(contents, None, threshold, limit=10**6)
 
 
@@ -185,8 +188,7 @@ def test_pairs_equal_brute_force_in_any_order(entries, threshold, chance):
 @given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
 def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold):
     expected = by_brute_force(entries, threshold, reference)
-    hash_numbers = {}
-    a, b = links.contents(entries, hash_numbers), links.contents(reference, hash_numbers)
+    a, b = links.contents(entries, reference)
     found = links.find_links(a, b, threshold, limit=10**6)
     assert named(relations.all_pairs(found, a, b), entries, reference) == expected
     assert sum(relations.count_pairs(found, a, b)) == expected.total()
@@ -293,8 +295,7 @@ def test_compact_pairs_join_the_same_datasets(entries, threshold):
 @given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
 def test_compact_pairs_with_a_reference_name_each_exact_copy_once(entries, reference, threshold):
     expected = by_brute_force(entries, threshold, reference)
-    hash_numbers = {}
-    a, b = links.contents(entries, hash_numbers), links.contents(reference, hash_numbers)
+    a, b = links.contents(entries, reference)
     found = links.find_links(a, b, threshold, limit=10**6)
     pairs = named(relations.compact_pairs(found, a, b), entries, reference)
     assert pairs <= expected
@@ -350,13 +351,13 @@ def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
         assert (cost < by_brute_force) == (way == SEARCH and count > 1)
         apart = all_distances(hashes, hashes)
 
-        found = hamming.pairs_within(hashes, threshold, jobs=jobs)
+        found = hamming.pairs_within(hashes, None, threshold, jobs=jobs)
         a, b = np.nonzero(np.triu(apart <= threshold, k=1))
         assert sorted(zip(*(array.tolist() for array in found), strict=True)) == list(
             zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
         )
 
-        found = hamming.pairs_between(hashes[: count // 3], hashes, threshold, jobs=jobs)
+        found = hamming.pairs_within(hashes[: count // 3], hashes, threshold, jobs=jobs)
         a, b = np.nonzero(apart[: count // 3] <= threshold)
         assert sorted(zip(*(array.tolist() for array in found), strict=True)) == list(
             zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
@@ -387,7 +388,7 @@ def test_hashes_that_crowd_together_are_compared_by_brute_force():
     with pytest.raises(hamming.TooManyCandidatesError):
         for count in range(1, len(chunks) + 1):
             hamming.search(hashes, None, 3, chunks[:count], tally)
-    found = hamming.pairs_within(hashes, 3)
+    found = hamming.pairs_within(hashes, None, 3)
     sample = np.arange(0, 8000, 80)
     expected = (all_distances(hashes[sample], hashes) <= 3).sum(axis=1) - 1
     degree = np.bincount(np.concatenate([found.a, found.b]), minlength=8000)
@@ -399,13 +400,14 @@ def test_hashes_that_crowd_together_are_compared_by_brute_force():
 def test_too_many_pairs_are_counted_by_sample(monkeypatch, way, jobs):
     """20,000 hashes, all within 12 bits of each other: 199,990,000 pairs."""
     monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
+    monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
     hashes = np.zeros((20_000, 2), dtype=np.uint64)
     hashes[:, 1] = np.arange(20_000) % 4096  # 12 bits
     with pytest.raises(hamming.TooManyPairsError) as error:
-        hamming.pairs_within(hashes, 12, limit=1_000_000, jobs=jobs)
+        hamming.pairs_within(hashes, None, 12, limit=1_000_000, jobs=jobs)
     assert error.value.about == 199_990_000
     with pytest.raises(hamming.TooManyPairsError) as error:
-        hamming.pairs_between(hashes[:1000], hashes, 12, limit=1_000_000, jobs=jobs)
+        hamming.pairs_within(hashes[:1000], hashes, 12, limit=1_000_000, jobs=jobs)
     assert error.value.about == 20_000_000
 
 
@@ -465,8 +467,7 @@ def test_codes_are_decoded_all_at_once_as_one_by_one(monkeypatch):
 @given(entry_lists("a"), entry_lists("b"))
 def test_the_nearest_is_that_of_brute_force(entries, reference):
     """Against itself and against a reference; the closest by bits of 128, those of 64 doubled."""
-    hash_numbers = {}
-    a, b = links.contents(entries, hash_numbers), links.contents(reference, hash_numbers)
+    a, b = links.contents(entries, reference)
     rows = np.arange(len(entries))
     for other, others in ((None, entries), (b, reference)):
         found = links.find_links(a, other, 128, limit=10**6)
@@ -692,7 +693,7 @@ def test_compact_pairs_of_a_thousand_copies(tmp_path, script):
     assert done.stderr == (
         "iscc_similarity: the exact copies alone make 499,500 pairs, more than the limit of 1,000: "
         "choose the compact form (--compact), in which an exact copy is paired with the first of "
-        "its kind alone, or a higher limit (--max-pairs)\n"
+        "its kind alone and which has 1,000, or a higher limit (--max-pairs)\n"
     )
     assert not (tmp_path / "p.tsv").exists()
     done = script(*arguments, "--compact")
@@ -705,7 +706,7 @@ def test_compact_pairs_of_a_thousand_copies(tmp_path, script):
     done = script(*arguments[:-1], 999, "--compact")
     assert done.stderr == (
         "iscc_similarity: the compact form has 1,000 pairs, more than the limit of 999: choose a "
-        "higher limit (--max-pairs)\n"
+        "smaller threshold, or a higher limit (--max-pairs)\n"
     )
 
 
@@ -718,25 +719,48 @@ def test_the_limit_counts_pairs_of_datasets(tmp_path, script):
     done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3160)
     assert done.returncode == 0
     assert len((tmp_path / "p").read_text().splitlines()) == 3161
-    # Where no pairs are asked for, nobody needs a limit for them.
+    # Where no pairs are asked for, their number is no matter.
     done = script("iscc_similarity", "--manifest", "m.tsv", "--clusters", "c", "--max-pairs", 1)
     assert done.returncode == 0
 
 
-def test_outputs_are_the_same_for_any_number_of_workers(tmp_path, script):
+def test_outputs_are_the_same_for_any_number_of_workers(tmp_path, monkeypatch):
+    """Workers are forked, so they have what is patched here."""
+    monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
+    started = []
+    in_processes = workers.in_processes
+
+    def counted(work, items, portions, jobs, look):
+        started.append(jobs)
+        return in_processes(work, items, portions, jobs, look)
+
+    monkeypatch.setattr(workers, "in_processes", counted)
     hashes = hashes_with_neighbours(7, 3000, 2, 14)
     entries = [
         entry(str(i), int.from_bytes(row.astype(">u8").tobytes()), i % 2500, narrow=i % 5 == 0)
         for i, row in enumerate(hashes)
     ]
     write_manifest(tmp_path / "m.tsv", entries)
+    names = ("pairs", "clusters", "keep", "drop")
+    outputs = [word for name in names for word in (f"--{name}", str(tmp_path / name))]
     results = []
-    for jobs in (1, 2, 5):
-        script("iscc_similarity", "--manifest", "m.tsv", "--jobs", jobs, *ALL_OUTPUTS[:-4])
-        names = ("pairs", "clusters", "keep", "drop")
+    for jobs in ("1", "2", "5"):
+        arguments = ["--manifest", str(tmp_path / "m.tsv"), "--jobs", jobs, *outputs]
+        assert iscc_similarity.main(arguments) == 0
         results.append([(tmp_path / name).read_bytes() for name in names])
+    # Wide with wide, wide with narrow, narrow with narrow, each.
+    assert started == [2, 2, 2, 5, 5, 5]
     assert results[0] == results[1] == results[2]
     assert results[0][0].count(b"\n") > 1000
+
+
+def test_long_comparisons_say_how_far_they_are(tmp_path, monkeypatch, capsys):
+    write_manifest(tmp_path / "m.tsv", [*SIX, entry("7", ones(60), 7, narrow=True)])
+    monkeypatch.setattr(coding, "SECONDS_BETWEEN_NEWS", 0)
+    assert iscc_similarity.main(["--manifest", str(tmp_path / "m.tsv")]) == 0
+    news = capsys.readouterr().err.splitlines()
+    parts = ["wide with wide", "wide with narrow", "narrow with narrow"]
+    assert news == [f"compared {part} codes: 100%, 0 s" for part in parts]
 
 
 def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch, capsys):
@@ -799,7 +823,7 @@ def test_pictures(tmp_path, script, count, with_reference):
     names = [HOSTILE_NAMES[i] if i < len(HOSTILE_NAMES) else f"image {i}" for i in range(count)]
     hashes = hashes_with_neighbours(count, count, 2, 20)
     entries = [
-        entry(name, int.from_bytes(row.astype(">u8").tobytes()), i // 2, size=1000 + 500 * i)
+        entry(name, int.from_bytes(row.astype(">u8").tobytes()), i // 2, size=1000 + 500 * (i // 2))
         for i, (name, row) in enumerate(zip(names, hashes, strict=True))
     ]
     source = ("--manifest", "m.tsv")
@@ -818,8 +842,9 @@ def test_pictures(tmp_path, script, count, with_reference):
     with Image.open(tmp_path / "p.png") as image:
         assert image.format == "PNG"
         assert all(200 < size < 4000 for size in image.size)
-        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
-    assert EXACT_COLOUR in colours
+        area = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 24)}
+    # In the key there is a small patch of it; two datasets each are equal, and so are 7 and 7.
+    assert (area[EXACT_COLOUR] > 1000) == (count > 1)
 
 
 def test_the_heat_map_shows_what_there_is(tmp_path):
@@ -844,6 +869,48 @@ def test_the_heat_map_shows_what_there_is(tmp_path):
     cell = 90 * 90
     for name, cells in {"exact": 2, "near": 4, "far": 6, "itself": 4}.items():
         assert 0.85 * cells < share[name] / cell < 1.15 * cells, share
+
+
+@settings(max_examples=100)
+@given(entry_lists("a"), st.sampled_from([0, 12, 40, 127, 128]))
+def test_frames_are_the_clusters(entries, threshold):
+    """In the order of the heat map, those of the table are framed."""
+    contents, found = found_links(entries, threshold)
+    expected = Counter(place.representative for place in relations.places(found, contents))
+    distances, exact = links.distances_by_row(contents, contents)
+    tree = picture.single_linkage(distances, exact)
+    if len(entries) < 2:
+        assert tree is None
+        return
+    order = leaves_list(tree).tolist()
+    frames = picture.clusters_in_order(tree, np.array(order), threshold)
+    framed = {frozenset(order[start : start + size]) for start, size in frames}
+    places = relations.places(found, contents)
+    assert framed == {
+        frozenset(row for row, place in enumerate(places) if place.representative == first)
+        for first, size in expected.items()
+        if size > 1
+    }
+
+
+def test_histograms_show_every_dataset(tmp_path):
+    """10 exact, 20 at distance 3, 30 at 40, 40 that are too small: 1 : 2 : 3 : 4 by area."""
+    path = tmp_path / "p.png"
+    nearest = np.repeat([0, 3, 40, np.nan], [10, 20, 30, 40])
+    exact = np.arange(100) < 10
+    picture.histograms(path, "", nearest, exact, "", {"1": 1}, 12)
+    with Image.open(path) as image:
+        area = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 24)}
+    band = {
+        name: colour for (_, name), colour in zip(picture.BANDS, picture.BAND_COLOURS, strict=True)
+    }
+    colours = (picture.EXACT_COLOUR, band["near-duplicate"], band["chance"], picture.UNKNOWN_COLOUR)
+    found = [area[tuple(round(255 * part) for part in to_rgb(colour))] for colour in colours]
+    # The bars of distances are half as wide as the other two; the key has a patch of each.
+    exact_area, near_area, chance_area, unknown_area = found
+    assert 0.8 < unknown_area / (4 * exact_area) < 1.2
+    assert 0.7 < near_area / exact_area < 1.4
+    assert 0.7 < chance_area / (1.5 * exact_area) < 1.4
 
 
 def test_labels_are_short_text():

@@ -76,6 +76,12 @@ def test_copies_of_shared_modules_are_equal(name):
     assert len({copy.read_bytes() for copy in copies}) == 1
 
 
+@pytest.mark.parametrize("tool", TOOL_IDS)
+def test_macros_are_one_file(tool):
+    """Galaxy's server reads them, so a link does."""
+    assert (PROJECT / "tools" / tool / "macros.xml").readlink() == Path("../../macros/macros.xml")
+
+
 @pytest.mark.parametrize("tool", TOOLS, ids=TOOL_IDS)
 def test_required_files_are_all_modules_of_the_folder(tool):
     required = [include.get("path") for include in expanded(tool).iter("include")]

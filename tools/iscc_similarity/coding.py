@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiv
         type=positive,
         default=1,
         metavar="N",
-        help="processes that share the reading (default %(default)s)",
+        help="processes that share the work (default %(default)s)",
     )
     return group
 
@@ -197,8 +197,7 @@ def code_all(datasets: list[Dataset], wide: bool = True, jobs: int = 1) -> list[
             progress.datasets += 1
     except workers.WorkerError as died:
         raise InputError(
-            f"the process that read {shown(datasets[died.index].name)} died with status "
-            f"{died.status}; -9 is what a process gets that takes too much memory"
+            f"the process that read {shown(datasets[died.index].name)} {died.how}"
         ) from None
     return entries
 

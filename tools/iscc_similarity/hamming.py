@@ -19,6 +19,7 @@ that fit the processor's cache. The set of pairs is the same, whatever is chosen
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import cache, partial
 from itertools import accumulate, combinations
 from typing import NamedTuple
@@ -83,37 +84,50 @@ class TooManyCandidatesError(Exception):
 
 
 def pairs_within(
-    hashes: np.ndarray,
+    hashes_a: np.ndarray,
+    hashes_b: np.ndarray | None,
     threshold: int,
     limit: float = math.inf,
     jobs: int = 1,
     look: Callable[[float], None] = lambda done: None,
 ) -> Pairs:
-    """Every pair i < j of one set at a Hamming distance of at most `threshold`, each once.
+    """Every pair of hashes at a Hamming distance of at most `threshold`, each once.
 
-    hashes      uint64, shape (n, words); fold equal ones before, or their pairs are all found
+    hashes_a    uint64, shape (n, words); fold equal ones before, or their pairs are all found
+    hashes_b    uint64, shape (m, words): pairs are one of a and one of b, in this order; None:
+                pairs are two of a, the smaller index first
     threshold   bits, 0 to 64 * words
-    limit       raise TooManyPairsError as soon as more than these are found
+    limit       raise TooManyPairsError if there are more, with a guess how many
     jobs        processes that share the work
     look        is told from time to time which fraction is done
 
-    Time: for n random hashes of 128 bits and a threshold of 12, 0.1 s for 100,000 and 3 s for
+    Time: for n random hashes of 128 bits and a threshold of 12, 0.2 s for 100,000 and 3 s for
     1,000,000 on one core; where brute force is faster, n * n / 2 comparisons, and never more than
     about twice these. Memory: about 80 bytes a hash and job, and 20 a pair.
     """
-    return find(hashes, None, threshold, limit, jobs, look)
-
-
-def pairs_between(
-    hashes_a: np.ndarray,
-    hashes_b: np.ndarray,
-    threshold: int,
-    limit: float = math.inf,
-    jobs: int = 1,
-    look: Callable[[float], None] = lambda done: None,
-) -> Pairs:
-    """Every pair of a hash of one set, (n, words), and one of another, (m, words), as above."""
-    return find(hashes_a, hashes_b, threshold, limit, jobs, look)
+    chunks, cost, by_brute_force = plan(hashes_a, hashes_b, threshold)
+    if min(cost, by_brute_force) < WORTH_A_WORKER:
+        jobs = 1
+    try:
+        if cost < by_brute_force:
+            # With more candidates than these, brute force would be done already.
+            tally = Tally(limit, by_brute_force / COST_OF_CANDIDATE)
+            tasks = [
+                partial(search, hashes_a, hashes_b, threshold, chunks[:count], tally)
+                for count in range(1, len(chunks) + 1)
+            ]
+            try:
+                return joined(run(tasks, tally, jobs, look))
+            except TooManyCandidatesError:
+                pass
+        tally = Tally(limit, math.inf)
+        tasks = [
+            partial(compare, hashes_a, hashes_b, threshold, start, tally)
+            for start in range(0, len(hashes_a), BAND_ROWS)
+        ]
+        return joined(run(tasks, tally, jobs, look))
+    except TooManyPairsError as error:
+        raise TooManyPairsError(max(error.about, estimate(hashes_a, hashes_b, threshold))) from None
 
 
 def distances(hashes_a: np.ndarray, hashes_b: np.ndarray) -> np.ndarray:
@@ -147,40 +161,6 @@ def nearest(
                 apart[i[here], j[here]] = NOTHING_NEAR
             least[rows] = np.minimum(least[rows], apart.min(axis=1))
     return least
-
-
-def find(
-    hashes_a: np.ndarray,
-    hashes_b: np.ndarray | None,
-    threshold: int,
-    limit: float,
-    jobs: int,
-    look: Callable[[float], None],
-) -> Pairs:
-    """Pairs of two sets, or of the first one alone; raises TooManyPairsError with a good guess."""
-    chunks, cost, by_brute_force = plan(hashes_a, hashes_b, threshold)
-    if min(cost, by_brute_force) < WORTH_A_WORKER:
-        jobs = 1
-    try:
-        if cost < by_brute_force:
-            # With more candidates than these, brute force would be done already.
-            tally = Tally(limit, by_brute_force / COST_OF_CANDIDATE)
-            tasks = [
-                partial(search, hashes_a, hashes_b, threshold, chunks[:count], tally)
-                for count in range(1, len(chunks) + 1)
-            ]
-            try:
-                return joined(run(tasks, tally, jobs, look))
-            except TooManyCandidatesError:
-                pass
-        tally = Tally(limit, math.inf)
-        tasks = [
-            partial(compare, hashes_a, hashes_b, threshold, start, tally)
-            for start in range(0, len(hashes_a), BAND_ROWS)
-        ]
-        return joined(run(tasks, tally, jobs, look))
-    except TooManyPairsError as error:
-        raise TooManyPairsError(max(error.about, estimate(hashes_a, hashes_b, threshold))) from None
 
 
 def estimate(hashes_a: np.ndarray, hashes_b: np.ndarray | None, threshold: int) -> int:
@@ -356,7 +336,8 @@ def candidates(
     """Positions in a and b of pairs that are within the threshold in one word already.
 
     `rows` of a are beside `count` positions of b, from `first` on. They are looked at in slices,
-    so that memory does not grow with the number of candidates.
+    so that memory does not grow with the number of candidates, but
+    for those of one hash.
     """
     some = np.flatnonzero(count)
     rows, first, count = rows[some], first[some], count[some]
@@ -444,11 +425,12 @@ def run(
         portions = [[number] for number in range(len(tasks))]
         done = workers.in_processes(called, tasks, portions, jobs, lambda _: None)
         tally = Tally(tally.most_pairs, math.inf)
-    for number, pairs in done:
-        results[number] = pairs
-        if jobs > 1:
-            tally.add_pairs(len(pairs.a))
-        look(len(results) / len(tasks))
+    with closing(done):  # no worker goes on when there are too many pairs
+        for number, pairs in done:
+            results[number] = pairs
+            if jobs > 1:
+                tally.add_pairs(len(pairs.a))
+            look(len(results) / len(tasks))
     return [results[number] for number in range(len(tasks))]
 
 

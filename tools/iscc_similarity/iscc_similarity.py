@@ -9,13 +9,14 @@ that was compressed or converted resembles its origin no more.
 
 import argparse
 import logging
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import tables
 
 import coding
 import hamming
@@ -27,55 +28,19 @@ from links import Contents, Links
 from manifest import Entry, InputError, shown
 
 THRESHOLD = 12
-MOST_BITS = 128
 MOST_PAIRS = 1_000_000
+MOST_LINKS = 10_000_000  # in memory, a few hundred MiB
 MOST_IN_MATRIX = 2_000
 
 # The picture shows the nearest of all datasets, or, where that would be more comparisons, of some.
 MOST_COMPARISONS = 1_000_000_000
 LEAST_SAMPLE = 1_000
 
-SECONDS_BETWEEN_NEWS = 5.0
-
-PAIR_COLUMNS = (
-    "#name_a",
-    "name_b",
-    "relation",
-    "distance",
-    "bits",
-    "similarity",
-    "iscc_a",
-    "iscc_b",
-    "row_a",
-    "row_b",
-)
-CLUSTER_COLUMNS = (
-    "#name",
-    "cluster",
-    "cluster_size",
-    "representative",
-    "relation",
-    "distance",
-    "note",
-    "row",
-)
-MATCH_COLUMNS = (
-    "#name",
-    "relation",
-    "distance",
-    "bits",
-    "similarity",
-    "match",
-    "match_iscc",
-    "row",
-)
-
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
         entries, reference = read_entries(args)
-        check_what_is_asked(args, entries, reference)
         print(compare(args, entries, reference))
     except InputError as error:
         print(f"iscc_similarity: {error}", file=sys.stderr)
@@ -108,13 +73,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--threshold",
-        type=whole_number(0, MOST_BITS),
+        type=whole_number(0, links.WIDE_BITS),
         default=THRESHOLD,
         metavar="N",
-        help=f"largest Hamming distance of near copies, 0 to {MOST_BITS} (default %(default)s)",
+        help="largest Hamming distance of near copies, in bits of 128 (default %(default)s)",
     )
     parser.add_argument(
-        "--pairs", type=Path, metavar="OUT", help="table of all pairs, the closest first"
+        "--pairs", type=Path, metavar="OUT", help="table of all pairs, sorted by distance"
     )
     parser.add_argument(
         "--clusters",
@@ -130,9 +95,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--duplicates",
         choices=[relations.EXACT, relations.NEAR],
-        default=relations.EXACT,
         help="which copies these two lists are about: exact ones alone, or near ones as well "
-        "(default %(default)s)",
+        f"(default {relations.EXACT})",
     )
     parser.add_argument(
         "--compact",
@@ -171,220 +135,224 @@ def whole_number(least: int, most: int):
 
 
 def read_entries(args: argparse.Namespace) -> tuple[list[Entry], list[Entry] | None]:
-    """The entries to compare, and those to compare them with, if any: read, or coded here."""
-    datasets = others = None
-    if args.inputs:
-        manifests = coding.from_galaxy(args.inputs, "manifests")
-        references = coding.from_galaxy(args.inputs, "reference_manifests")
-        others = coding.from_galaxy(args.inputs, "reference_datasets")
-    else:
-        manifests = [coding.named_by_path(path) for path in args.manifests] or None
-        references = [coding.named_by_path(path) for path in args.references] or None
-    if manifests is None:
-        datasets = coding.datasets(args)
-    groups = (manifests, references, datasets, others)
-    inputs = [each.path for group in groups for each in group or []]
+    """The entries to compare, and those of the reference, if any: read, or coded here."""
+    ours, theirs = sources(args)
+    inputs = [each.path for source in (ours, theirs) if source for each in source.datasets]
+    inputs += [args.inputs] if args.inputs else []
     outputs = [args.pairs, args.clusters, args.keep, args.drop, args.matrix, args.picture]
     manifest.check_outputs(outputs, inputs)
 
-    # One call for both, so that workers share all of it.
-    coded = coding.code_all((datasets or []) + (others or []), jobs=args.jobs)
-    entries = read_manifests(manifests) if datasets is None else coded[: len(datasets)]
-    if others is not None:
-        return entries, coded[len(datasets or []) :]
-    return entries, None if references is None else read_manifests(references)
+    read = [source.read() if source else [] for source in (ours, theirs)]
+    check_what_is_asked(args, *read)
+    # One call for both, so that workers share all of it and are started once.
+    to_code = [each for part in read for each in part if isinstance(each, coding.Dataset)]
+    coded = iter(coding.code_all(to_code, jobs=args.jobs))
+    entries, reference = (
+        [next(coded) if isinstance(each, coding.Dataset) else each for each in part]
+        for part in read
+    )
+    return entries, None if theirs is None else reference
 
 
-def read_manifests(manifests: list[coding.Dataset]) -> list[Entry]:
-    return [entry for each in manifests for entry in manifest.read(each.path, each.name)]
+class Source(NamedTuple):
+    """What to compare, or the reference: datasets, or manifests of datasets."""
+
+    datasets: list[coding.Dataset]
+    are_manifests: bool
+
+    def read(self) -> list[coding.Dataset] | list[Entry]:
+        """The datasets, which are still to be coded, or the entries of the manifests."""
+        if not self.are_manifests:
+            return self.datasets
+        return [entry for each in self.datasets for entry in manifest.read(each.path, each.name)]
+
+
+def sources(args: argparse.Namespace) -> tuple[Source, Source | None]:
+    """What to compare, and the reference if there is one."""
+    references = [coding.named_by_path(path) for path in args.references]
+    theirs = Source(references, are_manifests=True) if references else None
+    if not args.inputs:
+        if args.manifests:
+            manifests = [coding.named_by_path(path) for path in args.manifests]
+            return Source(manifests, are_manifests=True), theirs
+        return Source(coding.datasets(args), are_manifests=False), theirs
+    ours = source_from_galaxy(args.inputs, "datasets", "manifests")
+    if ours is None:
+        raise InputError(
+            f'{shown(str(args.inputs))}: expected the key "datasets" or "manifests", found none'
+        )
+    reference = source_from_galaxy(args.inputs, "reference_datasets", "reference_manifests")
+    if reference and theirs:
+        raise InputError(f"--reference: {shown(str(args.inputs))} has a reference already")
+    return ours, reference or theirs
+
+
+def source_from_galaxy(inputs: Path, datasets_key: str, manifests_key: str) -> Source | None:
+    """What stands under one of two keys in the inputs of a Galaxy tool."""
+    datasets = coding.from_galaxy(inputs, datasets_key)
+    manifests = coding.from_galaxy(inputs, manifests_key)
+    if datasets is not None and manifests is not None:
+        raise InputError(
+            f"{shown(str(inputs))}: expected either {shown(datasets_key)} or "
+            f"{shown(manifests_key)}, found both"
+        )
+    if manifests is not None:
+        return Source(manifests, are_manifests=True)
+    return None if datasets is None else Source(datasets, are_manifests=False)
 
 
 def check_what_is_asked(
-    args: argparse.Namespace, entries: list[Entry], reference: list[Entry] | None
+    args: argparse.Namespace,
+    ours: list[coding.Dataset] | list[Entry],
+    theirs: list[coding.Dataset] | list[Entry],
 ) -> None:
-    """Raise InputError for outputs that cannot be made of these entries, before any work."""
-    most = max(len(entries), len(reference or []))
+    """Raise InputError for outputs that cannot be made of these datasets, before any work."""
+    if args.compact and not args.pairs:
+        raise InputError("--compact is a form of the pairs: expected --pairs as well, found none")
+    if args.duplicates and not (args.keep or args.drop):
+        raise InputError("--duplicates is about lists: expected --keep or --drop, found none")
+    most = max(len(ours), len(theirs))
     if args.matrix and most > MOST_IN_MATRIX:
         raise InputError(
             f"cannot write a matrix of {most:,} datasets: at most {MOST_IN_MATRIX:,} are possible"
         )
     if args.keep or args.drop:
-        for entry in entries:
-            if "\n" in entry.name or "\r" in entry.name:
+        for each in ours:
+            if "\n" in each.name or "\r" in each.name:
                 raise InputError(
-                    f"cannot put {shown(entry.name)} on a list: a list has one name a line, and "
+                    f"cannot put {shown(each.name)} on a list: a list has one name a line, and "
                     "this name has a line break"
                 )
 
 
 def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entry] | None) -> str:
     """Compare all, write what was asked for, and say in one line what was found."""
-    hash_numbers: dict[str, int] = {}
-    a = links.contents(entries, hash_numbers)
-    b = None if reference is None else links.contents(reference, hash_numbers)
-    try:
-        found = links.find_links(a, b, args.threshold, args.max_pairs, args.jobs, news())
-    except hamming.TooManyPairsError as error:
-        raise InputError(
-            f"about {error.about:,} pairs of different contents are within the threshold "
-            f"{args.threshold}, more than the limit of {args.max_pairs:,}: choose a smaller "
-            "threshold or a higher limit (--max-pairs); the compact form (--compact) would not "
-            "help, as it folds exact copies alone"
-        ) from None
-    except workers.WorkerError as died:
-        raise InputError(
-            f"a process that compared codes died with status {died.status}; -9 is what a process "
-            "gets that takes too much memory"
-        ) from None
+    a, b = links.contents(entries, reference)
+    found = find_links(args, a, b)
     exact, near = relations.count_pairs(found, a, b)
-    counts = f"{exact:,} exact and {near:,} near pairs"
+    others = entries if reference is None else reference
 
-    if args.pairs:
-        pairs = pairs_to_write(args, found, a, b, exact, counts)
-        manifest.write_table(args.pairs, PAIR_COLUMNS, pair_rows(entries, reference, pairs))
+    # Whatever may be refused comes before anything is written.
+    pairs = pairs_to_write(args, found, a, b, exact, near) if args.pairs else None
+    kept, dropped = (
+        lists_to_write(args, entries, found, a, b) if args.keep or args.drop else ([], [])
+    )
     if b is None:
         places = relations.places(found, a)
-        groups = len({place.cluster for place in places if place.size > 1})
-        summary = f"{len(entries):,} datasets: {counts}, {groups:,} clusters of copies"
-        bars = sizes_of_clusters(places)
-        if args.clusters:
-            manifest.write_table(args.clusters, CLUSTER_COLUMNS, cluster_rows(entries, places))
+        bars = tables.sizes_of_clusters(places)
+        what = f"{sum(bars.values()) - bars['1']:,} clusters of copies"
+        table = (tables.CLUSTER_COLUMNS, tables.cluster_rows(entries, places))
     else:
         matches = relations.best_matches(found, a, b)
-        summary = (
-            f"{len(entries):,} datasets and {len(reference):,} of the reference: {counts}, "
-            f"{len(matches.a):,} datasets with a match"
+        bars = tables.kinds_of_matches(entries, matches)
+        what = f"{len(matches.a):,} datasets with a match"
+        table = (tables.MATCH_COLUMNS, tables.match_rows(entries, others, matches))
+
+    if pairs is not None:
+        manifest.write_table(
+            args.pairs, tables.PAIR_COLUMNS, tables.pair_rows(entries, others, pairs)
         )
-        bars = {
-            "exact": int(matches.exact.sum()),
-            "near": int((~matches.exact).sum()),
-            "none": len(entries) - len(matches.a),
-        }
-        if args.clusters:
-            rows = match_rows(entries, reference, matches)
-            manifest.write_table(args.clusters, MATCH_COLUMNS, rows)
-    kept = relations.kept(found, a, b, near=args.duplicates == relations.NEAR)
-    for path, wanted in ((args.keep, True), (args.drop, False)):
-        if path:
-            of_row = zip(entries, kept.tolist(), strict=True)
-            write_list(path, [entry.name for entry, keep in of_row if keep == wanted])
+    if args.clusters:
+        manifest.write_table(args.clusters, *table)
+    if args.keep:
+        write_list(args.keep, kept)
+    if args.drop:
+        write_list(args.drop, dropped)
     if args.matrix:
-        write_matrix(args.matrix, entries, reference, a, b)
+        distances, _ = links.distances_by_row(a, a if b is None else b)
+        columns = ("#name", *(manifest.escape(other.name) for other in others))
+        manifest.write_table(args.matrix, columns, tables.matrix_rows(entries, distances))
     if args.picture:
         write_picture(args, entries, reference, found, a, b, bars)
-    return summary
+    count = f"{len(entries):,} datasets"
+    if b is not None:
+        count += f" and {len(others):,} of the reference"
+    return f"{count}: {exact:,} exact and {near:,} near pairs, {what}"
 
 
-def news() -> Callable[[float], None]:
+def find_links(args: argparse.Namespace, a: Contents, b: Contents | None) -> Links:
+    """The links of all contents; raises InputError if there are too many, or a worker dies."""
+    # Each link of contents is a row of the full table of pairs at least. Otherwise they only have
+    # to fit into memory.
+    limit = args.max_pairs if args.pairs and not args.compact else max(args.max_pairs, MOST_LINKS)
+    try:
+        return links.find_links(a, b, args.threshold, limit, args.jobs, news())
+    except hamming.TooManyPairsError as error:
+        compact = "" if args.compact else ", the compact form (--compact) if they are exact copies"
+        raise InputError(
+            f"about {error.about:,} pairs are within the threshold {args.threshold}, more than "
+            f"the limit of {limit:,}: choose a smaller threshold{compact}, or a higher limit "
+            "(--max-pairs)"
+        ) from None
+    except workers.WorkerError as died:
+        raise InputError(f"a process that compared codes {died.how}") from None
+
+
+def news() -> Callable[[str, float], None]:
     """Says on standard error, every few seconds and not before, how far the comparison is."""
-    last = time.monotonic()
+    start = last = time.monotonic()
 
-    def look(done: float) -> None:
+    def look(what: str, done: float) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_NEWS:
+        if now - last >= coding.SECONDS_BETWEEN_NEWS:
             last = now
-            print(f"compared {done:.0%}", file=sys.stderr, flush=True)
+            seconds = f"{now - start:,.0f} s"
+            print(f"compared {what}: {done:.0%}, {seconds}", file=sys.stderr, flush=True)
 
     return look
 
 
 def pairs_to_write(
-    args: argparse.Namespace, found: Links, a: Contents, b: Contents | None, exact: int, counts: str
+    args: argparse.Namespace, found: Links, a: Contents, b: Contents | None, exact: int, near: int
 ) -> Links:
     """The pairs as rows of the table; raises InputError if these are more than the limit."""
+    if not args.compact and exact + near <= args.max_pairs:
+        return relations.all_pairs(found, a, b)
+    compact = relations.compact_pairs(found, a, b)
+    if args.compact and len(compact.a) <= args.max_pairs:
+        return compact
     if args.compact:
-        pairs = relations.compact_pairs(found, a, b)
-        if len(pairs.a) > args.max_pairs:
-            raise InputError(
-                f"the compact form has {len(pairs.a):,} pairs, more than the limit of "
-                f"{args.max_pairs:,}: choose a higher limit (--max-pairs)"
-            )
-        return pairs
-    if sum(relations.count_pairs(found, a, b)) > args.max_pairs:
-        who = f"the exact copies alone make {exact:,} pairs" if exact > args.max_pairs else counts
+        count = f"the compact form has {len(compact.a):,} pairs"
+    elif exact > args.max_pairs:
+        count = f"the exact copies alone make {exact:,} pairs"
+    else:
+        count = f"there are {exact:,} exact and {near:,} near pairs"
+    if len(compact.a) <= args.max_pairs:
+        advice = (
+            f"the compact form (--compact), in which an exact copy is paired with the first of its "
+            f"kind alone and which has {len(compact.a):,}"
+        )
+    else:
+        advice = "a smaller threshold"
+    raise InputError(
+        f"{count}, more than the limit of {args.max_pairs:,}: choose {advice}, or a higher limit "
+        "(--max-pairs)"
+    )
+
+
+def lists_to_write(
+    args: argparse.Namespace, entries: list[Entry], found: Links, a: Contents, b: Contents | None
+) -> tuple[list[str], list[str]]:
+    """The names to keep and those to drop; raises InputError if one were on both lists."""
+    kept = relations.kept(found, a, b, near=args.duplicates == relations.NEAR).tolist()
+    lists = tuple(
+        [entry.name for entry, keep in zip(entries, kept, strict=True) if keep == wanted]
+        for wanted in (True, False)
+    )
+    both = set(lists[0]) & set(lists[1])
+    if both:
         raise InputError(
-            f"{who}, more than the limit of {args.max_pairs:,}: choose the compact form "
-            "(--compact), in which an exact copy is paired with the first of its kind alone, or "
-            "a higher limit (--max-pairs)"
+            f"cannot put {shown(min(both))} on a list: it is the name of a dataset to keep and of "
+            "one to drop, and lists have nothing but names"
         )
-    return relations.all_pairs(found, a, b)
-
-
-def pair_rows(entries: list[Entry], reference: list[Entry] | None, pairs: Links) -> list[tuple]:
-    """The table of pairs: sorted by distance, then names.
-
-    Within a pair of one set the names are in order; the other set's dataset is always the second.
-    """
-    others = entries if reference is None else reference
-    rows = []
-    columns = (pairs.a, pairs.b, pairs.exact, pairs.distance, pairs.bits)
-    for a, b, exact, distance, bits in zip(*(each.tolist() for each in columns), strict=True):
-        if reference is None and (entries[b].name, b) < (entries[a].name, a):
-            a, b = b, a
-        rows.append(
-            (
-                entries[a].name,
-                others[b].name,
-                relations.EXACT if exact else relations.NEAR,
-                distance,
-                bits,
-                similarity(distance, bits),
-                entries[a].iscc,
-                others[b].iscc,
-                a + 1,
-                b + 1,
-            )
-        )
-    return sorted(rows, key=lambda row: (row[3], row[0], row[1], row[8], row[9]))
-
-
-def similarity(distance: int, bits: int) -> str:
-    """In percent, with one decimal."""
-    return f"{100 * (1 - distance / bits):.1f}"
-
-
-def cluster_rows(entries: list[Entry], places: list[relations.Place]) -> Iterator[tuple]:
-    """The table of clusters: every dataset once, in input order."""
-    for row, (entry, place) in enumerate(zip(entries, places, strict=True), start=1):
-        representative = entries[place.representative].name
-        how = (place.relation, place.distance, entry.note, row)
-        yield (entry.name, place.cluster, place.size, representative, *how)
-
-
-def match_rows(entries: list[Entry], reference: list[Entry], matches: Links) -> Iterator[tuple]:
-    """The table of matches: every dataset once, in input order."""
-    of_row = {row: number for number, row in enumerate(matches.a.tolist())}
-    for row, entry in enumerate(entries):
-        number = of_row.get(row)
-        if number is None:
-            yield (entry.name, "none", None, None, None, None, None, row + 1)
-            continue
-        match = reference[matches.b[number]]
-        relation = relations.EXACT if matches.exact[number] else relations.NEAR
-        distance, bits = int(matches.distance[number]), int(matches.bits[number])
-        how = (relation, distance, bits, similarity(distance, bits))
-        yield (entry.name, *how, match.name, match.iscc, row + 1)
+    return lists
 
 
 def write_list(path: Path, names: list[str]) -> None:
     """One name a line and nothing else, as Galaxy's tool Filter collection takes them."""
     with manifest.whole_file(path) as out:
         out.writelines(f"{name}\n" for name in names)
-
-
-def write_matrix(
-    path: Path, entries: list[Entry], reference: list[Entry] | None, a: Contents, b: Contents | None
-) -> None:
-    """A line for each dataset, and a column for each, or for each of the reference."""
-    others = entries if reference is None else reference
-    columns = ("#name", *(manifest.escape(entry.name) for entry in others))
-    distances, _ = links.distances_by_row(a, a if b is None else b)
-    rows = (
-        (entry.name, *("" if np.isnan(each) else int(each) for each in row))
-        for entry, row in zip(entries, distances, strict=True)
-    )
-    manifest.write_table(path, columns, rows)
 
 
 def write_picture(
@@ -404,7 +372,7 @@ def write_picture(
     names = [entry.name for entry in entries]
     others = [] if reference is None else [entry.name for entry in reference]
     if max(len(names), len(others)) <= picture.MOST_IN_HEAT_MAP:
-        together = a if b is None else links.contents(entries + reference, {})
+        together, _ = (a, b) if b is None else links.contents(entries + reference, None)
         distances, exact = links.distances_by_row(together, together)
         if b is None:
             picture.heat_map(args.picture, names, distances, exact, args.threshold)
@@ -414,25 +382,13 @@ def write_picture(
     most = max(LEAST_SAMPLE, MOST_COMPARISONS // len(others or names))
     rows = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(np.int64))
     distances, exact = relations.nearest(found, a, b, rows)
-    shown = f"{len(names):,}" if len(rows) == len(names) else f"{len(rows):,} of {len(names):,}"
-    title = (
-        f"Distance to the nearest {'other' if b is None else 'of the reference'}: {shown} datasets"
+    shown_ones = (
+        f"{len(names):,}" if len(rows) == len(names) else f"{len(rows):,} of {len(names):,}"
     )
+    which = "other" if b is None else "of the reference"
+    title = f"Distance to the nearest {which}: {shown_ones} datasets"
     beside = "Clusters by size" if b is None else "Datasets by their best match"
     picture.histograms(args.picture, title, distances, exact, beside, bars, args.threshold)
-
-
-def sizes_of_clusters(places: list[relations.Place]) -> dict[str, int]:
-    """How many clusters there are of each size, the larger ones together."""
-    sizes = [place.size for row, place in enumerate(places) if place.representative == row]
-    ends = (*range(1, 6), 10, 100, 1000, math.inf)
-    bars = {}
-    start = 1
-    for end in ends:
-        last = "" if start == end else f" to {end:,}" if end < math.inf else " or more"
-        bars[f"{start:,}{last}"] = sum(start <= size <= end for size in sizes)
-        start = end + 1
-    return bars
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ cost no more than one, and are not listed two by two unless somebody asks for it
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -95,11 +96,17 @@ class Contents(NamedTuple):
     comparable: np.ndarray
 
 
-def contents(entries: Sequence[Entry], hash_numbers: dict[str, int]) -> Contents:
-    """Fold entries into contents; `hash_numbers` collects the numbers of datahashes.
+def contents(
+    entries: Sequence[Entry], reference: Sequence[Entry] | None
+) -> tuple[Contents, Contents | None]:
+    """Fold entries into contents, and those of a reference, if there is one."""
+    hash_numbers: dict[str, int] = {}
+    a = folded_entries(entries, hash_numbers)
+    return a, None if reference is None else folded_entries(reference, hash_numbers)
 
-    Contents are only comparable with each other if they were given the same numbers.
-    """
+
+def folded_entries(entries: Sequence[Entry], hash_numbers: dict[str, int]) -> Contents:
+    """Fold entries into contents; datahashes get the numbers that `hash_numbers` has for them."""
     numbers: dict[tuple, int] = {}
     row_contents = np.empty(len(entries), dtype=np.int64)
     firsts = []
@@ -157,13 +164,14 @@ def find_links(
     threshold: int,
     limit: int,
     jobs: int = 1,
-    look: Callable[[float], None] = lambda done: None,
+    look: Callable[[str, float], None] = lambda what, done: None,
 ) -> Links:
     """All links of contents of a with those of b, or among those of a where b is None, a < b.
 
     `threshold` is a Hamming distance of 128 bits, which wide codes have. A narrow code is compared
-    on 64 bits, with anything, and half the threshold, rounded down. Raises TooManyPairsError of
-    hamming if there are more links than `limit`.
+    on 64 bits, with anything, and half the threshold, rounded down. `look` is told what is being
+    compared, and which fraction of it is done. Raises TooManyPairsError of hamming if there are
+    more links than `limit`.
     """
     other = a if b is None else b
     near_a, near_b = near_pairs(a, b, threshold, limit, jobs, look)
@@ -174,6 +182,8 @@ def find_links(
     alone = ~(within & a.comparable[exact_a] & other.comparable[exact_b])
     all_a = np.concatenate([near_a, exact_a[alone]])
     all_b = np.concatenate([near_b, exact_b[alone]])
+    if len(all_a) > limit:
+        raise hamming.TooManyPairsError(len(all_a))
     return Links(all_a, all_b, same(a, all_a, other, all_b), *measured(a, all_a, other, all_b))
 
 
@@ -183,7 +193,7 @@ def near_pairs(
     threshold: int,
     limit: int,
     jobs: int,
-    look: Callable[[float], None],
+    look: Callable[[str, float], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of comparable contents whose Data-Codes are within the threshold."""
     other = a if b is None else b
@@ -193,16 +203,16 @@ def near_pairs(
             continue  # the same as the other way round
         rows_a = np.flatnonzero(a.comparable & (a.wide == wide_a))
         rows_b = np.flatnonzero(other.comparable & (other.wide == wide_b))
-        compared = 2 if wide_a and wide_b else 1
-        allowed = threshold * compared * NARROW_BITS // WIDE_BITS
-        unique_a, members_a = folded(a.data[rows_a, :compared])
-        if b is None and wide_a == wide_b:
-            pairs = hamming.pairs_within(unique_a, allowed, limit, jobs, look)
-            i, j = expanded(members_a, None, pairs.a, pairs.b, limit)
-        else:
-            unique_b, members_b = folded(other.data[rows_b, :compared])
-            pairs = hamming.pairs_between(unique_a, unique_b, allowed, limit, jobs, look)
-            i, j = expanded(members_a, members_b, pairs.a, pairs.b, limit)
+        words = 2 if wide_a and wide_b else 1
+        unique_a, members_a = folded(a.data[rows_a, :words])
+        unique_b = members_b = None
+        if b is not None or wide_a != wide_b:
+            unique_b, members_b = folded(other.data[rows_b, :words])
+        allowed = threshold * words * NARROW_BITS // WIDE_BITS
+        what = " with ".join("wide" if wide else "narrow" for wide in (wide_a, wide_b))
+        news = partial(look, f"{what} codes")
+        pairs = hamming.pairs_within(unique_a, unique_b, allowed, limit, jobs, news)
+        i, j = expanded(members_a, members_b, pairs.a, pairs.b, limit)
         found.append((rows_a[i], rows_b[j]))
     return ordered(found, b)
 

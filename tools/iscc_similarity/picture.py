@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from scipy.cluster.hierarchy import dendrogram, fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
@@ -46,6 +46,8 @@ COLOURS = LinearSegmentedColormap.from_list(
     ],
 ).with_extremes(bad=UNKNOWN_COLOUR)
 
+BEYOND_ALL = 129  # what cannot be compared is in no cluster, whatever the threshold
+UNKNOWN_PLACE = FARTHEST + 6  # of the bar of what is too small to be compared
 EXACT_PLACE = -5  # of the bar of exact copies, left of distance 0
 MOST_ON_LINEAR_SCALE = 100
 
@@ -77,16 +79,11 @@ def heat_map(
     if tree is not None:
         beside = axes_at(figure, 0, KEY_HEIGHT, 0.95 * TREE_WIDTH, count * cell)
         draw_tree(beside, tree, count, threshold)
-        # Cut where single linkage is at the threshold, the tree falls into connected components.
-        labels = fcluster(tree, threshold, criterion="distance")[order]
-        for label in dict.fromkeys(labels.tolist()):
-            members = np.flatnonzero(labels == label)
-            if len(members) > 1:
-                clusters += 1
-                corner, size = (members[0], members[0]), len(members)
-                border = Rectangle(corner, size, size, fill=False, edgecolor=BORDER_COLOUR)
-                border.set_linewidth(1.8 if count <= MOST_LABELS else 1.0)
-                axes.add_patch(border)
+        width = 1.8 if count <= MOST_LABELS else 1.0
+        for start, size in clusters_in_order(tree, order, threshold):
+            clusters += 1
+            frame = {"fill": False, "edgecolor": BORDER_COLOUR, "linewidth": width}
+            axes.add_patch(Rectangle((start, start), size, size, **frame))
     label_sides(axes, names, order, None, order, cell)
     axes.set_title(
         f"{count:,} datasets, clusters of copies: {clusters:,} (framed)", loc="left", fontsize=11
@@ -148,10 +145,12 @@ def histograms(
         places = np.arange(start, end + 1)
         left.bar(places, counts[places], width=1, color=colour, label=name)
         start = end + 1
+    too_small = np.count_nonzero(~exact & np.isnan(nearest))
+    left.bar([UNKNOWN_PLACE], [too_small], width=2, color=UNKNOWN_COLOUR, label="too small")
     left.axvline(threshold + 0.5, color=BORDER_COLOUR, linestyle="--", linewidth=1)
     left.set_xticks(
-        [EXACT_PLACE, 0, *(end for end, _ in BANDS)],
-        ["exact", 0, *(end for end, _ in BANDS[:-1]), f"{FARTHEST}+"],
+        [EXACT_PLACE, 0, *(end for end, _ in BANDS), UNKNOWN_PLACE],
+        ["exact", 0, *(end for end, _ in BANDS[:-1]), f"{FARTHEST}+", "\ntoo small"],
     )
     left.set_xlabel(f"differing bits of 128 (dashed: threshold {threshold})")
     left.set_ylabel("datasets")
@@ -166,7 +165,9 @@ def histograms(
         axes.spines[["top", "right"]].set_visible(False)
         if max((bar.get_height() for bar in axes.patches), default=0) > MOST_ON_LINEAR_SCALE:
             axes.set_yscale("symlog", linthresh=1)
-            axes.set_ylim(bottom=0)
+        else:
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     save(figure, path)
 
@@ -179,10 +180,25 @@ def single_linkage(distances: np.ndarray, exact: np.ndarray) -> np.ndarray | Non
     """
     if len(distances) < 2:
         return None
-    filled = np.where(np.isnan(distances), 128.0, distances)
+    filled = np.where(np.isnan(distances), BEYOND_ALL, distances)
     filled[exact] = 0
     np.fill_diagonal(filled, 0)
     return linkage(squareform(filled, checks=False), method="single", optimal_ordering=True)
+
+
+def clusters_in_order(tree: np.ndarray, order: np.ndarray, threshold: int) -> list[tuple[int, int]]:
+    """Where the clusters of at least two stand in the order of the tree: start and size.
+
+    Cut at the threshold, a tree of single linkage falls into connected components.
+    """
+    labels = fcluster(tree, threshold, criterion="distance")[order]
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    sizes = np.diff(starts, append=len(labels))
+    return [
+        (start, size)
+        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
+        if size > 1
+    ]
 
 
 def cell_size(rows: int, columns: int) -> float:

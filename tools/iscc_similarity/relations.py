@@ -63,9 +63,10 @@ def all_pairs(found: Links, a: Contents, b: Contents | None) -> Links:
 def compact_pairs(found: Links, a: Contents, b: Contents | None) -> Links:
     """The pairs of copies, with rows instead of contents, and exact copies folded.
 
-    Each exact copy points to the first dataset before it (or, with another set, the first one
-    there) that it is a copy of. Those that lead to the same dataset are a group, and two groups
-    are in one pair at most, that of their closest contents.
+    Of one set: each exact copy points to the first dataset before it that it is a copy of. Those
+    that lead to the same dataset are a group, and two groups are in one pair at most, that of
+    their closest contents. With another set: each dataset points to the first one there that it is
+    a copy of, and two contents that are near are in one pair, of the first dataset of each.
     """
     exact = chosen(found, found.exact)
     first_a = a.rows.first()
@@ -146,7 +147,8 @@ def kept(found: Links, a: Contents, b: Contents | None, near: bool) -> np.ndarra
 def best_matches(found: Links, a: Contents, b: Contents) -> Links:
     """For each dataset of a that has a copy in b the best of them, with rows, in input order.
 
-    Exact before near, then the closest, then the one that comes first.
+    Exact before near, then the closest, then the one of which more bits were compared, then the one
+    that comes first.
     """
     first_b = b.rows.first()
     best = best_of_each(found.a, ~found.exact, closeness(found), first_b[found.b])

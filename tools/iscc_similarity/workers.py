@@ -29,6 +29,13 @@ class WorkerError(Exception):
         self.index = index
         self.status = status
 
+    @property
+    def how(self) -> str:
+        """The end of a sentence for the user."""
+        return (
+            f"died with status {self.status}; -9 is what a process gets that takes too much memory"
+        )
+
 
 class Shared(ctypes.Structure):
     """What a worker lets us see while it works: where it is, and how many bytes it has read."""

@@ -1,0 +1,129 @@
+"""The tables of a comparison: from links between rows, counted from 0, to columns and rows.
+
+Rows are counted from 1 in the tables. `others` are the entries of the reference, or the same
+entries again where there is none.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+import relations
+from links import Links
+from manifest import Entry
+
+PAIR_COLUMNS = (
+    "#name_a",
+    "name_b",
+    "relation",
+    "distance",
+    "bits",
+    "similarity",
+    "iscc_a",
+    "iscc_b",
+    "row_a",
+    "row_b",
+)
+CLUSTER_COLUMNS = (
+    "#name",
+    "cluster",
+    "cluster_size",
+    "representative",
+    "relation",
+    "distance",
+    "note",
+    "row",
+)
+MATCH_COLUMNS = (
+    "#name",
+    "relation",
+    "distance",
+    "bits",
+    "similarity",
+    "match",
+    "match_iscc",
+    "row",
+)
+
+
+def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Links) -> list[tuple]:
+    """The table of pairs: sorted by distance, then names, then rows.
+
+    Within a pair of one set the names are in order; a dataset of a reference is always the second.
+    """
+    one_set = others is entries
+    rows = []
+    for a, b, exact, distance, bits in zip(*(each.tolist() for each in pairs), strict=True):
+        if one_set and (entries[b].name, b) < (entries[a].name, a):
+            a, b = b, a
+        rows.append(
+            (
+                entries[a].name,
+                others[b].name,
+                relations.EXACT if exact else relations.NEAR,
+                distance,
+                bits,
+                similarity(distance, bits),
+                entries[a].iscc,
+                others[b].iscc,
+                a + 1,
+                b + 1,
+            )
+        )
+    return sorted(rows, key=lambda row: (row[3], row[0], row[1], row[8], row[9]))
+
+
+def similarity(distance: int, bits: int) -> str:
+    """In percent, with one decimal."""
+    return f"{100 * (1 - distance / bits):.1f}"
+
+
+def cluster_rows(entries: Sequence[Entry], places: Sequence[relations.Place]) -> Iterator[tuple]:
+    """The table of clusters: every dataset once, in input order."""
+    for row, (entry, place) in enumerate(zip(entries, places, strict=True), start=1):
+        representative = entries[place.representative].name
+        how = (place.relation, place.distance, entry.note, row)
+        yield (entry.name, place.cluster, place.size, representative, *how)
+
+
+def match_rows(
+    entries: Sequence[Entry], others: Sequence[Entry], matches: Links
+) -> Iterator[tuple]:
+    """The table of matches: every dataset once, in input order."""
+    of_row = {row: number for number, row in enumerate(matches.a.tolist())}
+    for row, entry in enumerate(entries):
+        number = of_row.get(row)
+        if number is None:
+            yield (entry.name, "none", None, None, None, None, None, row + 1)
+            continue
+        match = others[matches.b[number]]
+        relation = relations.EXACT if matches.exact[number] else relations.NEAR
+        distance, bits = int(matches.distance[number]), int(matches.bits[number])
+        how = (relation, distance, bits, similarity(distance, bits))
+        yield (entry.name, *how, match.name, match.iscc, row + 1)
+
+
+def matrix_rows(entries: Sequence[Entry], distances: np.ndarray) -> Iterator[tuple]:
+    """The matrix: a line for each dataset, nothing where the distance is NaN."""
+    for entry, row in zip(entries, distances.tolist(), strict=True):
+        yield (entry.name, *(None if math.isnan(distance) else int(distance) for distance in row))
+
+
+def sizes_of_clusters(places: Sequence[relations.Place]) -> dict[str, int]:
+    """How many clusters there are of each size, the larger sizes together."""
+    sizes = [place.size for row, place in enumerate(places) if place.representative == row]
+    bars = {}
+    start = 1
+    for end in (1, 2, 3, 4, 5, 10, 100, 1000, math.inf):
+        last = "" if start == end else f" to {end:,}" if end < math.inf else " or more"
+        bars[f"{start:,}{last}"] = sum(start <= size <= end for size in sizes)
+        start = end + 1
+    return bars
+
+
+def kinds_of_matches(entries: Sequence[Entry], matches: Links) -> dict[str, int]:
+    """How many datasets have an exact match, a near one, or none."""
+    exact = int(matches.exact.sum())
+    near = len(matches.a) - exact
+    return {"exact": exact, "near": near, "none": len(entries) - exact - near}
