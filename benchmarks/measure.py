@@ -79,8 +79,8 @@ def memory(title: str, command: list[object], status: int = 0) -> float:
     """
     measure = (
         "import resource, subprocess, sys\n"
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
-        f"assert done.returncode == {status}\n"
+        "done = subprocess.run(sys.argv[1:], capture_output=True)\n"
+        f"assert done.returncode == {status}, done.stderr\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     words = [str(word) for word in command]

@@ -171,3 +171,17 @@ def test_a_name_that_is_no_text_is_refused(folder):
     with pytest.raises(manifest.InputError, match="it is no text"):
         manifest.write(path, [manifest.Entry("\ud800", WIDE)])
     assert not path.exists()
+
+
+def test_a_file_without_lines_is_no_manifest(folder):
+    """Endless, or a large binary file: told after a million characters."""
+    for path, name in ((Path("/dev/zero"), "zero"), (folder / "binary", "binary")):
+        if name == "binary":
+            path.write_bytes(b"#name\tiscc\n" + b"\0" * 10_000_000)
+        number = 1 if name == "zero" else 2
+        with pytest.raises(manifest.InputError) as error:
+            manifest.read(path, name)
+        assert str(error.value) == (
+            f'"{name}", line {number}: expected a line of text, found more than 1,000,000 '
+            "characters without an end of line"
+        )

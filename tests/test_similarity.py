@@ -683,6 +683,108 @@ def test_the_inputs_of_galaxy_may_hold_a_reference(tmp_path, script):
         assert row.split("\t")[:3] == expected
 
 
+@pytest.mark.parametrize(
+    ("inputs", "arguments", "message"),
+    [
+        ({}, [], 'expected the key "datasets" or "manifests", found none'),
+        (
+            {"datasets": [], "manifests": []},
+            [],
+            'expected either "datasets" or "manifests", found both',
+        ),
+        (
+            {"datasets": [], "reference_datasets": [], "reference_manifests": []},
+            [],
+            'expected either "reference_datasets" or "reference_manifests", found both',
+        ),
+        (
+            {"datasets": [], "reference_datasets": []},
+            ["--reference", "m"],
+            "has a reference already",
+        ),
+    ],
+)
+def test_inputs_that_contradict_each_other(tmp_path, script, inputs, arguments, message):
+    (tmp_path / "inputs.json").write_text(json.dumps(inputs))
+    done = script("iscc_similarity", "--inputs", "inputs.json", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, script):
+    (tmp_path / "a").write_bytes(b"a" * 3000)
+    (tmp_path / "m").write_text(f"#name\tiscc\nold\t{codes_of(b'a' * 3000).wide}\n")
+    inputs = {"datasets": {"element_identifier": "new", "source_path": "a"}}
+    (tmp_path / "inputs.json").write_text(json.dumps(inputs))
+    done = script("iscc_similarity", "--inputs", "inputs.json", "--reference", "m")
+    assert done.stdout == (
+        "1 datasets and 1 of the reference: 1 exact and 0 near pairs, 1 datasets with a match\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--compact"], "--compact is a form of the pairs: expected --pairs as well, found none"),
+        (
+            ["--duplicates", "near"],
+            "--duplicates is about lists: expected --keep or --drop, found none",
+        ),
+        (["--max-pairs", "0"], "argument --max-pairs: '0' is no whole number from 1 to"),
+        (["--pairs", "p", "--picture", "d"], 'cannot write "d": it is a folder'),
+        (["--pairs", "p", "--keep", "p"], 'cannot write "p": it is read or written here already'),
+        (["--duplicates", "all"], "argument --duplicates: invalid choice: 'all'"),
+        (["a"], "argument FILE: not allowed with argument --manifest"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_one_line(tmp_path, script, arguments, message):
+    write_manifest(tmp_path / "m.tsv", SIX)
+    (tmp_path / "d").mkdir()
+    done = script("iscc_similarity", "--manifest", "m.tsv", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"iscc_similarity: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_name_that_stands_for_two_cannot_be_on_a_list(tmp_path, script):
+    write_manifest(tmp_path / "m.tsv", [entry("x", 0, 1), entry("y", 0, 1), entry("x", 0, 1)])
+    done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--keep", "k")
+    assert done.returncode == 2
+    assert done.stderr == (
+        'iscc_similarity: cannot put "x" on a list: it is the name of a dataset to keep and of one '
+        "to drop, and lists have nothing but names\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tsv"]
+
+
+def test_exact_copies_with_other_data_codes_are_folded_too(tmp_path, script):
+    """No file has such codes, but a manifest may; 1,500 are 1,124,250 pairs."""
+    rows = (f"{n}\t{iscc(n << 64, 1)}\n" for n in range(1500))
+    (tmp_path / "m.tsv").write_text("#name\tiscc\n" + "".join(rows))
+    arguments = ("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--threshold", 0)
+    done = script(*arguments)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "iscc_similarity: different contents make 1,124,250 exact pairs, more than the limit of "
+        "1,000,000: choose fewer datasets, the compact form (--compact) if they are exact copies, "
+        "or a higher limit (--max-pairs)\n"
+    )
+    done = script(*arguments, "--compact")
+    assert done.returncode == 0
+    assert (tmp_path / "p").read_text().count("\texact\t") == 1499
+
+
+def test_a_matrix_needs_no_pairs(tmp_path, script):
+    """All 1,999,000 pairs are near here, and nobody asks for them."""
+    write_manifest(tmp_path / "m.tsv", [entry(str(n), n << 64, n) for n in range(2000)])
+    arguments = ("--manifest", "m.tsv", "--threshold", 128, "--matrix", "x", "--clusters", "c")
+    done = script("iscc_similarity", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x").read_text().count("\n") == 2001
+
+
 def test_compact_pairs_of_a_thousand_copies(tmp_path, script):
     """499,500 exact pairs in full, 999 compact; one near copy is near to the first alone."""
     near = entry("near", ones(5), 2)

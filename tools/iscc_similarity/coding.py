@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import NoReturn
 
 from iscc_sum import IsccSumProcessor
 from iscc_sum.treewalk import treewalk_iscc
@@ -35,6 +36,8 @@ PORTION_DATASETS = 32
 HANDING_OVER_COUNTS = 1024 * 1024
 
 SECONDS_BETWEEN_NEWS = 5.0
+
+MOST_JOBS = 1024
 
 
 # Galaxy's types of datasets that are a folder. Others that have files beside the main one, as HTML
@@ -65,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiv
     )
     parser.add_argument(
         "--jobs",
-        type=positive,
+        type=whole_number(1, MOST_JOBS),
         default=1,
         metavar="N",
         help="processes that share the work (default %(default)s)",
@@ -73,11 +76,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiv
     return group
 
 
-def positive(text: str) -> int:
-    """A number of processes, for argparse."""
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return int(text)
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line, as everything else does here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """A type of argument, for argparse."""
+
+    def read(text: str) -> int:
+        if not (re.fullmatch("[0-9]{1,18}", text) and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is no whole number from {least} to {most:,}"
+            )
+        return int(text)
+
+    return read
+
+
+def finish(line: str) -> None:
+    """Say on standard output what was done; raises InputError if there is no room for it."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Nobody wants to know. The interpreter must not find that out once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise InputError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def datasets(args: argparse.Namespace) -> list[Dataset]:
@@ -101,18 +129,42 @@ def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
     element of a collection, the list of identifiers that lead to it, with `source_path`, and, if
     wanted, with `ext` and `extra_files_path`. None means that there is no such key.
     """
+    inputs = inputs_of_galaxy(path)
+    if key not in inputs:
+        return None
+    chosen = inputs[key]
+    datasets = []
+    for item in chosen if isinstance(chosen, list) else [chosen]:
+        try:
+            datasets.append(from_item(item))
+        except OSError as error:
+            where = shown(str(error.filename))
+            raise InputError(f"cannot read {where}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(
+                f"{shown(str(path))}: expected datasets under the key {shown(key)}, each with "
+                f"element_identifier and source_path, found {shown(json.dumps(item))}"
+            ) from None
+    return datasets
+
+
+@cache
+def inputs_of_galaxy(path: Path) -> dict:
+    """What the JSON file of a tool's inputs holds; it is read once, as it may be a pipe."""
     try:
         inputs = json.loads(path.read_text(encoding="utf-8"))
-        if key not in inputs:
-            return None
-        chosen = inputs[key]
-        return [from_item(item) for item in (chosen if isinstance(chosen, list) else [chosen])]
     except OSError as error:
         raise InputError(f"cannot read {shown(str(path))}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{shown(str(path))}: expected the inputs of a Galaxy tool as JSON, found {error!r}"
         ) from None
+    if not isinstance(inputs, dict):
+        raise InputError(
+            f"{shown(str(path))}: expected the inputs of a Galaxy tool as a JSON object, found "
+            f"{shown(json.dumps(inputs))}"
+        )
+    return inputs
 
 
 def required_from_galaxy(path: Path, key: str) -> list[Dataset]:
@@ -128,8 +180,8 @@ def from_item(item: dict) -> Dataset:
     identifier = item["element_identifier"]
     name = identifier if isinstance(identifier, str) else "/".join(identifier)
     source, beside = item["source_path"] or "", item.get("extra_files_path") or ""
-    if isinstance(identifier, dict) or "\0" in source + beside:
-        raise ValueError(f"a dataset {item!r:.200}")
+    if isinstance(identifier, dict) or b"\0" in os.fsencode(source + beside):
+        raise ValueError("no name, or no path")
     extension = item.get("ext")
     is_directory = extension in DIRECTORY_TYPES
     if not is_directory and beside and Path(beside).is_dir() and any(Path(beside).iterdir()):

@@ -11,18 +11,19 @@ import argparse
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tables
 
 import coding
 import hamming
 import links
 import manifest
 import relations
+import tables
 import workers
 from links import Contents, Links
 from manifest import Entry, InputError, shown
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
         entries, reference = read_entries(args)
-        print(compare(args, entries, reference))
+        coding.finish(compare(args, entries, reference))
     except InputError as error:
         print(f"iscc_similarity: {error}", file=sys.stderr)
         return 2
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = coding.Parser(
         prog="iscc_similarity",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,7 +74,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--threshold",
-        type=whole_number(0, links.WIDE_BITS),
+        type=coding.whole_number(0, links.WIDE_BITS),
         default=THRESHOLD,
         metavar="N",
         help="largest Hamming distance of near copies, in bits of 128 (default %(default)s)",
@@ -106,7 +107,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max-pairs",
-        type=whole_number(1, sys.maxsize),
+        type=coding.whole_number(1, 10**15),
         default=MOST_PAIRS,
         metavar="N",
         help=f"stop if there are more pairs (default {MOST_PAIRS:,})",
@@ -123,24 +124,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def whole_number(least: int, most: int):
-    """A type of argument for argparse."""
-
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
 def read_entries(args: argparse.Namespace) -> tuple[list[Entry], list[Entry] | None]:
     """The entries to compare, and those of the reference, if any: read, or coded here."""
     ours, theirs = sources(args)
     inputs = [each.path for source in (ours, theirs) if source for each in source.datasets]
-    inputs += [args.inputs] if args.inputs else []
     outputs = [args.pairs, args.clusters, args.keep, args.drop, args.matrix, args.picture]
-    manifest.check_outputs(outputs, inputs)
+    manifest.check_outputs(outputs, [args.inputs, *inputs])
 
     read = [source.read() if source else [] for source in (ours, theirs)]
     check_what_is_asked(args, *read)
@@ -263,7 +252,11 @@ def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entr
         columns = ("#name", *(manifest.escape(other.name) for other in others))
         manifest.write_table(args.matrix, columns, tables.matrix_rows(entries, distances))
     if args.picture:
-        write_picture(args, entries, reference, found, a, b, bars)
+        # What the libraries have to say of fonts and folders helps nobody here.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write_picture(args, entries, reference, found, a, b, bars)
     count = f"{len(entries):,} datasets"
     if b is not None:
         count += f" and {len(others):,} of the reference"
@@ -275,14 +268,19 @@ def find_links(args: argparse.Namespace, a: Contents, b: Contents | None) -> Lin
     # Each link of contents is a row of the full table of pairs at least. Otherwise they only have
     # to fit into memory.
     limit = args.max_pairs if args.pairs and not args.compact else max(args.max_pairs, MOST_LINKS)
+    compact = "" if args.compact else ", the compact form (--compact) if they are exact copies"
+    smaller = "a smaller threshold" if args.threshold else "fewer datasets"
     try:
         return links.find_links(a, b, args.threshold, limit, args.jobs, news())
+    except links.TooManyExactError as error:
+        raise InputError(
+            f"different contents make {error.count:,} exact pairs, more than the limit of "
+            f"{limit:,}: choose fewer datasets{compact}, or a higher limit (--max-pairs)"
+        ) from None
     except hamming.TooManyPairsError as error:
-        compact = "" if args.compact else ", the compact form (--compact) if they are exact copies"
         raise InputError(
             f"about {error.about:,} pairs are within the threshold {args.threshold}, more than "
-            f"the limit of {limit:,}: choose a smaller threshold{compact}, or a higher limit "
-            "(--max-pairs)"
+            f"the limit of {limit:,}: choose {smaller}{compact}, or a higher limit (--max-pairs)"
         ) from None
     except workers.WorkerError as died:
         raise InputError(f"a process that compared codes {died.how}") from None
@@ -365,8 +363,6 @@ def write_picture(
     bars: dict[str, int],
 ) -> None:
     """A heat map of few datasets; of many the distances to the nearest, and `bars`."""
-    # What matplotlib has to say of folders for its list of fonts helps nobody here.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import picture  # takes a while to load
 
     names = [entry.name for entry in entries]

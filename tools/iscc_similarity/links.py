@@ -28,6 +28,14 @@ CODES_AT_ONCE = 10_000
 UNKNOWN = -1
 
 
+class TooManyExactError(Exception):
+    """There are more exact links than the limit: `count` of them."""
+
+    def __init__(self, count: int):
+        super().__init__(count)
+        self.count = count
+
+
 class Links(NamedTuple):
     """Pairs of copies; arrays of shape (links,).
 
@@ -170,12 +178,15 @@ def find_links(
 
     `threshold` is a Hamming distance of 128 bits, which wide codes have. A narrow code is compared
     on 64 bits, with anything, and half the threshold, rounded down. `look` is told what is being
-    compared, and which fraction of it is done. Raises TooManyPairsError of hamming if there are
-    more links than `limit`.
+    compared, and which fraction of it is done. Raises TooManyExactError if there are more exact
+    links than `limit`, and TooManyPairsError of hamming if there are more links at all.
     """
     other = a if b is None else b
+    try:
+        exact_a, exact_b = exact_pairs(a, b, limit)
+    except hamming.TooManyPairsError as error:
+        raise TooManyExactError(error.about) from None
     near_a, near_b = near_pairs(a, b, threshold, limit, jobs, look)
-    exact_a, exact_b = exact_pairs(a, b, limit)
     # Exact copies that are within the threshold, as nearly all are, have been found twice.
     distance, bits = measured(a, exact_a, other, exact_b)
     within = distance.astype(np.int64) * WIDE_BITS <= threshold * bits.astype(np.int64)

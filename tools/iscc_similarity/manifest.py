@@ -12,8 +12,10 @@ comments, so manifests put end to end are a manifest.
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -25,6 +27,9 @@ COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code"
 # are about a kilobyte each, and one flipped byte already changes half or a tenth of them.
 TINY = 2_048
 SMALL = 20_480
+# What is longer is no line of a manifest, but some binary file.
+LONGEST_LINE = 1_000_000
+
 NOTES = ("empty", "tiny", "small")
 
 NUMBER_OF_BYTES = re.compile("[0-9]{1,18}")
@@ -174,7 +179,15 @@ def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
     """The lines of a text file with their numbers, without line ends, blank lines and BOM."""
     try:
         with path.open(**TEXT) as text:
-            for number, line in enumerate(text, start=1):
+            for number in count(1):
+                line = text.readline(LONGEST_LINE + 1)
+                if not line:
+                    return
+                if len(line) > LONGEST_LINE:
+                    raise InputError(
+                        f"{line_of(name, number)}: expected a line of text, found more than "
+                        f"{LONGEST_LINE:,} characters without an end of line"
+                    )
                 if number == 1:
                     line = line.removeprefix("\ufeff")
                 line = line.removesuffix("\n").removesuffix("\r")
@@ -193,18 +206,36 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[obje
             out.write(f"\\{line}\n" if line.startswith("#") else f"{line}\n")
 
 
-def check_outputs(outputs: list[Path | None], inputs: list[Path]) -> None:
-    """Raise InputError if one of the outputs has no folder, or would take the place of another file
+def check_outputs(outputs: list[Path | None], inputs: list[Path | None]) -> None:
+    """Raise InputError if one of the outputs cannot be a file, or would take the place of another
     that is an input or an output here: before any work is done, and anything is written."""
-    taken = {path.resolve() for path in inputs}
+    taken = {real(path) for path in inputs if path}
     for path in outputs:
-        if path is None or path.is_relative_to("/dev"):
+        if path is None or descriptor(path) is not None:
             continue
-        if not path.parent.is_dir():
-            raise InputError(f"cannot write {shown(str(path))}: its folder does not exist")
-        if path.resolve() in taken:
+        try:
+            if not path.parent.is_dir():
+                raise InputError(f"cannot write {shown(str(path))}: its folder does not exist")
+            if path.is_dir():
+                raise InputError(f"cannot write {shown(str(path))}: it is a folder")
+        except OSError as error:
+            raise InputError(f"cannot write {shown(str(path))}: {error.strerror}") from None
+        target = real(path)
+        if not taken.isdisjoint([target, *target.parents]):
             raise InputError(f"cannot write {shown(str(path))}: it is read or written here already")
-        taken.add(path.resolve())
+        taken.add(target)
+
+
+def real(path: Path) -> Path:
+    """The path without links; of links that lead to each other, the path as it is."""
+    return Path(os.path.realpath(path))
+
+
+def descriptor(path: Path) -> int | None:
+    """The number of an open file that is named by its number, as /dev/stdout is."""
+    name = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(str(path), str(path))
+    match = re.fullmatch("/dev/fd/([0-9]{1,9})|/proc/self/fd/([0-9]{1,9})", name)
+    return int(match[1] or match[2]) if match else None
 
 
 @contextmanager
@@ -213,22 +244,27 @@ def whole_file(path: Path, binary: bool = False) -> Iterator[IO]:
 
     It gets its name when the block ends. Raises InputError if it cannot be written.
     """
-    if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
-        part = target = path  # a pipe, which cannot be swapped
-    else:
-        target = path.resolve()
-        part = target.with_name(f"{target.name[:50]}.{os.getpid()}.part")
+    number = descriptor(path)
+    part = target = None
     try:
-        with part.open("wb") if binary else part.open("w", **TEXT) as out:
+        if number is not None:
+            sys.stdout.flush()  # may be the same file, and what it holds back comes before
+            opened: Path | int = os.dup(number)
+        elif path.exists() and not path.is_file():
+            opened = path  # a pipe, which cannot be swapped
+        else:
+            target = real(path)
+            opened = part = target.with_name(f"{target.name[:50]}.{os.getpid()}.part")
+        with open(opened, "wb") if binary else open(opened, "w", **TEXT) as out:  # noqa: PTH123
             yield out
-        if part != target:
+        if part:
             part.replace(target)
     except OSError as error:
         raise InputError(f"cannot write {shown(str(path))}: {error.strerror}") from None
     except UnicodeEncodeError as error:
         raise InputError(f"cannot write {shown(error.object)}: it is no text") from None
     finally:
-        if part != target:
+        if part:
             with suppress(OSError):  # it was never made, or has got its name
                 part.unlink()
 

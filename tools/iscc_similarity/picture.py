@@ -5,7 +5,6 @@ side. Of many there are histograms. Distances are in bits of 128, NaN where a da
 to be compared. Everything that is drawn is given; nothing is computed here but the order.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -298,8 +297,8 @@ def set_labels(axis: Axis, labels: list[str], size: float) -> None:
 
 
 def shortened(name: str) -> str:
-    """A name as a label: on one line, no bytes that are no text, the middle left out if long."""
-    text = escape(name).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A name as a label: on one line, printable, the middle left out if it is long."""
+    text = escape(name)
     if len(text) > MOST_CHARACTERS:
         half = MOST_CHARACTERS // 2
         text = f"{text[:half]}…{text[-half:]}"
@@ -365,6 +364,5 @@ def add_key(figure: Figure, left: float, axes: Axes, threshold: int) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
-    with whole_file(path, binary=True) as out, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
+    with whole_file(path, binary=True) as out:
         figure.savefig(out, format="png", bbox_inches="tight", pad_inches=0.15)

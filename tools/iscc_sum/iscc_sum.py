@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         datasets = coding.datasets(args)
         manifest.check_outputs(
-            [args.manifest, args.checksums, args.records], [each.path for each in datasets]
+            [args.manifest, args.checksums, args.records],
+            [args.inputs, *(each.path for each in datasets)],
         )
         if args.per_file:
             datasets = coding.expanded(datasets)
@@ -40,15 +41,15 @@ def main(argv: list[str] | None = None) -> int:
             records.write_checksums(args.checksums, datasets, entries)
         if args.records:
             records.write_records(args.records, datasets, entries)
+        coding.finish(summary(entries, time.monotonic() - start))
     except manifest.InputError as error:
         print(f"iscc_sum: {error}", file=sys.stderr)
         return 2
-    print(summary(entries, time.monotonic() - start))
     return 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = coding.Parser(
         prog="iscc_sum", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     coding.add_arguments(parser)

@@ -48,22 +48,23 @@ def main(argv: list[str] | None = None) -> int:
         listed = by_name(manifest.read(source.path, source.name), manifest.shown(source.name))
         datasets = coding.datasets(args)
         names = by_name(datasets, "the datasets")
-        manifest.check_outputs([args.report], [source.path, *(each.path for each in datasets)])
+        inputs = [args.inputs, source.path, *(each.path for each in datasets)]
+        manifest.check_outputs([args.report], inputs)
         entries = coding.code_all(datasets, jobs=args.jobs)
         present = dict(zip(names, entries, strict=True))
         findings = audit(listed, present)
         if args.report:
             manifest.write_table(args.report, COLUMNS, findings)
+        count = Counter(finding.status for finding in findings)
+        coding.finish(", ".join(f"{count[status]:,} {status}" for status in STATUSES))
     except manifest.InputError as error:
         print(f"iscc_verify: {error}", file=sys.stderr)
         return 2
-    count = Counter(finding.status for finding in findings)
-    print(", ".join(f"{count[status]:,} {status}" for status in STATUSES))
     return 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = coding.Parser(
         prog="iscc_verify",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
