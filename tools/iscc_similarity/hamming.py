@@ -93,7 +93,8 @@ def pairs_within(
 ) -> Pairs:
     """Every pair of hashes at a Hamming distance of at most `threshold`, each once.
 
-    hashes_a    uint64, shape (n, words); fold equal ones before, or their pairs are all found
+    hashes_a    uint64, shape (n, words), up to three words; fold equal hashes before, or all
+                their pairs are found
     hashes_b    uint64, shape (m, words): pairs are one of a and one of b, in this order; None:
                 pairs are two of a, the smaller index first
     threshold   bits, 0 to 64 * words
@@ -279,8 +280,8 @@ def search(
                 differing = hashes_a[i] ^ (hashes_a if hashes_b is None else hashes_b)[j]
                 distance = np.bitwise_count(differing).sum(axis=1, dtype=np.uint8)
                 ours = distance <= threshold
-                for other in chunks[:-1]:
-                    ours &= np.bitwise_count(part(differing, other)) > other.radius
+                for earlier in chunks[:-1]:
+                    ours &= np.bitwise_count(part(differing, earlier)) > earlier.radius
                 tally.add_pairs(np.count_nonzero(ours))
                 found.append(Pairs(i[ours], j[ours], distance[ours]))
     pairs = joined(found)
