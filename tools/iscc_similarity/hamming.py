@@ -337,8 +337,7 @@ def candidates(
     """Positions in a and b of pairs that are within the threshold in one word already.
 
     `rows` of a are beside `count` positions of b, from `first` on. They are looked at in slices,
-    so that memory does not grow with the number of candidates, but
-    for those of one hash.
+    of one row at least, so that memory does not grow with the number of candidates.
     """
     some = np.flatnonzero(count)
     rows, first, count = rows[some], first[some], count[some]
