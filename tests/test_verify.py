@@ -1,34 +1,52 @@
-"""iscc_verify: each dataset and each entry is accounted for once, and OK means the same bytes."""
+"""iscc_verify: each dataset and each line is accounted for once, and OK means the same bytes."""
 
-import iscc_verify
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import audit
 import codes
+import listing
 from manifest import Entry
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
-REPORT = "#name\tstatus\texpected\tactual\tdistance\tbits\n"
+REPORT = "#name\tstatus\texpected\tactual\tdistance\tbits\tmatched_by\tline\tdetail\n"
+
+
+def counts(**found: int) -> str:
+    """What is said on standard output."""
+    return ", ".join(f"{found.get(status, 0)} {status}" for status in audit.STATUSES) + "\n"
 
 
 def test_every_status_of_real_images(tmp_path, script):
-    names = ["cell.png", "nuclei.tif", "nuclei_3d.tif", "retina.jpg"]
+    names = ["cell.png", "nuclei.tif", "nuclei_3d.tif", "retina.jpg", "microaneurysms.png"]
     for name in names:
         (tmp_path / name).write_bytes((TEST_DATA / name).read_bytes())
     lines = [
         manifest_line(name, (TEST_DATA / name).read_bytes(), narrow=name == "nuclei_3d.tif")
         for name in names
     ]
-    (tmp_path / "m.tsv").write_text(HEADER + "".join(lines))
+    broken = f"broken.tif\t{codes_of(b'').wide[:-1]}" + "\t" * 5 + "\n"
+    (tmp_path / "m.tsv").write_text(HEADER + "".join(lines) + lines[0] + broken)
     (tmp_path / "nuclei.tif").write_bytes((TEST_DATA / "nuclei_retouched.tif").read_bytes())
     (tmp_path / "it's.tif").write_bytes(b"nobody listed this")
+    (tmp_path / "microaneurysms.png").rename(tmp_path / "new name.png")
 
-    present = ["nuclei_3d.tif", "it's.tif", "nuclei.tif", "cell.png"]
-    done = script("iscc_verify", *present, "--manifest", "m.tsv", "--report", "r.tsv")
+    present = ["nuclei_3d.tif", "it's.tif", "nuclei.tif", "new name.png", "cell.png", "it's.tif"]
+    outputs = [word for name in ("passed", "failed", "summary") for word in (f"--{name}", name)]
+    arguments = (*present, "--manifest", "m.tsv", "--report", "r.tsv", *outputs)
+    done = script("iscc_verify", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "2 OK, 1 CHANGED, 1 MISSING, 1 EXTRA\n"
-    cell, nuclei, retouched, three_d, retina = (
+    found = {"OK": 2, "CHANGED": 1, "MOVED": 1, "DUPLICATE": 2}
+    found |= {"MISSING": 1, "EXTRA": 1, "INVALID": 1}
+    assert done.stdout == counts(**found)
+    cell, nuclei, retouched, three_d, retina, small = (
         codes_of_file(name)
         for name in (
             "cell.png",
@@ -36,97 +54,318 @@ def test_every_status_of_real_images(tmp_path, script):
             "nuclei_retouched.tif",
             "nuclei_3d.tif",
             "retina.jpg",
+            "microaneurysms.png",
         )
     )
+    extra = codes_of(b"nobody listed this").wide
     apart = distance(nuclei.wide, retouched.wide)
+    broken_code = codes_of(b"").wide[:-1]
     assert (tmp_path / "r.tsv").read_text() == (
         f"{REPORT}"
-        f"nuclei_3d.tif\tOK\t{three_d.narrow}\t{three_d.wide}\t\t\n"
-        f"it's.tif\tEXTRA\t\t{codes_of(b'nobody listed this').wide}\t\t\n"
-        f"nuclei.tif\tCHANGED\t{nuclei.wide}\t{retouched.wide}\t{apart}\t128\n"
-        f"cell.png\tOK\t{cell.wide}\t{cell.wide}\t\t\n"
-        f"retina.jpg\tMISSING\t{retina.wide}\t\t\t\n"
+        f"nuclei_3d.tif\tOK\t{three_d.narrow}\t{three_d.wide}\t\t\tname\t4\t\n"
+        f"it's.tif\tEXTRA\t\t{extra}\t\t\t\t\t\n"
+        f"nuclei.tif\tCHANGED\t{nuclei.wide}\t{retouched.wide}\t{apart}\t128\tname\t3\t\n"
+        f"new name.png\tMOVED\t{small.wide}\t{small.wide}\t\t\tcontent\t6\t"
+        'listed as "microaneurysms.png"\n'
+        f"cell.png\tOK\t{cell.wide}\t{cell.wide}\t\t\tname\t2\t\n"
+        f"it's.tif\tDUPLICATE\t\t{extra}\t\t\t\t\t"
+        "another dataset before it has the same name\n"
+        f"retina.jpg\tMISSING\t{retina.wide}\t\t\t\t\t5\t\n"
+        f"cell.png\tDUPLICATE\t{cell.wide}\t\t\t\t\t7\tline 2 lists the same name already\n"
+        f'broken.tif\tINVALID\t\t\t\t\t\t8\t"{broken_code}" is no ISCC: 54 characters long; '
+        "its kind has 55\n"
+    )
+    assert (tmp_path / "passed").read_text() == "nuclei_3d.tif\ncell.png\n"
+    assert (tmp_path / "failed").read_text() == "it's.tif\nnuclei.tif\nnew name.png\nit's.tif\n"
+    assert json.loads((tmp_path / "summary").read_text()) == {
+        "datasets": 6,
+        **found,
+        "mismatches": 7,
+        "ignored": [],
+    }
+
+    done = script("iscc_verify", *arguments, "--on-mismatch", "fail", "--ignore", "extra")
+    assert (done.returncode, done.stdout) == (1, counts(**found))
+    assert done.stderr == (
+        'iscc_verify: 6 do not match: "nuclei.tif" is CHANGED, "new name.png" is MOVED, '
+        '"it\'s.tif" is DUPLICATE, "retina.jpg" is MISSING, "cell.png" is DUPLICATE, and 1 more\n'
+    )
+    assert json.loads((tmp_path / "summary").read_text())["ignored"] == ["extra"]
+    assert (tmp_path / "r.tsv").read_text().startswith(REPORT)
+
+
+def listed(name: str | None, content: bytes, line: int, narrow: bool = False) -> listing.Listed:
+    computed = codes_of(content)
+    return listing.Listed(
+        line, name, computed.narrow if narrow else computed.wide, len(content), computed.datahash
     )
 
 
-def entry_of(name: str, content: bytes, narrow: bool = False) -> Entry:
+def entry_of(name: str, content: bytes) -> Entry:
     computed = codes_of(content)
-    return Entry(name, computed.narrow if narrow else computed.wide, *computed[2:])
+    return Entry(name, computed.wide, *computed[2:])
 
 
-# Contents of which some are tiny, and none equal.
-CONTENTS = [b"", b"a", b"b" * 2047, b"c" * 2048, b"d" * 30_000, bytes(8192), bytes(16384)]
+def audited(
+    manifest_: list[tuple[str | None, bytes]], datasets: list[tuple[str, bytes]]
+) -> list[audit.Finding]:
+    entries = [listed(name, content, line) for line, (name, content) in enumerate(manifest_, 1)]
+    present = [entry_of(name, content) for name, content in datasets]
+    return audit.audit(listing.Listing(entries, []), present)
 
 
-@given(
-    st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.sampled_from(CONTENTS), st.booleans())),
-    st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(CONTENTS)),
-)
-def test_report_says_what_was_edited(before, after):
-    listed = {name: entry_of(name, content, narrow) for name, (content, narrow) in before.items()}
-    present = {name: entry_of(name, content) for name, content in after.items()}
-    findings = iscc_verify.audit(listed, present)
-    # The datasets in their order, then what is missing in the manifest's.
-    assert [f.name for f in findings] == [*after, *(name for name in before if name not in after)]
+def said(findings: list[audit.Finding]) -> list[tuple]:
+    return [(each.name, each.status, each.matched_by, each.line) for each in findings]
+
+
+# None of them equal, and some too small to compare.
+CONTENTS = [random.Random(n).randbytes(3000 if n % 3 else 100) for n in range(40)]
+EDITS = ["keep", "change", "rename", "remove", "add", "list twice", "come twice"]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(EDITS), max_size=12), st.randoms(use_true_random=False))
+def test_the_report_says_what_was_edited(edits, chance):
+    """Whatever was done to a collection, and in whatever order it comes back."""
+    before, after, expected, lines = [], [], [], []
+    for number, edit in enumerate(edits):
+        name, old, new = f"image {number}.tif", CONTENTS[number], CONTENTS[number + 20]
+        if edit != "add":
+            before.append((name, old))
+        line = len(before)
+        if edit in ("keep", "list twice", "come twice"):
+            after.append((name, old))
+            expected.append((name, "OK", "name", line))
+        if edit == "change":
+            after.append((name, new))
+            expected.append((name, "CHANGED", "name", line))
+        if edit == "rename":
+            after.append((f"other {number}.tif", old))
+            expected.append((f"other {number}.tif", "MOVED", "content", line))
+        if edit == "remove":
+            lines.append((name, "MISSING", None, line))
+        if edit == "add":
+            after.append((name, new))
+            expected.append((name, "EXTRA", None, None))
+        if edit == "list twice":
+            before.append((name, new))
+            lines.append((name, "DUPLICATE", None, line + 1))
+        if edit == "come twice":
+            after.append((name, new))
+            expected.append((name, "DUPLICATE", None, None))
+    order = list(range(len(after)))
+    chance.shuffle(order)
+    # Of datasets with the same name the first is the one that is looked at.
+    order.sort(key=lambda index: expected[index][1] == "DUPLICATE")
+    findings = audited(before, [after[index] for index in order])
+    assert said(findings) == [expected[index] for index in order] + lines
     for finding in findings:
-        old, narrow = before.get(finding.name, (None, False))
-        new = after.get(finding.name)
-        status = (
-            "MISSING"
-            if new is None
-            else "EXTRA"
-            if old is None
-            else "OK"
-            if new == old
-            else "CHANGED"
-        )
-        assert finding.status == status
-        comparable = status == "CHANGED" and min(len(old), len(new)) >= 2048
-        bits = 64 if narrow else 128
-        apart = distance(finding.expected, finding.actual) if comparable else None
-        assert (finding.distance, finding.bits) == (apart, bits if comparable else None)
+        if finding.status == "CHANGED":
+            number = int(finding.name.split()[1].partition(".")[0])
+            old, new = CONTENTS[number], CONTENTS[number + 20]
+            comparable = min(len(old), len(new)) >= 2048
+            apart = distance(finding.expected, finding.actual) if comparable else None
+            assert (finding.distance, finding.bits) == (apart, 128 if comparable else None)
+            sizes = f"{len(new):,} bytes, listed were {len(old):,}"
+            assert finding.detail == (sizes if len(old) != len(new) else None)
+
+
+NAMES = st.sampled_from(["a", "a.tif", "x/a.tif", "y\\a.tif", "a.png", "x/b", ".a", "..", "/", ""])
+SOME = st.sampled_from(CONTENTS[:4])
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(NAMES | st.none(), SOME), max_size=8),
+    st.lists(st.tuples(NAMES, SOME), max_size=8),
+)
+def test_each_dataset_and_each_line_is_accounted_for_once(manifest_, datasets):
+    findings = audited(manifest_, datasets)
+    of_datasets = findings[: len(datasets)]
+    assert [finding.dataset for finding in of_datasets] == list(range(len(datasets)))
+    assert [finding.name for finding in of_datasets] == [name for name, _ in datasets]
+    assert all(finding.dataset is None for finding in findings[len(datasets) :])
+    lines = [finding.line for finding in findings if finding.line is not None]
+    assert sorted(lines) == list(range(1, len(manifest_) + 1))
+    for finding in findings:
+        if finding.status in ("OK", "MOVED", "CHANGED"):
+            name, content = manifest_[finding.line - 1]
+            same = datasets[finding.dataset][1] == content
+            assert same == (finding.status != "CHANGED")
+            if finding.status == "MOVED":
+                assert name != finding.name
+
+
+A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
+
+
+@pytest.mark.parametrize(
+    ("manifest_", "datasets", "expected"),
+    [
+        # Base names and stems, where they are unique on both sides.
+        ([("data/a.tif", A)], [("a.tif", A)], [("a.tif", "OK", "base name", 1)]),
+        ([("C:\\x\\a.tif", A)], [("y/a.tif", B)], [("y/a.tif", "CHANGED", "base name", 1)]),
+        ([("a.ome.tif", A)], [("x/a", A)], [("x/a", "OK", "stem", 1)]),
+        ([(".a", A)], [("a", B)], [("a", "EXTRA", None, None), (".a", "MISSING", None, 1)]),
+        (
+            [("x/a.tif", A), ("y/a.tif", B)],
+            [("a.tif", C)],
+            [
+                ("a.tif", "EXTRA", None, None),
+                ("x/a.tif", "MISSING", None, 1),
+                ("y/a.tif", "MISSING", None, 2),
+            ],
+        ),
+        # A whole name goes before a base name.
+        (
+            [("a.tif", A), ("x/a.tif", B)],
+            [("x/a.tif", B), ("a.tif", A)],
+            [("x/a.tif", "OK", "name", 2), ("a.tif", "OK", "name", 1)],
+        ),
+        # Content under another name goes before other content under the name.
+        (
+            [("a", A), ("b", B)],
+            [("a", B), ("b", A)],
+            [("a", "MOVED", "content", 2), ("b", "MOVED", "content", 1)],
+        ),
+        (
+            [("a", A)],
+            [("a", B), ("b", A)],
+            [("a", "EXTRA", None, None), ("b", "MOVED", "content", 1)],
+        ),
+        # A copy of what is there under its own name was not moved.
+        (
+            [("a", A)],
+            [("b", A), ("a", A)],
+            [("b", "EXTRA", None, None), ("a", "OK", "name", 1)],
+        ),
+        # Codes without names: of the only dataset, else of one with that content.
+        ([(None, A)], [("a", A)], [("a", "OK", "only one", 1)]),
+        ([(None, A)], [("a", B)], [("a", "CHANGED", "only one", 1)]),
+        (
+            [(None, A), (None, B), (None, A)],
+            [("x", A), ("y", C), ("z", A)],
+            [
+                ("x", "OK", "content", 1),
+                ("y", "EXTRA", None, None),
+                ("z", "OK", "content", 3),
+                ("", "MISSING", None, 2),
+            ],
+        ),
+    ],
+)
+def test_who_belongs_to_whom(manifest_, datasets, expected):
+    assert said(audited(manifest_, datasets)) == expected
 
 
 @given(st.integers(0, 255), st.booleans())
 def test_no_bit_of_a_code_may_differ(bit, narrow):
     """Wide codes have 256 bits and narrow ones 128; whichever is flipped, it is not OK."""
-    now = entry_of("a", CONTENTS[4])
-    then = entry_of("a", CONTENTS[4], narrow)
-    decoded = bytearray(codes.decode(then.iscc.removeprefix("ISCC:"))[0])
+    now = audit.Actual.of(entry_of("a", A))
+    then = listed("a", A, 1, narrow)
+    decoded = bytearray(codes.decode(codes.digits_of(then.expected))[0])
     bit %= 8 * (len(decoded) - 2)
     decoded[2 + bit // 8] ^= 1 << bit % 8
-    flipped = Entry("a", "ISCC:" + codes.encode(bytes(decoded)))
-    assert iscc_verify.compare(then, now).status == "OK"
-    assert iscc_verify.compare(flipped, now).status == "CHANGED"
+    flipped = listing.Listed(1, "a", "ISCC:" + codes.encode(bytes(decoded)))
+    assert audit.same_content(then, now)
+    assert not audit.same_content(flipped, now)
 
 
 def test_size_and_datahash_have_to_agree_where_they_are_listed():
-    now = entry_of("a", CONTENTS[4])
-    other_size = Entry("a", now.iscc, now.filesize + 1)
-    other_hash = Entry("a", now.iscc, now.filesize, "1e20" + "0" * 64)
-    assert iscc_verify.compare(other_size, now).status == "CHANGED"
-    assert iscc_verify.compare(other_hash, now).status == "CHANGED"
-    assert iscc_verify.compare(Entry("a", now.iscc), now).status == "OK"
+    now = audit.Actual.of(entry_of("a", A))
+    then = listed("a", A, 1)
+    assert audit.same_content(then._replace(filesize=None, datahash=None), now)
+    assert not audit.same_content(then._replace(filesize=len(A) + 1), now)
+    assert not audit.same_content(then._replace(datahash="1e20" + "0" * 64), now)
+
+
+def folder(root: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def test_folders_as_a_whole_and_file_by_file(tmp_path, script):
+    folder(tmp_path / "z.zarr", {"0/0.0": A, "0/0.1": B, ".zarray": b"{}"})
+    whole = codes_of(b"{}" + A + B).wide
+    (tmp_path / "whole").write_text(f"#name\tiscc\nz.zarr\t{whole}\n")
+    done = script("iscc_verify", "z.zarr", "--manifest", "whole")
+    assert done.stdout == counts(OK=1)
+
+    script("iscc_sum", "z.zarr", "--per-file", "--manifest", "files")
+    done = script("iscc_verify", "z.zarr", "--manifest", "files", "--passed", "p")
+    assert done.stdout == counts(OK=3)
+    assert (tmp_path / "p").read_text() == "z.zarr\n"
+
+    (tmp_path / "z.zarr/0/0.0").rename(tmp_path / "z.zarr/0/1.0")
+    (tmp_path / "z.zarr/0/0.1").unlink()
+    (tmp_path / "z.zarr/0/9.9").write_bytes(C)
+    outputs = ("--passed", "p", "--failed", "f", "--report", "r")
+    done = script("iscc_verify", "z.zarr", "--manifest", "files", *outputs)
+    assert done.stdout == counts(OK=1, MOVED=1, MISSING=1, EXTRA=1)
+    rows = [line.split("\t")[:2] for line in (tmp_path / "r").read_text().splitlines()[1:]]
+    assert rows == [
+        ["z.zarr/.zarray", "OK"],
+        ["z.zarr/0/1.0", "MOVED"],
+        ["z.zarr/0/9.9", "EXTRA"],
+        ["z.zarr/0/0.1", "MISSING"],
+    ]
+    assert (tmp_path / "p").read_text() == ""
+    assert (tmp_path / "f").read_text() == "z.zarr\n"
+
+    # A file that is missing fails its folder, even where all others are there.
+    folder(tmp_path / "y.zarr", {"a": A})
+    text = f"#name\tiscc\ny.zarr/a\t{codes_of(A).wide}\ny.zarr/b\t{codes_of(B).wide}\n"
+    (tmp_path / "files").write_text(text)
+    script("iscc_verify", "y.zarr", "--manifest", "files", *outputs)
+    assert (tmp_path / "f").read_text() == "y.zarr\n"
+
+
+def test_codes_that_were_pasted(tmp_path, script):
+    (tmp_path / "a").write_bytes(A)
+    dataset = {"element_identifier": "it's", "source_path": "a"}
+    for text, expected in (
+        (codes_of(A).wide, counts(OK=1)),
+        (f"\n  {codes_of(A).narrow.lower()}\r\n", counts(OK=1)),
+        (codes_of(B).wide, counts(CHANGED=1)),
+        (f"{codes_of(A).instance_code} *it's\n{codes_of(B).wide} *b", counts(OK=1, MISSING=1)),
+    ):
+        (tmp_path / "inputs.json").write_text(json.dumps({"datasets": dataset, "codes": text}))
+        done = script("iscc_verify", "--inputs", "inputs.json")
+        assert (done.stdout, done.stderr) == (expected, "")
+    (tmp_path / "inputs.json").write_text(json.dumps({"datasets": dataset, "codes": "nothing"}))
+    done = script("iscc_verify", "--inputs", "inputs.json")
+    assert done.returncode == 2
+    assert done.stderr.startswith('iscc_verify: "the codes in the form": expected a manifest, but')
+
+
+def test_what_iscc_sum_writes_is_verified(tmp_path, script):
+    """The file of each of its output forms; then a byte changes, which it must not pass."""
+    iscc_sum = Path(sys.executable).parent / "iscc-sum"
+    folder(tmp_path, {"a 1": A, "b": B})
+    for options in ([], ["--tag"], ["--units"], ["-z"], ["--narrow"]):
+        done = subprocess.run([iscc_sum, *options, "a 1", "b"], cwd=tmp_path, capture_output=True)
+        (tmp_path / "m").write_bytes(done.stdout)
+        assert script("iscc_verify", "a 1", "b", "--manifest", "m").stdout == counts(OK=2)
+        (tmp_path / "b").write_bytes(B[:-1] + b"?")
+        done = script("iscc_verify", "a 1", "b", "--manifest", "m")
+        assert done.stdout == counts(OK=1, CHANGED=1)
+        (tmp_path / "b").write_bytes(B)
 
 
 @pytest.mark.parametrize(
     ("manifest_lines", "files", "message"),
     [
         ("", ["a"], '"m.tsv": expected a manifest, but it has no entry'),
-        ("garbage\n", ["a"], '"m.tsv", line 1: expected the header of a manifest'),
+        (
+            "garbage\n",
+            ["a"],
+            '"m.tsv": expected a manifest, but it has no valid entry; line 1: expected a name and '
+            'an ISCC code, found "garbage"',
+        ),
         (HEADER, ["a"], '"m.tsv": expected a manifest, but it has no entry'),
         (HEADER + manifest_line("a", b"a"), ["gone"], 'cannot read "gone": No such file'),
         (None, ["a"], 'cannot read "m.tsv": No such file or directory'),
-        (
-            HEADER + 2 * manifest_line("a", b"a"),
-            ["a"],
-            '"m.tsv": "a" stands there twice; names have to be different to be told apart',
-        ),
-        (
-            HEADER + manifest_line("a", b"a"),
-            ["a", "a"],
-            'the datasets: "a" stands there twice; names have to be different to be told apart',
-        ),
     ],
 )
 def test_refusals(tmp_path, script, manifest_lines, files, message):

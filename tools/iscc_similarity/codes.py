@@ -33,6 +33,7 @@ KINDS = {
     b"\x40\x03": (0, 16),
     b"\x40\x07": (0, 32),
 }
+BOTH_UNITS = ("K4A", "KUA")  # how an ISCC-CODE, WIDE or SUM, begins
 HEADER_BYTES = 2
 HEADER_CHARACTERS = 4  # 20 bits: the header's 16, and 4 of the body
 
@@ -87,6 +88,15 @@ def parse(text: str) -> Code:
     return Code(decoded[HEADER_BYTES:instance], decoded[instance:])
 
 
+def whole(digits: str) -> re.Match[str] | None:
+    """Whether digits are a code that `parse` reads, told without reading it.
+
+    The first three digits are the header's, and so is the first bit of the fourth; the last digit
+    has no bit set that belongs to no byte.
+    """
+    return WHOLE.fullmatch(digits)
+
+
 def digits_of(text: str) -> str:
     """The digits of what may be an ISCC, without all that is free; nothing is checked."""
     digits = text.strip()
@@ -118,3 +128,15 @@ def decode(digits: str) -> tuple[bytes, int]:
     bits = 5 * len(digits)
     beyond = bits % 8
     return (number >> beyond).to_bytes(bits // 8), number & ((1 << beyond) - 1)
+
+
+def pattern(header: bytes, hash_bytes: int) -> str:
+    """A regular expression for the codes of one kind."""
+    length = characters(HEADER_BYTES + hash_bytes)
+    beyond = 5 * length - 8 * (HEADER_BYTES + hash_bytes)
+    half = 16 * (header[-1] & 1)
+    fourth, last = BASE32[half : half + 16], BASE32[:: 1 << beyond]
+    return f"{encode(header)[:3]}[{fourth}][{BASE32}]{{{length - 5}}}[{last}]"
+
+
+WHOLE = re.compile("|".join(pattern(header, sum(sizes)) for header, sizes in KINDS.items()))

@@ -206,12 +206,7 @@ def check_what_is_asked(
             f"cannot write a matrix of {most:,} datasets: at most {MOST_IN_MATRIX:,} are possible"
         )
     if args.keep or args.drop:
-        for each in ours:
-            if "\n" in each.name or "\r" in each.name:
-                raise InputError(
-                    f"cannot put {shown(each.name)} on a list: a list has one name a line, and "
-                    "this name has a line break"
-                )
+        manifest.check_names_of_list(each.name for each in ours)
 
 
 def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entry] | None) -> str:
@@ -244,9 +239,9 @@ def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entr
     if args.clusters:
         manifest.write_table(args.clusters, *table)
     if args.keep:
-        write_list(args.keep, kept)
+        manifest.write_list(args.keep, kept)
     if args.drop:
-        write_list(args.drop, dropped)
+        manifest.write_list(args.drop, dropped)
     if args.matrix:
         distances, _ = links.distances_by_row(a, a if b is None else b)
         columns = ("#name", *(manifest.escape(other.name) for other in others))
@@ -345,12 +340,6 @@ def lists_to_write(
             "one to drop, and lists have nothing but names"
         )
     return lists
-
-
-def write_list(path: Path, names: list[str]) -> None:
-    """One name a line and nothing else, as Galaxy's tool Filter collection takes them."""
-    with manifest.whole_file(path) as out:
-        out.writelines(f"{name}\n" for name in names)
 
 
 def write_picture(

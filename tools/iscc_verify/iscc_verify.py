@@ -1,65 +1,55 @@
-"""Check datasets against a manifest: which are intact, changed, missing, or not listed.
+"""Check datasets against a manifest: which are intact, changed, moved, missing, or not listed.
 
-Every dataset is read and coded again and compared with the entry of its name. The report has a
-line for each of them, in input order, and after them one for each entry that has no dataset:
+Every dataset is read and coded again and compared with what the manifest lists, in whatever format
+that is. The report has a line for each dataset, in input order, and after them one for each line
+of the manifest that no dataset belongs to:
 
     OK         the same bytes as when the manifest was made
     CHANGED    other bytes; the distance says how much they differ, where sizes allow to say it
+    MOVED      the content is listed, but under another name
     EXTRA      a dataset that the manifest does not list
     MISSING    an entry of the manifest without a dataset
+    DUPLICATE  a name that another dataset, or another line, has already
+    INVALID    a line that is no entry
 """
 
 import argparse
+import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import codes
+import audit
 import coding
+import listing
 import manifest
+from audit import Finding
+from manifest import InputError, shown
 
-OK = "OK"
-CHANGED = "CHANGED"
-MISSING = "MISSING"
-EXTRA = "EXTRA"
-STATUSES = (OK, CHANGED, MISSING, EXTRA)
+COLUMNS = ("#name", *Finding._fields[1:-1])
 
-
-class Finding(NamedTuple):
-    """A line of the report. `distance` of `bits` bits is that of the Data-Codes."""
-
-    name: str
-    status: str
-    expected: str | None = None
-    actual: str | None = None
-    distance: int | None = None
-    bits: int | None = None
-
-
-COLUMNS = ("#name", *Finding._fields[1:])
+FAIL, REPORT = "fail", "report"
+MOST_CULPRITS = 5
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
-        source = expected(args)
-        listed = by_name(manifest.read(source.path, source.name), manifest.shown(source.name))
-        datasets = coding.datasets(args)
-        names = by_name(datasets, "the datasets")
-        inputs = [args.inputs, source.path, *(each.path for each in datasets)]
-        manifest.check_outputs([args.report], inputs)
-        entries = coding.code_all(datasets, jobs=args.jobs)
-        present = dict(zip(names, entries, strict=True))
-        findings = audit(listed, present)
-        if args.report:
-            manifest.write_table(args.report, COLUMNS, findings)
-        count = Counter(finding.status for finding in findings)
-        coding.finish(", ".join(f"{count[status]:,} {status}" for status in STATUSES))
-    except manifest.InputError as error:
+        listed, datasets = read_inputs(args)
+        files, owners = file_by_file(datasets, listed.entries)
+        entries = coding.code_all(files, jobs=args.jobs)
+        findings = audit.audit(listed, entries)
+        write_outputs(args, findings, [each.name for each in datasets], owners)
+        counts = Counter(finding.status for finding in findings)
+        coding.finish(", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES))
+    except InputError as error:
         print(f"iscc_verify: {error}", file=sys.stderr)
         return 2
+    culprits = [finding for finding in findings if counts_as_mismatch(finding, args.ignore)]
+    if culprits and args.on_mismatch == FAIL:
+        print(f"iscc_verify: {named(culprits)}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -76,60 +66,143 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="the manifest to check against; needed with files, a Galaxy tool has it in its inputs",
     )
     parser.add_argument("--report", type=Path, metavar="OUT", help="table of what was found")
+    parser.add_argument(
+        "--passed", type=Path, metavar="OUT", help="list of the datasets that are OK"
+    )
+    parser.add_argument("--failed", type=Path, metavar="OUT", help="list of the other datasets")
+    parser.add_argument(
+        "--summary", type=Path, metavar="OUT", help="counts of each status, as JSON"
+    )
+    parser.add_argument(
+        "--on-mismatch",
+        choices=[REPORT, FAIL],
+        default=REPORT,
+        help="what to do if anything but OK is found: report it, or fail with status 1 when all "
+        "outputs are written (default %(default)s)",
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        choices=["missing", "extra"],
+        default=[],
+        help="do not count this as a mismatch; may be given twice",
+    )
     args = parser.parse_args(argv)
     if args.files and not args.manifest:
         parser.error("the argument --manifest is needed")
     return args
 
 
-def expected(args: argparse.Namespace) -> coding.Dataset:
-    """The manifest that says what the datasets should be."""
+def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[coding.Dataset]]:
+    """What is expected, and the datasets to check; nothing of them is read yet."""
+    source = pasted = None
     if args.manifest:
-        return coding.named_by_path(args.manifest)
-    sources = coding.required_from_galaxy(args.inputs, "manifest")
-    if len(sources) != 1:
-        raise manifest.InputError(f"expected one manifest, found {len(sources)}")
-    return sources[0]
+        source = coding.named_by_path(args.manifest)
+    else:
+        pasted = coding.inputs_of_galaxy(args.inputs).get("codes")
+        if pasted is None:
+            [source, *more] = coding.required_from_galaxy(args.inputs, "manifest") or [None]
+            if source is None or more:
+                raise InputError(f"expected one manifest, found {len(more) if source else 0}")
+        elif not isinstance(pasted, str):
+            raise InputError(f'{shown(str(args.inputs))}: expected a text under the key "codes"')
+    datasets = coding.datasets(args)
+    inputs = [args.inputs, source and source.path, *(each.path for each in datasets)]
+    manifest.check_outputs([args.report, args.passed, args.failed, args.summary], inputs)
+    if args.passed or args.failed:
+        manifest.check_names_of_list(each.name for each in datasets)
+    if source:
+        return listing.read(source.path, source.name), datasets
+    return listing.read_text(pasted, "the codes in the form"), datasets
 
 
-def by_name(items: Iterable, where: str) -> dict:
-    """Entries or datasets under their names, in order; a name that stands twice is an error."""
-    named: dict = {}
-    for item in items:
-        if item.name in named:
-            raise manifest.InputError(
-                f"{where}: {manifest.shown(item.name)} stands there twice; "
-                "names have to be different to be told apart"
-            )
-        named[item.name] = item
-    return named
+def file_by_file(
+    datasets: Sequence[coding.Dataset], entries: Sequence[listing.Listed]
+) -> tuple[list[coding.Dataset], list[str]]:
+    """The datasets, folders as their files where the manifest lists these.
+
+    That it does if the name of an entry begins with that of the folder and a slash. Gives with each
+    dataset the name of the one that it is, or that it is a file of.
+    """
+    folders = {each.name for each in datasets if each.path.is_dir()}
+    listed = set()
+    if folders:
+        for entry in entries:
+            parts = (entry.name or "").split("/")
+            listed.update("/".join(parts[:count]) for count in range(1, len(parts)))
+    result, owners = [], []
+    for dataset in datasets:
+        of_dataset = [dataset]
+        if dataset.name in folders & listed:
+            of_dataset = coding.files_of_tree(dataset)
+        result += of_dataset
+        owners += [dataset.name] * len(of_dataset)
+    return result, owners
 
 
-def audit(listed: dict[str, manifest.Entry], present: dict[str, manifest.Entry]) -> list[Finding]:
-    """Compare the entries of a manifest with those of the datasets as they are now."""
-    findings = [compare(listed.get(name), entry) for name, entry in present.items()]
-    missing = (entry for name, entry in listed.items() if name not in present)
-    return findings + [Finding(entry.name, MISSING, expected=entry.iscc) for entry in missing]
+def write_outputs(
+    args: argparse.Namespace,
+    findings: Sequence[Finding],
+    names: Sequence[str],
+    owners: Sequence[str],
+) -> None:
+    """Write what was asked for."""
+    if args.report:
+        manifest.write_table(args.report, COLUMNS, (finding[:-1] for finding in findings))
+    failed = names_that_failed(findings, owners)
+    if args.passed:
+        manifest.write_list(args.passed, (name for name in names if name not in failed))
+    if args.failed:
+        manifest.write_list(args.failed, (name for name in names if name in failed))
+    if args.summary:
+        with manifest.whole_file(args.summary) as out:
+            json.dump(summary(findings, args.ignore), out, indent=2)
+            out.write("\n")
 
 
-def compare(listed: manifest.Entry | None, present: manifest.Entry) -> Finding:
-    """What there is to say of one dataset."""
-    if listed is None:
-        return Finding(present.name, EXTRA, actual=present.iscc)
-    expected = codes.parse(listed.iscc)
-    actual = codes.parse(present.iscc)
-    same_code = (
-        actual.data[: len(expected.data)] == expected.data
-        and actual.instance[: len(expected.instance)] == expected.instance
-    )
-    same_size = listed.filesize in (None, present.filesize)
-    same_datahash = listed.datahash in (None, present.datahash)
-    if same_code and same_size and same_datahash:
-        return Finding(present.name, OK, listed.iscc, present.iscc)
-    if listed.alike_means_something and present.alike_means_something:
-        measured = codes.distance(expected.data, actual.data)
-        return Finding(present.name, CHANGED, listed.iscc, present.iscc, *measured)
-    return Finding(present.name, CHANGED, listed.iscc, present.iscc)
+def names_that_failed(findings: Sequence[Finding], owners: Sequence[str]) -> set[str]:
+    """The names of datasets that are not OK, or, of a folder, of which a file is not, or missing.
+
+    A name that two datasets have is among them if one of them is not OK.
+    """
+    failed = set()
+    for finding in findings:
+        if finding.status == audit.OK:
+            continue
+        if finding.dataset is not None:
+            failed.add(owners[finding.dataset])
+        else:
+            parts = finding.name.split("/")
+            failed.update("/".join(parts[:count]) for count in range(1, len(parts)))
+    return failed
+
+
+def counts_as_mismatch(finding: Finding, ignore: Sequence[str]) -> bool:
+    return finding.status != audit.OK and finding.status.lower() not in ignore
+
+
+def summary(findings: Sequence[Finding], ignore: Sequence[str]) -> dict[str, object]:
+    """Counts of each status, of datasets and of mismatches."""
+    counts = Counter(finding.status for finding in findings)
+    mismatches = sum(counts_as_mismatch(finding, ignore) for finding in findings)
+    return {
+        "datasets": sum(finding.dataset is not None for finding in findings),
+        **{status: counts[status] for status in audit.STATUSES},
+        "mismatches": mismatches,
+        "ignored": sorted(set(ignore)),
+    }
+
+
+def named(culprits: Sequence[Finding]) -> str:
+    """How many do not match, and the first few of them."""
+    first = [
+        f"{shown(each.name) if each.name or each.line is None else f'line {each.line}'} is "
+        f"{each.status}"
+        for each in culprits[:MOST_CULPRITS]
+    ]
+    more = len(culprits) - len(first)
+    rest = f", and {more:,} more" if more else ""
+    return f"{len(culprits):,} do not match: {', '.join(first)}{rest}"
 
 
 if __name__ == "__main__":

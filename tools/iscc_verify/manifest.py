@@ -149,11 +149,13 @@ def read_entry(fields: list[str], header: dict[str, int]) -> Entry:
     """
     known = {column: fields[number] for column, number in header.items()}
     name, iscc = unescape(known["name"]), known["iscc"]
-    try:
-        code = codes.parse(iscc)
-    except codes.CodeError as error:
-        raise ValueError(f"{shown(iscc)} is no ISCC: {error}") from None
-    if not code.data or not code.instance:
+    digits = codes.digits_of(iscc)
+    if not codes.whole(digits):
+        try:
+            codes.parse(iscc)
+        except codes.CodeError as error:
+            raise ValueError(f"{shown(iscc)} is no ISCC: {error}") from None
+    if not digits.startswith(codes.BOTH_UNITS):
         raise ValueError(f"{shown(iscc)} is a single unit; an ISCC-CODE is needed")
     size = known.get("filesize") or None
     if size is not None and not NUMBER_OF_BYTES.fullmatch(size):
@@ -166,7 +168,7 @@ def read_entry(fields: list[str], header: dict[str, int]) -> Entry:
         )
     return Entry(
         name,
-        codes.PREFIX + codes.digits_of(iscc),
+        codes.PREFIX + digits,
         None if size is None else int(size),
         datahash and datahash.lower(),
         known.get("data_code") or None,
@@ -204,6 +206,22 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[obje
         for row in rows:
             line = "\t".join(["" if field is None else escape(str(field)) for field in row])
             out.write(f"\\{line}\n" if line.startswith("#") else f"{line}\n")
+
+
+def write_list(path: Path, names: Iterable[str]) -> None:
+    """Write one name a line and nothing else, as Galaxy's tool Filter collection takes them."""
+    with whole_file(path) as out:
+        out.writelines(f"{name}\n" for name in names)
+
+
+def check_names_of_list(names: Iterable[str]) -> None:
+    """Raise InputError for a name that a list with one name a line cannot hold."""
+    for name in names:
+        if "\n" in name or "\r" in name:
+            raise InputError(
+                f"cannot put {shown(name)} on a list: a list has one name a line, and this name "
+                "has a line break"
+            )
 
 
 def check_outputs(outputs: list[Path | None], inputs: list[Path | None]) -> None:
