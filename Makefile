@@ -11,7 +11,7 @@ help:
 	@echo "make test       everything that is tested"
 	@echo "make test-fast  all of it that needs no Galaxy"
 	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
-	@echo "                (PART=sums or PART=similarity for one of them)"
+	@echo "                (PART=sums, similarity or verify for one of them)"
 	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
 	@echo "make format     format Python and XML"
 	@echo "make copies     copy the shared modules from tools/iscc_sum to the other tools"

@@ -12,8 +12,9 @@ from pathlib import Path
 from benchmarks.measure import machine
 from benchmarks.similarity import all_comparisons
 from benchmarks.sums import all_sums
+from benchmarks.verify import all_verifications
 
-PARTS = {"sums": all_sums, "similarity": all_comparisons}
+PARTS = {"sums": all_sums, "similarity": all_comparisons, "verify": all_verifications}
 
 
 def main() -> None:

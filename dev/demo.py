@@ -76,7 +76,8 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     collection = client.upload_list("images, as they came back", returned)
     report = client.run(
         "iscc_verify",
-        **{"source|kind": "collection", "source|datasets": collection, "manifest": manifest},
+        **{"source|kind": "collection", "source|datasets": collection},
+        **{"expected|kind": "manifest", "expected|manifest": manifest},
     )["report"]
     files["report.tsv"] = client.content(report)
     show(

@@ -111,7 +111,18 @@ def test_names_come_out_as_they_went_in(client):
     clusters = column(client.content(found["clusters"]), "#name")
     assert [name for (name,) in clusters] == list(written.values())
 
-    report = client.run("iscc_verify", **source, manifest=manifest)["report"]
+    listed = {"expected|kind": "manifest", "expected|manifest": manifest}
+    checked = client.run("iscc_verify", **source, **listed, outputs=["report", "lists"])
+    assert column(client.content(checked["report"]), "#name", "status") == [
+        (name, "OK") for name in written.values()
+    ]
+    assert client.content(checked["passed"]).decode() == "".join(f"{name}\n" for name in HOSTILE)
+    assert client.content(checked["failed"]) == b""
+
+    # The same from codes that are pasted into the form: names with no line break in them can be.
+    lines = [f"{codes_of(content).wide} *{name}" for name, content in HOSTILE.items()]
+    pasted = {"expected|kind": "codes", "expected|codes": "\n".join(lines)}
+    report = client.run("iscc_verify", **source, **pasted)["report"]
     assert column(client.content(report), "#name", "status") == [
         (name, "OK") for name in written.values()
     ]
@@ -213,10 +224,11 @@ def test_a_manifest_that_is_none_is_called_by_its_name(client):
     dataset = client.upload("a.tif", b"a")
     manifest = client.upload("it's $(no) manifest", b"hello\tworld\n", ext="tabular")
     source = {"source|kind": "several", "source|datasets": dataset}
-    answer = client.start("iscc_verify", **source, manifest=manifest)
+    listed = {"expected|kind": "manifest", "expected|manifest": manifest}
+    answer = client.start("iscc_verify", **source, **listed)
     message = (
-        'iscc_verify: "it\'s $(no) manifest", line 1: expected the header of a manifest, '
-        'tab-separated with the columns #name and iscc, but found "hello\\tworld"'
+        'iscc_verify: "it\'s $(no) manifest": expected a manifest, but it has no valid entry; '
+        'line 1: expected a name and an ISCC code, found "hello\\tworld"'
     )
     with pytest.raises(JobError) as error:
         client.wait(answer["jobs"])
@@ -225,6 +237,38 @@ def test_a_manifest_that_is_none_is_called_by_its_name(client):
     shown = client.get(f"datasets/{output['id']}")
     assert (shown["state"], shown["file_size"]) == ("error", 0)
     assert message in shown["misc_info"]
+
+
+def test_jobs_that_fail_on_mismatch_leave_what_is_intact(client):
+    """Mapped over a collection: of its reports, Keep success keeps those of intact datasets."""
+    images = dict(list(HOSTILE.items())[:4])
+    collection = client.upload_list("images", images)
+    source = {"source|kind": "collection", "source|datasets": collection}
+    manifest = client.run("iscc_sum", **source)["manifest"]
+    damaged = images | {"it's.tif": b"B" + images["it's.tif"][1:]}
+    returned = client.upload_list("returned", damaged)
+    mapped = {"batch": True, "values": [returned]}
+    answer = client.start(
+        "iscc_verify",
+        **{"source|kind": "each", "source|datasets": mapped, "on_mismatch": "fail"},
+        **{"expected|kind": "manifest", "expected|manifest": manifest},
+    )
+    failures = []
+    for job in answer["jobs"]:
+        try:
+            client.wait([job])
+        except JobError as error:
+            failures.append(str(error))
+    assert failures == ['iscc_verify: 1 do not match: "it\'s.tif" is CHANGED\n']
+    [reports] = answer["implicit_collections"]
+    reports = {"src": "hdca", "id": reports["id"]}
+    for tool in ("__KEEP_SUCCESS_DATASETS__", "__FILTER_FAILED_DATASETS__"):
+        kept = client.start(tool, input=reports)
+        client.wait(kept["jobs"])
+        [output] = kept["output_collections"]
+        elements = client.get(f"dataset_collections/{output['id']}")["elements"]
+        names = [element["element_identifier"] for element in elements]
+        assert names == [name for name in images if name != "it's.tif"]
 
 
 def test_a_requirement_without_its_environment_fails(client):

@@ -222,16 +222,21 @@ A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
             [("x/a.tif", B), ("a.tif", A)],
             [("x/a.tif", "OK", "name", 2), ("a.tif", "OK", "name", 1)],
         ),
-        # Content under another name goes before other content under the name.
+        # A name goes before content, and content before a base name or stem.
         (
             [("a", A), ("b", B)],
             [("a", B), ("b", A)],
-            [("a", "MOVED", "content", 2), ("b", "MOVED", "content", 1)],
+            [("a", "CHANGED", "name", 1), ("b", "CHANGED", "name", 2)],
         ),
         (
             [("a", A)],
             [("a", B), ("b", A)],
-            [("a", "EXTRA", None, None), ("b", "MOVED", "content", 1)],
+            [("a", "CHANGED", "name", 1), ("b", "EXTRA", None, None)],
+        ),
+        (
+            [("x/a.tif", A)],
+            [("a.tif", B), ("b.tif", A)],
+            [("a.tif", "EXTRA", None, None), ("b.tif", "MOVED", "content", 1)],
         ),
         # A copy of what is there under its own name was not moved.
         (
@@ -256,6 +261,19 @@ A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
 )
 def test_who_belongs_to_whom(manifest_, datasets, expected):
     assert said(audited(manifest_, datasets)) == expected
+
+
+def test_content_that_is_listed_elsewhere_is_said():
+    """Two datasets exchanged, and a copy of what is there under its own name."""
+    before = [("a", A), ("b", B), ("c", C)]
+    findings = audited(before, [("a", B), ("b", A), ("c", C), ("copy", C)])
+    assert [each.detail for each in findings] == [
+        'its content is listed as "b"',
+        'its content is listed as "a"',
+        None,
+        'its content is listed as "c"',
+    ]
+    assert [each.status for each in findings] == ["CHANGED", "CHANGED", "OK", "EXTRA"]
 
 
 @given(st.integers(0, 255), st.booleans())

@@ -4,16 +4,17 @@ First, names that stand twice are set aside as DUPLICATE: of the datasets of a n
 first, and of the entries of a name all but the first. An entry that belongs to a dataset is then
 looked for in this order, and what has found its counterpart is out of the game:
 
-    1. the same name and the same content                       OK
-    2. the same content under another name                      MOVED (OK for a code without name)
-    3. the same name and other content                          CHANGED
-    4. datasets that are left                                   EXTRA
-    5. entries that are left                                    MISSING
+    1. the same name                                            OK, or CHANGED
+    2. the same base name or stem, and the same content         OK
+    3. the same content under another name                      MOVED (OK for a code without name)
+    4. the same base name or stem                               CHANGED
+    5. datasets that are left                                   EXTRA
+    6. entries that are left                                    MISSING
 
-A dataset and an entry have the same name if their names are equal, else if their base names (behind
-the last slash) are and no other dataset or entry has that one, else if their stems (the base names
-without what follows the first dot) are, likewise. Where there is only one dataset and only one
-entry, and that has no name, they belong together.
+Base names are what is behind the last slash, stems what of these is before the first dot. They only
+count for what has no counterpart of the same name, where no other dataset, and no other entry that
+is left, has the same. Where there is only one dataset and only one entry, and that has no name,
+they belong together.
 
 Content is the same if the hash and, where they are listed, the Data-Code and the size are.
 """
@@ -72,6 +73,15 @@ class Actual(NamedTuple):
     def of(cls, entry: Entry) -> "Actual":
         return cls(entry, codes.parse(entry.iscc).data, bytes.fromhex(entry.datahash[4:]))
 
+    @property
+    def texts(self) -> set[str]:
+        """All codes, and the hash, by which this content may be listed."""
+        return {self.entry.datahash} | {
+            codes.PREFIX + codes.encode(header + self.data[:data] + self.instance[:instance])
+            for header, (data, instance) in codes.KINDS.items()
+            if instance
+        }
+
 
 def audit(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
     """What there is to say of datasets, in their order, and of lines without one, in theirs.
@@ -102,52 +112,63 @@ class Pairing:
         self.entry_of: dict[int, int] = {}
         self.matched_by: dict[int, str] = {}
         self.used: set[int] = set()
+        self.listed_as: dict[int, list[int]] = {}
 
     def match(self) -> None:
-        """Find the counterparts, the surest first, until every dataset has one."""
+        """Find the counterparts, the surest first."""
         if len(self.actual) == 1 and len(self.listed) == 1 and self.listed[0].name is None:
             self.pair(0, 0, BY_BEING_ALONE)
-        datasets = len(self.datasets())
-        named = []
-        for how, key in NAME_KEYS:
-            if len(self.entry_of) == datasets:
-                return
-            named.append((how, self.same_names(key)))
-            for dataset, entry in named[-1][1]:
-                if same_content(self.listed[entry], self.actual[dataset]):
-                    self.pair(dataset, entry, how)
-        if len(self.entry_of) < datasets:
-            self.match_contents()
-        for how, pairs in named:
-            for dataset, entry in pairs:
+        same_names = self.same_names()
+        for dataset, entry, how in same_names:
+            if how == BY_NAME or same_content(self.listed[entry], self.actual[dataset]):
                 self.pair(dataset, entry, how)
+        for dataset, entries in self.same_contents().items():
+            for entry in entries:
+                self.pair(dataset, entry, BY_CONTENT)
+        for dataset, entry, how in same_names:
+            self.pair(dataset, entry, how)
 
-    def same_names(self, key: Callable[[str], str]) -> list[tuple[int, int]]:
-        """Datasets and entries with equal keys of names that no other dataset or entry has."""
-        datasets = [(key(self.actual[number].entry.name), number) for number in self.datasets()]
-        entries = [(key(self.listed[number].name), number) for number in self.named_entries()]
-        alone = [Counter(name for name, _ in each) for each in (datasets, entries)]
-        of_name = dict(entries)
-        return [
-            (number, of_name[name])
-            for name, number in datasets
-            if name in of_name and alone[0][name] == alone[1][name] == 1
-        ]
+    def same_names(self) -> list[tuple[int, int, str]]:
+        """Datasets and entries with the same name, and which part of their names is the same."""
+        pairs: list[tuple[int, int, str]] = []
+        datasets = self.datasets()
+        nameless = {number for number in datasets if number not in self.entry_of}
+        free = set(self.named_entries())
+        for how, key in NAME_KEYS:
+            if not nameless or not free:
+                break
+            of_datasets = [(key(self.actual[number].entry.name), number) for number in datasets]
+            of_entries = [(key(self.listed[number].name), number) for number in free]
+            once = Counter(name for name, _ in of_datasets), Counter(name for name, _ in of_entries)
+            entry_of = dict(of_entries)
+            for name, number in of_datasets:
+                if number in nameless and once[0][name] == once[1][name] == 1:
+                    pairs.append((number, entry_of[name], how))
+                    nameless.remove(number)
+            free -= {entry for _, entry, _ in pairs}
+        return pairs
 
-    def match_contents(self) -> None:
-        """Pair datasets with entries of their content, both in their order."""
-        by_hash = defaultdict(list)
+    def same_contents(self) -> dict[int, list[int]]:
+        """For each dataset that is not OK so far the entries of its content, in their order."""
+        wanted = {
+            dataset: self.actual[dataset].texts
+            for dataset in self.datasets()
+            if not self.is_ok(dataset)
+        }
+        every = set().union(*wanted.values())
+        numbers = defaultdict(list)
         for number, entry in enumerate(self.listed):
-            if number not in self.used and self.is_first_entry(number):
-                by_hash[entry.hashes.instance[:8]].append(number)
-        for dataset in self.datasets():
-            if dataset in self.entry_of:
-                continue
+            if entry.expected in every and self.is_first_entry(number):
+                numbers[entry.expected].append(number)
+        for dataset, texts in wanted.items():
+            same = sorted(number for text in texts for number in numbers.get(text, ()))
             actual = self.actual[dataset]
-            for number in by_hash[actual.instance[:8]]:
-                if number not in self.used and same_content(self.listed[number], actual):
-                    self.pair(dataset, number, BY_CONTENT)
-                    break
+            self.listed_as[dataset] = [n for n in same if same_content(self.listed[n], actual)]
+        return self.listed_as
+
+    def is_ok(self, dataset: int) -> bool:
+        entry = self.entry_of.get(dataset)
+        return entry is not None and same_content(self.listed[entry], self.actual[dataset])
 
     def pair(self, dataset: int, entry: int, how: str) -> None:
         """Let two belong together, if both are still free."""
@@ -183,29 +204,35 @@ class Pairing:
             return found._replace(
                 status=DUPLICATE, detail="another dataset before it has the same name"
             )
+        elsewhere = [self.listed[number] for number in self.listed_as.get(dataset, ())]
+        if elsewhere:
+            where = elsewhere[0].name or f"line {elsewhere[0].line}"
+            found = found._replace(detail=f"its content is listed as {shown(where)}")
         if dataset not in self.entry_of:
             return found
         listed = self.listed[self.entry_of[dataset]]
         how = self.matched_by[dataset]
         found = found._replace(expected=listed.expected, matched_by=how, line=listed.line)
         if not same_content(listed, actual):
-            return found._replace(status=CHANGED, **difference(listed, actual))
+            changed = difference(listed, actual)
+            detail = "; ".join(part for part in (changed.pop("detail"), found.detail) if part)
+            return found._replace(status=CHANGED, detail=detail or None, **changed)
         if how == BY_CONTENT and listed.name is not None:
             return found._replace(status=MOVED, detail=f"listed as {shown(listed.name)}")
-        return found._replace(status=OK)
+        return found._replace(status=OK, detail=None)
 
     def left_over(self, number: int) -> Finding | None:
         """What there is to say of an entry that no dataset belongs to; None if one does."""
-        entry = self.listed[number]
         if number in self.used:
             return None
-        found = Finding(entry.name or "", MISSING, expected=entry.expected, line=entry.line)
+        entry = self.listed[number]
+        status, detail = MISSING, None
         if not self.is_first_entry(number):
+            status = DUPLICATE
             first = self.listed[self.first_entry[entry.name]].line
-            return found._replace(
-                status=DUPLICATE, detail=f"line {first} lists the same name already"
-            )
-        return found
+            detail = f"line {first} lists the same name already"
+        name = entry.name or ""
+        return Finding(name, status, expected=entry.expected, line=entry.line, detail=detail)
 
 
 def first_of_each(names: Iterable[str | None]) -> dict[str | None, int]:
