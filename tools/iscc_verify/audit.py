@@ -21,7 +21,7 @@ Content is the same if the hash and, where they are listed, the Data-Code and th
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import codes
@@ -131,21 +131,26 @@ class Pairing:
     def same_names(self) -> list[tuple[int, int, str]]:
         """Datasets and entries with the same name, and which part of their names is the same."""
         pairs: list[tuple[int, int, str]] = []
-        datasets = self.datasets()
-        nameless = {number for number in datasets if number not in self.entry_of}
-        free = set(self.named_entries())
-        for how, key in NAME_KEYS:
-            if not nameless or not free:
+        nameless = {}
+        for number in self.datasets():
+            name = self.actual[number].entry.name
+            if name in self.first_entry:
+                pairs.append((number, self.first_entry[name], BY_NAME))
+            elif number not in self.entry_of:
+                nameless[number] = name
+        for how, key in ((BY_BASE_NAME, base_name), (BY_STEM, stem)):
+            if not nameless:
                 break
-            of_datasets = [(key(self.actual[number].entry.name), number) for number in datasets]
+            taken = {entry for _, entry, _ in pairs}
+            free = [number for number in self.named_entries() if number not in taken]
             of_entries = [(key(self.listed[number].name), number) for number in free]
-            once = Counter(name for name, _ in of_datasets), Counter(name for name, _ in of_entries)
+            of_datasets = [key(self.actual[number].entry.name) for number in self.datasets()]
+            once = Counter(of_datasets), Counter(name for name, _ in of_entries)
             entry_of = dict(of_entries)
-            for name, number in of_datasets:
-                if number in nameless and once[0][name] == once[1][name] == 1:
-                    pairs.append((number, entry_of[name], how))
-                    nameless.remove(number)
-            free -= {entry for _, entry, _ in pairs}
+            for number, name in list(nameless.items()):
+                if once[0][key(name)] == once[1][key(name)] == 1:
+                    pairs.append((number, entry_of[key(name)], how))
+                    del nameless[number]
         return pairs
 
     def same_contents(self) -> dict[int, list[int]]:
@@ -253,13 +258,6 @@ def stem(name: str) -> str:
     base = base_name(name)
     bare = base.lstrip(".")
     return base[: len(base) - len(bare)] + bare.partition(".")[0]
-
-
-NAME_KEYS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    (BY_NAME, str),
-    (BY_BASE_NAME, base_name),
-    (BY_STEM, stem),
-)
 
 
 def same_content(listed: Listed, actual: Actual) -> bool:
