@@ -276,6 +276,15 @@ def test_content_that_is_listed_elsewhere_is_said():
     assert [each.status for each in findings] == ["CHANGED", "CHANGED", "OK", "EXTRA"]
 
 
+def test_many_equal_datasets_under_other_names():
+    """30,000 of them are moved, each to an entry of its own, at once."""
+    before = [(f"old {number}", A) for number in range(30_000)]
+    after = [(f"new {number}", A) for number in range(30_000)]
+    findings = audited(before, after)
+    assert {each.status for each in findings} == {"MOVED"}
+    assert [each.line for each in findings] == list(range(1, 30_001))
+
+
 @given(st.integers(0, 255), st.booleans())
 def test_no_bit_of_a_code_may_differ(bit, narrow):
     """Wide codes have 256 bits and narrow ones 128; whichever is flipped, it is not OK."""

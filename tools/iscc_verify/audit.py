@@ -20,8 +20,9 @@ Content is the same if the hash and, where they are listed, the Data-Code and th
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import codes
@@ -73,14 +74,15 @@ class Actual(NamedTuple):
     def of(cls, entry: Entry) -> "Actual":
         return cls(entry, codes.parse(entry.iscc).data, bytes.fromhex(entry.datahash[4:]))
 
-    @property
-    def texts(self) -> set[str]:
-        """All codes, and the hash, by which this content may be listed."""
-        return {self.entry.datahash} | {
+    def descriptions(self) -> set[tuple[str, int | None, str | None]]:
+        """All that an entry of this content may say: code or hash, size, and datahash."""
+        codes_of_it = [
             codes.PREFIX + codes.encode(header + self.data[:data] + self.instance[:instance])
             for header, (data, instance) in codes.KINDS.items()
             if instance
-        }
+        ]
+        size, datahash = self.entry.filesize, self.entry.datahash
+        return set(product([datahash, *codes_of_it], [None, size], [None, datahash]))
 
 
 def audit(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
@@ -112,7 +114,7 @@ class Pairing:
         self.entry_of: dict[int, int] = {}
         self.matched_by: dict[int, str] = {}
         self.used: set[int] = set()
-        self.listed_as: dict[int, list[int]] = {}
+        self.listed_as: dict[int, int] = {}
 
     def match(self) -> None:
         """Find the counterparts, the surest first."""
@@ -122,9 +124,7 @@ class Pairing:
         for dataset, entry, how in same_names:
             if how == BY_NAME or same_content(self.listed[entry], self.actual[dataset]):
                 self.pair(dataset, entry, how)
-        for dataset, entries in self.same_contents().items():
-            for entry in entries:
-                self.pair(dataset, entry, BY_CONTENT)
+        self.match_contents()
         for dataset, entry, how in same_names:
             self.pair(dataset, entry, how)
 
@@ -153,23 +153,34 @@ class Pairing:
                     del nameless[number]
         return pairs
 
-    def same_contents(self) -> dict[int, list[int]]:
-        """For each dataset that is not OK so far the entries of its content, in their order."""
+    def match_contents(self) -> None:
+        """Pair each dataset that is free with the first free entry of its content.
+
+        For those that are not OK so far, note the first entry of their content, free or not.
+        """
         wanted = {
-            dataset: self.actual[dataset].texts
+            dataset: self.actual[dataset].descriptions()
             for dataset in self.datasets()
             if not self.is_ok(dataset)
         }
+        if not wanted:
+            return
         every = set().union(*wanted.values())
-        numbers = defaultdict(list)
+        queues: dict[tuple, deque[int]] = defaultdict(deque)
         for number, entry in enumerate(self.listed):
-            if entry.expected in every and self.is_first_entry(number):
-                numbers[entry.expected].append(number)
-        for dataset, texts in wanted.items():
-            same = sorted(number for text in texts for number in numbers.get(text, ()))
-            actual = self.actual[dataset]
-            self.listed_as[dataset] = [n for n in same if same_content(self.listed[n], actual)]
-        return self.listed_as
+            if entry[2:] in every and self.is_first_entry(number):
+                queues[entry[2:]].append(number)
+        first = {description: queue[0] for description, queue in queues.items()}
+        for dataset, descriptions in wanted.items():
+            known = [each for each in descriptions if each in queues]
+            if known:
+                self.listed_as[dataset] = min(first[each] for each in known)
+            for each in known:
+                while queues[each] and queues[each][0] in self.used:
+                    queues[each].popleft()
+            free = [queues[each][0] for each in known if queues[each]]
+            if free:
+                self.pair(dataset, min(free), BY_CONTENT)
 
     def is_ok(self, dataset: int) -> bool:
         entry = self.entry_of.get(dataset)
@@ -209,10 +220,10 @@ class Pairing:
             return found._replace(
                 status=DUPLICATE, detail="another dataset before it has the same name"
             )
-        elsewhere = [self.listed[number] for number in self.listed_as.get(dataset, ())]
-        if elsewhere:
-            where = elsewhere[0].name or f"line {elsewhere[0].line}"
-            found = found._replace(detail=f"its content is listed as {shown(where)}")
+        if dataset in self.listed_as:
+            elsewhere = self.listed[self.listed_as[dataset]]
+            where = f"line {elsewhere.line}" if elsewhere.name is None else shown(elsewhere.name)
+            found = found._replace(detail=f"its content is listed as {where}")
         if dataset not in self.entry_of:
             return found
         listed = self.listed[self.entry_of[dataset]]
