@@ -180,6 +180,75 @@ def test_escaped_names_of_checksums():
     ]
 
 
+NAMES = [
+    ("{a}.txt\t{code}", "{a}.txt"),
+    ("\\a\t{code}", "\\a"),
+    ("a   {code}", "a"),
+    ("d41d8cd98f00b204e9800998ecf8427e  {code}", "d41d8cd98f00b204e9800998ecf8427e"),
+    ("ISCC-SUM (a) = {code} ", "a"),
+    ("ISCC-SUM (a) = b) = {code}", "a) = b"),
+    ("{code} *z.zarr/", "z.zarr"),
+    ("{code}  a *b", "a *b"),
+    ("{code} * a ", " a "),
+    (' {{"iscc": "{code}", "filename": null, "name": "a"}}', "a"),
+]
+
+
+@pytest.mark.parametrize(("line", "name"), NAMES)
+def test_names_that_look_like_something_else(line, name):
+    text = line.replace("{code}", codes_of(b"").wide).replace("{{", "{").replace("}}", "}")
+    found = listing.read_text(f"{text}\n{codes_of(b'').wide} *last", "m")
+    assert [entry.name for entry in found.entries] == [name, "last"]
+    assert found.invalid == []
+
+
+def test_lines_that_look_like_units():
+    """Indented codes are entries; units are only what stands below the entry of their file."""
+    wide, data = codes_of(b"").wide, codes_of(b"").data_code
+    found = listing.read_text(f"  {wide}\n  {wide}\n", "m")
+    assert [entry.line for entry in found.entries] == [1, 2]
+    found = listing.read_text(f"{wide} *a\nbroken\n  {data}\n\\\n", "m")
+    assert [entry.name for entry in found.entries] == ["a"]
+    assert [(invalid.line, invalid.name) for invalid in found.invalid] == [
+        (2, None),
+        (3, None),
+        (4, None),
+    ]
+    assert found.invalid[1].reason == "a unit, and the line above it is no entry"
+
+
+@pytest.mark.parametrize("line", ["{w} *{n}", "\ufeff{w} *{n}", "{d}  {n}", "{b} *{n}"])
+def test_ends_of_lines_that_are_nul(tmp_path, line):
+    computed = codes_of(b"")
+    entries = [
+        line.format(w=computed.wide, d=computed.datahash, b=computed.wide[5:], n=name)
+        for name in ("a", "b\nc")
+    ]
+    text = entries[0] + "\0" + entries[1].removeprefix("\ufeff") + "\0"
+    (tmp_path / "m").write_text(text)
+    found = listing.read(tmp_path / "m", "m")
+    assert [entry.name for entry in found.entries] == ["a", "b\nc"]
+    assert found.invalid == []
+
+
+def test_json_of_any_length_behind_a_comment(tmp_path):
+    items = [{"iscc": codes_of(b"").wide, "name": f"{n}" * 100} for n in range(10_000)]
+    (tmp_path / "m").write_text(json.dumps(items))
+    assert len(listing.read(tmp_path / "m", "m").entries) == 10_000
+    text = "# comment\n\n" + json.dumps(items[:3], indent=1)
+    assert len(listing.read_text(text, "m").entries) == 3
+
+
+def test_headers_in_any_letter_case():
+    text = f"#NAME\tISCC\na\t{codes_of(b'').wide}\n"
+    assert [entry.name for entry in listing.read_text(text, "m").entries] == ["a"]
+
+
+def test_pasted_text_ends_lines_at_line_feeds_only():
+    text = f"\ufeff{codes_of(b'').wide} *x\fy\u2028z\r\n{codes_of(b'').wide} *b"
+    assert [entry.name for entry in listing.read_text(text, "m").entries] == ["x\fy\u2028z", "b"]
+
+
 WIDE = codes_of(b"").wide
 DATA = codes_of(b"").data_code
 
@@ -255,7 +324,8 @@ def test_rows_that_are_no_entries(line, reason):
         (json.dumps({"iscc": WIDE, "name": "a", "filesize": -1}), "expected a number of bytes"),
         (json.dumps({"iscc": WIDE, "name": "a", "filesize": True}), "expected a number of bytes"),
         (json.dumps({"iscc": WIDE, "name": "a", "datahash": "x"}), "expected a BLAKE3 hash"),
-        ("{", 'expected a JSON object, found "{"'),
+        ("{", 'expected a name and an ISCC code, found "{"'),
+        (json.dumps({"iscc": WIDE, "name": "\ud83d"}), "is no text"),
     ],
 )
 def test_json_that_is_no_entry(item, reason):

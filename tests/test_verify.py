@@ -348,6 +348,20 @@ def test_folders_as_a_whole_and_file_by_file(tmp_path, script):
     assert (tmp_path / "f").read_text() == "y.zarr\n"
 
 
+def test_lists_know_folders_from_names_with_slashes(tmp_path, script):
+    """A file is OK whatever is listed below its name; a folder may be listed in both forms."""
+    folder(tmp_path, {"s": A, "dir/x": B, "dir/y": C})
+    lines = [("s", A), ("s/forward", B), ("dir/", B + C), ("dir/x", B), ("dir/y", C)]
+    text = "".join(f"{codes_of(content).wide} *{name}\n" for name, content in lines)
+    (tmp_path / "m").write_text(text)
+    outputs = ("--passed", "p", "--failed", "f", "--summary", "summary")
+    done = script("iscc_verify", "s", "dir", "--manifest", "m", *outputs)
+    assert done.stdout == counts(OK=4, MISSING=1)
+    assert (tmp_path / "p").read_text() == "s\ndir\n"
+    assert (tmp_path / "f").read_text() == ""
+    assert json.loads((tmp_path / "summary").read_text())["datasets"] == 2
+
+
 def test_codes_that_were_pasted(tmp_path, script):
     (tmp_path / "a").write_bytes(A)
     dataset = {"element_identifier": "it's", "source_path": "a"}

@@ -39,10 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     gc.disable()  # a million entries have no cycles, but looking for them takes seconds
     try:
         listed, datasets = read_inputs(args)
-        files, owners = file_by_file(datasets, listed.entries)
+        files, owners, folders = file_by_file(datasets, listed.entries)
         entries = coding.code_all(files, jobs=args.jobs)
         findings = audit.audit(listed, entries)
-        write_outputs(args, findings, [each.name for each in datasets], owners)
+        failed = names_that_failed(findings, owners, folders)
+        write_outputs(args, findings, [each.name for each in datasets], failed)
         counts = Counter(finding.status for finding in findings)
         coding.finish(", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES))
     except InputError as error:
@@ -120,14 +121,15 @@ def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[coding.
 
 def file_by_file(
     datasets: Sequence[coding.Dataset], entries: Sequence[listing.Listed]
-) -> tuple[list[coding.Dataset], list[str]]:
+) -> tuple[list[coding.Dataset], list[str], set[str]]:
     """The datasets, folders as their files where the manifest lists these.
 
-    That it does if the name of an entry begins with that of the folder and a slash. Gives with each
-    dataset the name of the one that it is, or that it is a file of.
+    That it does if the name of an entry begins with that of the folder and a slash; if it lists the
+    folder as well, that is checked, too. Gives with each dataset the name of the one that it is, or
+    that it is a file of, and the names of all folders that are checked file by file.
     """
     folders = {each.name for each in datasets if each.path.is_dir()}
-    listed = set()
+    listed, whole = set(), {entry.name for entry in entries}
     if folders:
         for entry in entries:
             parts = (entry.name or "").split("/")
@@ -137,32 +139,35 @@ def file_by_file(
         of_dataset = [dataset]
         if dataset.name in folders & listed:
             of_dataset = coding.files_of_tree(dataset)
+            if dataset.name in whole:
+                of_dataset = [dataset, *of_dataset]
         result += of_dataset
         owners += [dataset.name] * len(of_dataset)
-    return result, owners
+    return result, owners, folders & listed
 
 
 def write_outputs(
     args: argparse.Namespace,
     findings: Sequence[Finding],
     names: Sequence[str],
-    owners: Sequence[str],
+    failed: set[str],
 ) -> None:
     """Write what was asked for."""
     if args.report:
         manifest.write_table(args.report, COLUMNS, (finding[:-1] for finding in findings))
-    failed = names_that_failed(findings, owners) if args.passed or args.failed else set()
     if args.passed:
         manifest.write_list(args.passed, (name for name in names if name not in failed))
     if args.failed:
         manifest.write_list(args.failed, (name for name in names if name in failed))
     if args.summary:
         with manifest.whole_file(args.summary) as out:
-            json.dump(summary(findings, args.ignore), out, indent=2)
+            json.dump(summary(findings, len(names), args.ignore), out, indent=2)
             out.write("\n")
 
 
-def names_that_failed(findings: Sequence[Finding], owners: Sequence[str]) -> set[str]:
+def names_that_failed(
+    findings: Sequence[Finding], owners: Sequence[str], folders: set[str]
+) -> set[str]:
     """The names of datasets that are not OK, or, of a folder, of which a file is not, or missing.
 
     A name that two datasets have is among them if one of them is not OK.
@@ -175,7 +180,8 @@ def names_that_failed(findings: Sequence[Finding], owners: Sequence[str]) -> set
             failed.add(owners[finding.dataset])
         elif "/" in finding.name:
             parts = finding.name.split("/")
-            failed.update("/".join(parts[:count]) for count in range(1, len(parts)))
+            above = {"/".join(parts[:count]) for count in range(1, len(parts))}
+            failed |= above & folders
     return failed
 
 
@@ -183,12 +189,12 @@ def counts_as_mismatch(finding: Finding, ignore: Sequence[str]) -> bool:
     return finding.status != audit.OK and finding.status.lower() not in ignore
 
 
-def summary(findings: Sequence[Finding], ignore: Sequence[str]) -> dict[str, object]:
-    """Counts of each status, of datasets and of mismatches."""
+def summary(findings: Sequence[Finding], datasets: int, ignore: Sequence[str]) -> dict[str, object]:
+    """Counts of datasets, of lines of the report with each status, and of mismatches."""
     counts = Counter(finding.status for finding in findings)
     mismatches = sum(counts_as_mismatch(finding, ignore) for finding in findings)
     return {
-        "datasets": sum(finding.dataset is not None for finding in findings),
+        "datasets": datasets,
         **{status: counts[status] for status in audit.STATUSES},
         "mismatches": mismatches,
         "ignored": sorted(set(ignore)),

@@ -20,6 +20,7 @@ Digests of other kinds (md5sum, sha256sum, SFV, BagIt, hashdeep) are invalid, an
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -34,14 +35,17 @@ NAME_COLUMNS = ("#name", "name", "file_id", "filename")
 CODE_COLUMNS = ("iscc", "iscc_hash")
 ROWS_ARE_PAIRS = "match_iscc_hash"
 
-ISCC_SUM_TAG = re.compile(r"ISCC-SUM \((.*)\) = (\S+)", re.IGNORECASE | re.DOTALL)
-BLAKE3_TAG = re.compile(r"BLAKE3 \((.*)\) = ([0-9a-f]{64})", re.IGNORECASE | re.DOTALL)
-OTHER_TAG = re.compile(r"([A-Z0-9/-]+) ?\(.*\) = [0-9a-f]+", re.IGNORECASE | re.DOTALL)
+ISCC_SUM_TAG = re.compile(r"ISCC-SUM \((.*)\) = (\S+)\s*", re.IGNORECASE | re.DOTALL)
+BLAKE3_TAG = re.compile(r"BLAKE3 \((.*)\) = ([0-9a-f]{64})\s*", re.IGNORECASE | re.DOTALL)
+OTHER_TAG = re.compile(
+    r"(MD\d|SHA[\d/-]+|BLAKE2\S*|RMD160|SM3|CRC\d*) ?\(.*\) ?= [0-9a-f]+\s*",
+    re.IGNORECASE | re.DOTALL,
+)
 CODE_AND_NAME = re.compile(r"(\S+) [ *](.*)", re.DOTALL)
 DATAHASH = re.compile(r"1[eE]20[0-9a-fA-F]{64}")
-DIGEST = re.compile(r"[0-9a-f]{32,128}", re.IGNORECASE)
+DIGEST = re.compile(r"([0-9a-f]{32,128})(?!\S)", re.IGNORECASE)
 SFV = re.compile(r"\S.* [0-9a-f]{8}", re.IGNORECASE)
-UNIT_LINE = re.compile(r"\s+(ISCC:\S+)", re.IGNORECASE)
+UNIT_LINE = re.compile(r" +(ISCC:[GI]A\S+)", re.IGNORECASE)
 PERHAPS_A_CODE = re.compile(r"ISCC:\S*|[A-Z2-7-]{13,}", re.IGNORECASE)
 
 DIGESTS = {
@@ -51,6 +55,7 @@ DIGESTS = {
     96: "96-digit digests as sha384sum writes them",
     128: "128-digit digests as sha512sum writes them",
 }
+BEGINNING = 8192  # bytes that are looked at to tell how lines end; no name is as long
 MOST_SIZE_DIGITS = 18  # more bytes than there are
 MULTIHASH = "1e20"  # BLAKE3, 32 bytes
 DATA_UNIT = "GA"  # how a Data-Code begins
@@ -113,54 +118,78 @@ def read(path: Path, name: str) -> Listing:
 
 def read_text(text: str, name: str) -> Listing:
     """The same for a manifest that was typed or pasted."""
-    return listing(enumerate(text.splitlines(), start=1), name)
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    return listing(enumerate(lines, start=1), name)
 
 
 def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
-    """The lines of a manifest with their numbers; where NUL ends them, as `iscc-sum -z` does it."""
+    """The lines of a manifest with their numbers.
+
+    Where NUL ends the first of them, as `iscc-sum -z` does it, it ends all. The lines of JSON may
+    be as long as they like.
+    """
     try:
         with path.open("rb") as stream:
-            beginning = stream.read(4096)
-            if b"\0" not in beginning or not beginning[:5].upper().startswith(b"ISCC"):
-                ends_are_nul = False
-            else:
-                ends_are_nul = True
-                content = beginning + stream.read()
+            beginning = stream.read(BEGINNING).removeprefix(b"\xef\xbb\xbf")
+            end = None
+            if beginning.lstrip()[:1] in (b"[", b"{"):
+                end = b"\n"
+            elif is_ended_by_nul(beginning):
+                end = b"\0"
+            content = beginning + stream.read() if end else b""
     except OSError as error:
         raise InputError(f"cannot read {shown(name)}: {error.strerror}") from None
-    if not ends_are_nul:
+    if end is None:
         yield from manifest.lines(path, name)
         return
-    for number, record in enumerate(content.split(b"\0"), start=1):
-        if record:
-            yield number, record.decode("utf-8", "surrogateescape")
+    for number, record in enumerate(content.split(end), start=1):
+        yield number, record.decode("utf-8", "surrogateescape").removesuffix("\r")
+
+
+def is_ended_by_nul(beginning: bytes) -> bool:
+    """Whether NUL stands behind the first entry of a file."""
+    first, nul, _ = beginning.partition(b"\0")
+    if not nul or b"\n" in first:
+        return False
+    try:
+        entry_of_line(1, first.decode("utf-8", "surrogateescape"))
+    except LineError:
+        return False
+    return True
 
 
 def listing(numbered: Iterable[tuple[int, str]], name: str) -> Listing:
     """What the lines list; InputError if there is not one entry among them."""
     result = Listing([], [])
     table: Table | None = None
+    before: Listed | None = None  # what the line before this one lists
     for number, line in read_json(iter(numbered), result):
         if not line.strip():
             continue
-        if "iscc" in line:
-            header = Table.of(line, first=not (table or result.entries or result.invalid))
+        first = not (table or result.entries or result.invalid)
+        if first or "iscc" in line:
+            header = Table.of(line, first)
             if header:
                 table = header
                 continue
         if line.startswith("#"):
             continue
+        above, before = before, None
         try:
             if table:
                 entry = table.entry(number, line)
-            elif unit_line := UNIT_LINE.fullmatch(line) if result.entries else None:
-                check_unit(unit_line[1], result.entries[-1])
+            elif (unit_line := UNIT_LINE.fullmatch(line)) and (result.entries or result.invalid):
+                if above is None:
+                    raise LineError("a unit, and the line above it is no entry")
+                check_unit(unit_line[1], above)
+                before = above
                 continue
             else:
                 entry = entry_of_line(number, line)
         except LineError as error:
             result.invalid.append(Invalid(number, error.name, line, str(error)))
             continue
+        before = entry
         if table is None or table.pairs is None or not table.seen(entry):
             result.entries.append(entry)
     if not result.entries:
@@ -189,7 +218,7 @@ class Table:
     @classmethod
     def of(cls, line: str, first: bool) -> "Table | None":
         """The table whose header a line is; without # only where no other line was before."""
-        columns = line.split("\t")
+        columns = line.lower().split("\t")
         has_name = "#name" in columns or (first and any(each in columns for each in NAME_COLUMNS))
         if not has_name or not any(each in columns for each in CODE_COLUMNS):
             return None
@@ -226,28 +255,21 @@ class Table:
 
 def entry_of_line(number: int, line: str) -> Listed:
     """The entry on a line without a header; raises LineError."""
-    text = line
+    if line.lstrip().startswith("{"):
+        with suppress(NoJSONError):
+            return entry_of_json(number, parsed_json(line))
+    # Behind a backslash, a checksum file has a name with escapes.
     escaped = line.startswith("\\")
-    if escaped:
-        text = line[1:]
-    if line.startswith("{"):
-        try:
-            return entry_of_json(number, json.loads(line))
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, LineError):
-                raise
-            raise LineError(f"expected a JSON object, found {shown(line)}") from None
+    text = line[1:] if escaped else line
     if match := ISCC_SUM_TAG.fullmatch(text):
         return entry_of(number, plain(match[1], escaped), match[2])
     if match := BLAKE3_TAG.fullmatch(text):
-        return entry_of(number, plain(match[1], escaped), f"1e20{match[2]}")
+        return entry_of(number, plain(match[1], escaped), f"{MULTIHASH}{match[2]}")
     if match := OTHER_TAG.fullmatch(text):
         raise LineError(f"{match[1]} digests; ISCC codes are needed")
-    if match := CODE_AND_NAME.fullmatch(text):
-        if is_code(match[1]):
-            return entry_of(number, plain(match[2], escaped), match[1])
-        if DIGEST.fullmatch(match[1]) and len(match[1]) in DIGESTS:
-            raise LineError(f"{DIGESTS[len(match[1])]}; ISCC codes are needed", match[2])
+    if (match := CODE_AND_NAME.fullmatch(text)) and is_code(match[1]):
+        return entry_of(number, plain(match[2], escaped), match[1])
+    text = line
     if is_code(text.strip()):
         return entry_of(number, None, text.strip())
     columns = text.split("\t") if "\t" in text else text.strip().split(" ", 1)
@@ -255,6 +277,7 @@ def entry_of_line(number: int, line: str) -> Listed:
         first, second = columns
         if "\t" not in text and not is_code(first):
             first, _, second = text.strip().rpartition(" ")
+            first = first.rstrip(" ")  # columns may be aligned
         if is_code(first) and is_code(second):
             raise LineError("two codes, and no name")
         if is_code(first):
@@ -271,8 +294,8 @@ def is_code(text: str) -> bool:
 
 def why_not(text: str) -> str:
     """What a line seems to be that is no entry."""
-    if (match := DIGEST.fullmatch(text.split(None, 1)[0])) and len(match[0]) in DIGESTS:
-        return f"{DIGESTS[len(match[0])]}; ISCC codes are needed"
+    if (match := DIGEST.match(text)) and len(match[1]) in DIGESTS:
+        return f"{DIGESTS[len(match[1])]}; ISCC codes are needed"
     if text.startswith("%%%%"):
         return "the header of hashdeep; ISCC codes are needed"
     if text.lower().startswith("bagit-version"):
@@ -296,6 +319,8 @@ def entry_of(
 ) -> Listed:
     """The entry of a name and its code, or datahash; raises LineError."""
     datahash = datahash and datahash.lower()
+    if name and name.endswith("/"):
+        name = name.rstrip("/") or name  # a folder, as iscc-sum --tree writes it
     digits = text.removeprefix(codes.PREFIX)
     if not codes.whole(digits):
         digits = codes.digits_of(text)
@@ -332,15 +357,15 @@ def plain(name: str, escaped: bool) -> str:
 
 def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[tuple[int, str]]:
     """Add the entries of a JSON document, an array or one object; give the lines if it is none."""
-    first = next((each for each in numbered if each[1].strip()), None)
+    first = next((each for each in numbered if is_no_comment(each[1])), None)
     if first is None:
         return ()
     if first[1].lstrip()[0] not in "[{":
         return chain([first], numbered)
     lines = [first, *numbered]
     try:
-        document = json.loads("\n".join(line for _, line in lines))
-    except (ValueError, RecursionError):
+        document = parsed_json("\n".join(line for _, line in lines))
+    except NoJSONError:
         return lines  # objects, one a line, perhaps
     for number, item in enumerate(document if isinstance(document, list) else [document], start=1):
         try:
@@ -350,13 +375,40 @@ def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[
     return ()
 
 
+def is_no_comment(line: str) -> bool:
+    """Whether there is something on a line; a # may begin the header of a table as well."""
+    return bool(line.strip()) and (not line.startswith("#") or "\t" in line)
+
+
+def not_text(name: str) -> bool:
+    """Whether a name has halves of characters, which no file can hold."""
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+class NoJSONError(Exception):
+    """A text is no JSON."""
+
+
+def parsed_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise NoJSONError from None
+
+
 def entry_of_json(number: int, item: object) -> Listed:
     """The entry in a JSON object; raises LineError."""
     if not isinstance(item, dict):
         raise LineError(f"expected a JSON object, found {shown(json.dumps(item))}")
-    name, iscc = item.get("filename", item.get("name")), item.get("iscc")
+    name, iscc = item.get("filename") or item.get("name"), item.get("iscc")
     if not isinstance(name, str) or not isinstance(iscc, str):
         raise LineError("expected the keys iscc and filename, or name, with texts")
+    if not_text(name):
+        raise LineError(f"the name {shown(name)} is no text")
     size, datahash = item.get("filesize"), item.get("datahash")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
         raise LineError("expected a number of bytes as filesize", name)
