@@ -43,6 +43,31 @@ def test_reads_what_iscc_core_writes(main_type, sub_type, data, instance, bits):
     assert codes.parse(written) == expected
 
 
+@pytest.mark.parametrize(
+    ("main_type", "sub_type", "data", "instance"),
+    [kind[1:] for kind in KINDS],
+    ids=[kind[0] for kind in KINDS],
+)
+@given(
+    bits=st.binary(min_size=64, max_size=64),
+    place=st.integers(0, 60),
+    digit=st.sampled_from(codes.BASE32 + "018a-"),
+)
+def test_a_code_is_told_without_reading_it(main_type, sub_type, data, instance, bits, place, digit):
+    """By its pattern, exactly where reading it letter by letter succeeds."""
+    written = written_by_iscc_core(main_type, sub_type, bits[:data], bits[32 : 32 + instance])
+    digits = written.removeprefix("ISCC:")
+    for text in (digits, digits[:place] + digit + digits[place + 1 :]):
+        try:
+            codes.parse(text)
+            is_code = codes.digits_of(text) == text
+        except codes.CodeError:
+            is_code = False
+        assert bool(codes.whole(text)) == is_code
+        if is_code:
+            assert codes.checked(f"ISCC:{text}") == codes.checked(text.lower()) == text
+
+
 @pytest.mark.parametrize("code", [WIDE, NARROW])
 def test_spelling_is_free_where_that_is_safe(code):
     digits = code.removeprefix("ISCC:")

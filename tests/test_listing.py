@@ -459,11 +459,15 @@ def test_a_file_that_cannot_be_read(tmp_path):
     assert (len(found.entries), len(found.invalid)) == (1, 1)
 
 
-def test_manifest_reads_the_same_codes():
+@pytest.mark.parametrize("format_", ["manifest", "manifest, narrow", "two columns of it"])
+def test_manifest_reads_the_same(tmp_path, format_):
     """The strict reader of iscc_similarity and this one agree on what iscc_sum writes."""
-    text = FORMATS["manifest"]
-    found = listing.read_text(text, "m")
-    assert manifest.COLUMNS[0] == "#name"
-    assert [entry.expected for entry in found.entries] == [
-        codes_of(content).wide for content in FILES.values()
-    ]
+    (tmp_path / "m").write_text(FORMATS[format_])
+    found = listing.read(tmp_path / "m", "m")
+    strict = manifest.read(tmp_path / "m", "m")
+    kind = "narrow" if "narrow" in format_ else "wide"
+    expected = [(name, getattr(codes_of(content), kind)) for name, content in FILES.items()]
+    assert [(entry.name, entry.expected) for entry in found.entries] == expected
+    assert [(entry.name, entry.iscc) for entry in strict] == expected
+    for entry, other in zip(found.entries, strict, strict=True):
+        assert entry[3:] == (other.filesize, other.datahash)

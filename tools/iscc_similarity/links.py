@@ -83,6 +83,19 @@ def products(
     return a.order[a.start[u][pair] + i], b.order[b.start[v][pair] + j], pair
 
 
+def pairs_inside(a: Members) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each two members of the same set, the smaller first, and the number of the set."""
+    several = np.flatnonzero(a.count > 1)
+    one, two, number = products(a, several, a, several)
+    once = one < two
+    return one[once], two[once], several[number[once]]
+
+
+def count_inside(a: Members) -> int:
+    """How many pairs `pairs_inside` gives."""
+    return int((a.count * (a.count - 1) // 2).sum())
+
+
 class Contents(NamedTuple):
     """The distinct contents of some datasets, in the order in which they come first.
 
@@ -300,15 +313,13 @@ def expanded(
     other = a if b is None else b
     count = int((a.count[u] * other.count[v]).sum())
     if b is None:
-        count += int((a.count * (a.count - 1) // 2).sum())
+        count += count_inside(a)
     if count > limit:
         raise hamming.TooManyPairsError(count)
     i, j, _ = products(a, u, other, v)
     if b is None:
-        several = np.flatnonzero(a.count > 1)
-        one, two, _ = products(a, several, a, several)
-        once = one < two
-        i, j = np.concatenate([i, one[once]]), np.concatenate([j, two[once]])
+        one, two, _ = pairs_inside(a)
+        i, j = np.concatenate([i, one]), np.concatenate([j, two])
     return i, j
 
 

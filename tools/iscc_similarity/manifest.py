@@ -149,12 +149,10 @@ def read_entry(fields: list[str], header: dict[str, int]) -> Entry:
     """
     known = {column: fields[number] for column, number in header.items()}
     name, iscc = unescape(known["name"]), known["iscc"]
-    digits = codes.digits_of(iscc)
-    if not codes.whole(digits):
-        try:
-            codes.parse(iscc)
-        except codes.CodeError as error:
-            raise ValueError(f"{shown(iscc)} is no ISCC: {error}") from None
+    try:
+        digits = codes.checked(iscc)
+    except codes.CodeError as error:
+        raise ValueError(f"{shown(iscc)} is no ISCC: {error}") from None
     if not digits.startswith(codes.BOTH_UNITS):
         raise ValueError(f"{shown(iscc)} is a single unit; an ISCC-CODE is needed")
     size = known.get("filesize") or None

@@ -41,7 +41,7 @@ def count_pairs(found: Links, a: Contents, b: Contents | None) -> tuple[int, int
     exact = int(pairs[found.exact].sum())
     near = int(pairs[~found.exact].sum())
     if b is None:
-        exact += int((a.rows.count * (a.rows.count - 1) // 2).sum())
+        exact += links.count_inside(a.rows)
     return exact, near
 
 
@@ -53,11 +53,8 @@ def all_pairs(found: Links, a: Contents, b: Contents | None) -> Links:
     if b is not None:
         return between
     between = with_ends(between, np.minimum(rows_a, rows_b), np.maximum(rows_a, rows_b))
-    several = np.flatnonzero(a.rows.count > 1)
-    rows_a, rows_b, number = links.products(a.rows, several, a.rows, several)
-    once = rows_a < rows_b
-    content = several[number[once]]
-    return joined(between, copies(a, content, a, content, rows_a[once], rows_b[once]))
+    rows_a, rows_b, content = links.pairs_inside(a.rows)
+    return joined(between, copies(a, content, a, content, rows_a, rows_b))
 
 
 def compact_pairs(found: Links, a: Contents, b: Contents | None) -> Links:

@@ -96,9 +96,7 @@ def audit(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
     findings = [pairing.finding(number) for number in range(len(actual))]
     rest = [pairing.left_over(number) for number in range(len(listing.entries))]
     without_dataset = [finding for finding in rest if finding] + [
-        Finding(
-            invalid.name or "", INVALID, line=invalid.line, detail=invalid.reason, expected=None
-        )
+        Finding(invalid.name or "", INVALID, line=invalid.line, detail=invalid.reason)
         for invalid in listing.invalid
     ]
     return findings + sorted(without_dataset, key=lambda finding: finding.line)

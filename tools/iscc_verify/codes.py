@@ -97,6 +97,15 @@ def whole(digits: str) -> re.Match[str] | None:
     return WHOLE.fullmatch(digits)
 
 
+def checked(text: str) -> str:
+    """The digits of a code, in capitals; raises CodeError, as `parse` does, if it is none."""
+    digits = text.removeprefix(PREFIX)
+    if whole(digits):
+        return digits  # as nearly all are, and much faster
+    parse(text)
+    return digits_of(text)
+
+
 def digits_of(text: str) -> str:
     """The digits of what may be an ISCC, without all that is free; nothing is checked."""
     digits = text.strip()

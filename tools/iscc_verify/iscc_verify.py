@@ -129,21 +129,27 @@ def file_by_file(
     that it is a file of, and the names of all folders that are checked file by file.
     """
     folders = {each.name for each in datasets if each.path.is_dir()}
-    listed, whole = set(), {entry.name for entry in entries}
-    if folders:
+    whole, by_file = set(), set()
+    if folders:  # few manifests are about folders, and some are long
         for entry in entries:
-            parts = (entry.name or "").split("/")
-            listed.update("/".join(parts[:count]) for count in range(1, len(parts)))
+            whole |= {entry.name} & folders
+            by_file |= folders_above(entry.name or "") & folders
     result, owners = [], []
     for dataset in datasets:
         of_dataset = [dataset]
-        if dataset.name in folders & listed:
+        if dataset.name in by_file:
             of_dataset = coding.files_of_tree(dataset)
             if dataset.name in whole:
                 of_dataset = [dataset, *of_dataset]
         result += of_dataset
         owners += [dataset.name] * len(of_dataset)
-    return result, owners, folders & listed
+    return result, owners, by_file
+
+
+def folders_above(name: str) -> set[str]:
+    """All that a name, read as a path, has before one of its slashes."""
+    parts = name.split("/")
+    return {"/".join(parts[:count]) for count in range(1, len(parts))}
 
 
 def write_outputs(
@@ -178,10 +184,8 @@ def names_that_failed(
             continue
         if finding.dataset is not None:
             failed.add(owners[finding.dataset])
-        elif "/" in finding.name:
-            parts = finding.name.split("/")
-            above = {"/".join(parts[:count]) for count in range(1, len(parts))}
-            failed |= above & folders
+        elif folders:
+            failed |= folders_above(finding.name) & folders
     return failed
 
 

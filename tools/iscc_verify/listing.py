@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import codes
 import manifest
-from manifest import InputError, shown
+from manifest import BLAKE3_MULTIHASH, InputError, shown
 
 # Columns of a table that has a header; iscc_hash and file_id stand in the table of another tool,
 # which has a row for each pair, so that a dataset may stand there several times.
@@ -42,7 +42,6 @@ OTHER_TAG = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 CODE_AND_NAME = re.compile(r"(\S+) [ *](.*)", re.DOTALL)
-DATAHASH = re.compile(r"1[eE]20[0-9a-fA-F]{64}")
 DIGEST = re.compile(r"([0-9a-f]{32,128})(?!\S)", re.IGNORECASE)
 SFV = re.compile(r"\S.* [0-9a-f]{8}", re.IGNORECASE)
 UNIT_LINE = re.compile(r" +(ISCC:[GI]A\S+)", re.IGNORECASE)
@@ -56,7 +55,6 @@ DIGESTS = {
     128: "128-digit digests as sha512sum writes them",
 }
 BEGINNING = 8192  # bytes that are looked at to tell how lines end; no name is as long
-MOST_SIZE_DIGITS = 18  # more bytes than there are
 MULTIHASH = "1e20"  # BLAKE3, 32 bytes
 DATA_UNIT = "GA"  # how a Data-Code begins
 
@@ -88,11 +86,10 @@ class Listed(NamedTuple):
 
 
 class Invalid(NamedTuple):
-    """A line that is no entry, and why."""
+    """A line that is no entry, and why; `name` is whose line it seems to be, if anyone's."""
 
     line: int
     name: str | None
-    text: str
     reason: str
 
 
@@ -187,7 +184,7 @@ def listing(numbered: Iterable[tuple[int, str]], name: str) -> Listing:
             else:
                 entry = entry_of_line(number, line)
         except LineError as error:
-            result.invalid.append(Invalid(number, error.name, line, str(error)))
+            result.invalid.append(Invalid(number, error.name, str(error)))
             continue
         before = entry
         if table is None or table.pairs is None or not table.seen(entry):
@@ -239,9 +236,9 @@ class Table:
             size = fields[self.filesize] or None
         if self.datahash is not None:
             datahash = fields[self.datahash] or None
-        if size and not (size.isascii() and size.isdecimal() and len(size) <= MOST_SIZE_DIGITS):
+        if size and not manifest.NUMBER_OF_BYTES.fullmatch(size):
             raise LineError(f"{shown(size)} in the column filesize is no number of bytes", name)
-        if datahash is not None and not DATAHASH.fullmatch(datahash):
+        if datahash is not None and not BLAKE3_MULTIHASH.fullmatch(datahash):
             raise LineError(f"{shown(datahash)} is no BLAKE3 datahash", name)
         return entry_of(number, name, fields[self.code], size and int(size), datahash)
 
@@ -289,7 +286,7 @@ def entry_of_line(number: int, line: str) -> Listed:
 
 def is_code(text: str) -> bool:
     """Whether a text is a code, or a datahash, to the last digit."""
-    return bool(DATAHASH.fullmatch(text) or codes.whole(codes.digits_of(text)))
+    return bool(BLAKE3_MULTIHASH.fullmatch(text) or codes.whole(codes.digits_of(text)))
 
 
 def why_not(text: str) -> str:
@@ -321,16 +318,12 @@ def entry_of(
     datahash = datahash and datahash.lower()
     if name and name.endswith("/"):
         name = name.rstrip("/") or name  # a folder, as iscc-sum --tree writes it
-    digits = text.removeprefix(codes.PREFIX)
-    if not codes.whole(digits):
-        digits = codes.digits_of(text)
-    if not codes.whole(digits):
-        if DATAHASH.fullmatch(text):
-            return Listed(number, name, text.lower(), filesize, datahash)
-        try:
-            codes.parse(text)
-        except codes.CodeError as error:
-            raise LineError(f"{shown(text)} is no ISCC: {error}", name) from None
+    if BLAKE3_MULTIHASH.fullmatch(text):
+        return Listed(number, name, text.lower(), filesize, datahash)
+    try:
+        digits = codes.checked(text)
+    except codes.CodeError as error:
+        raise LineError(f"{shown(text)} is no ISCC: {error}", name) from None
     if digits.startswith(DATA_UNIT):
         raise LineError("a Data-Code alone: alike is not the same", name)
     return Listed(number, name, codes.PREFIX + digits, filesize, datahash)
@@ -371,7 +364,7 @@ def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[
         try:
             result.entries.append(entry_of_json(number, item))
         except LineError as error:
-            result.invalid.append(Invalid(number, error.name, json.dumps(item), str(error)))
+            result.invalid.append(Invalid(number, error.name, str(error)))
     return ()
 
 
@@ -412,6 +405,8 @@ def entry_of_json(number: int, item: object) -> Listed:
     size, datahash = item.get("filesize"), item.get("datahash")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
         raise LineError("expected a number of bytes as filesize", name)
-    if datahash is not None and not (isinstance(datahash, str) and DATAHASH.fullmatch(datahash)):
+    if datahash is not None and not (
+        isinstance(datahash, str) and BLAKE3_MULTIHASH.fullmatch(datahash)
+    ):
         raise LineError("expected a BLAKE3 hash, 1e20 and 64 digits, as datahash", name)
     return entry_of(number, name, iscc, size, datahash)
