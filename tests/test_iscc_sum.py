@@ -304,7 +304,7 @@ def test_twenty_thousand_datasets_in_one_job(tmp_path, script):
 def test_bad_usage(script):
     done = script("iscc_sum", "--manifest", "m.tsv")
     assert done.returncode == 2
-    assert done.stderr == "iscc_sum: one of the arguments --inputs FILE is required\n"
+    assert done.stderr == "iscc_sum: one of the arguments --inputs FILE --join is required\n"
 
 
 @pytest.fixture
@@ -639,3 +639,66 @@ def test_a_number_of_processes_that_is_none(script, jobs):
     assert done.stderr == (
         f"iscc_sum: argument --jobs: {jobs!r} is no whole number from 1 to 1,024\n"
     )
+
+
+def test_manifests_of_single_datasets_join_into_that_of_all(tmp_path, script):
+    """Byte for byte, with the names that all identifiers of a nested collection make."""
+    paths = [["it's 1", "forward"], ["it's 1", "a/b\t\\"], ["#2", "forward"], ["plain"]]
+    chosen = []
+    for number, path in enumerate(paths):
+        (tmp_path / str(number)).write_bytes(b"content %d" % number * 5_000)
+        chosen.append({"element_identifier": path, "source_path": str(tmp_path / str(number))})
+        # A job of its own knows the innermost identifier alone.
+        single = chosen[-1] | {"element_identifier": path[-1]}
+        (tmp_path / "inputs.json").write_text(json.dumps({"datasets": [single]}))
+        assert (
+            script("iscc_sum", "--inputs", "inputs.json", "--manifest", f"{number}.tsv").stderr
+            == ""
+        )
+    (tmp_path / "inputs.json").write_text(json.dumps({"datasets": chosen}))
+    assert script("iscc_sum", "--inputs", "inputs.json", "--manifest", "all.tsv").returncode == 0
+
+    manifests = [
+        {"element_identifier": path, "source_path": str(tmp_path / f"{number}.tsv")}
+        for number, path in enumerate(paths)
+    ]
+    (tmp_path / "inputs.json").write_text(json.dumps({"manifests": manifests}))
+    done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", "joined.tsv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "4 datasets of 4 manifests\n"
+    assert (tmp_path / "joined.tsv").read_bytes() == (tmp_path / "all.tsv").read_bytes()
+
+
+def test_manifests_given_by_path_are_joined_in_their_order(tmp_path, script):
+    (tmp_path / "a").write_bytes(b"a" * 30_000)
+    (tmp_path / "b").write_bytes(b"b" * 30_000)
+    for names in (["a"], ["b"], ["b", "a"]):
+        script("iscc_sum", *names, "--manifest", f"{''.join(names)}.tsv")
+    done = script("iscc_sum", "--join", "b.tsv", "--join", "a.tsv", "--manifest", "joined.tsv")
+    assert (done.returncode, done.stdout) == (0, "2 datasets of 2 manifests\n")
+    assert (tmp_path / "joined.tsv").read_bytes() == (tmp_path / "ba.tsv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--join", "m", "--narrow"], "--narrow is for datasets, which are not read with --join"),
+        (["--join", "m", "--per-file"], "--per-file is for datasets, which are not read with"),
+        (["--join", "m", "--checksums", "c"], "--checksums is for datasets, which are not read"),
+        (["--join", "m", "--records", "r"], "--records is for datasets, which are not read with"),
+        (["--join", "none"], 'cannot read "none": No such file or directory'),
+        (["--join", "m", "--join", "text"], '"text", line 1: expected the header of a manifest'),
+        (
+            ["--join", "m", "--join", "out"],
+            'cannot write "out": it is read or written here already',
+        ),
+        (["--join", "m", "text"], "argument FILE: not allowed with argument --join"),
+    ],
+)
+def test_what_cannot_be_joined_is_said(tmp_path, script, arguments, message):
+    (tmp_path / "text").write_text("no manifest")
+    script("iscc_sum", "text", "--manifest", "m")
+    done = script("iscc_sum", *arguments, "--manifest", "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"iscc_sum: {message}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "text"]

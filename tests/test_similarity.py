@@ -260,6 +260,26 @@ def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
         earlier = [other.name for other, keep in zip(entries[:row], kept, strict=False) if keep]
         assert kept[row] == (not any(frozenset((name, each.name)) in copies for name in earlier))
 
+    # What was dropped, each with a kept dataset before it: an exact copy if there is one, else the
+    # closest, 64 bits counting double, then the first.
+    copied = relations.copied(found, contents, None, near)
+    reasons = dict(zip(copied.a.tolist(), copied.b.tolist(), strict=True))
+    assert list(reasons) == [row for row, keep in enumerate(kept) if not keep]
+    every = by_brute_force(entries, threshold)
+    assert named(copied, entries, entries) <= every
+    related = {names: (how == "near", apart * 128 // bits) for names, how, apart, bits in every}
+    for row, reason in reasons.items():
+        before = [
+            (*related[frozenset((entries[other].name, entries[row].name))], other)
+            for other in range(row)
+            if kept[other] and frozenset((entries[other].name, entries[row].name)) in copies
+        ]
+        chosen = related[frozenset((entries[reason].name, entries[row].name))]
+        assert reason in [other for *_, other in before]
+        # Of two exact copies the one of its own content is taken, and its distance is 0.
+        if chosen != min(before)[:2]:
+            assert (chosen[0], min(before)[0]) == (False, False)
+
 
 @settings(max_examples=100)
 @given(entry_lists("a"), st.integers(0, 128))
@@ -729,7 +749,7 @@ def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, sc
         (["--compact"], "--compact is a form of the pairs: expected --pairs as well, found none"),
         (
             ["--duplicates", "near"],
-            "--duplicates is about lists: expected --keep or --drop, found none",
+            "--duplicates is about lists: expected --keep, --drop or --copies, found none",
         ),
         (["--max-pairs", "0"], "argument --max-pairs: '0' is no whole number from 1 to"),
         (["--pairs", "p", "--picture", "d"], 'cannot write "d": it is a folder'),

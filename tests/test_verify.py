@@ -216,6 +216,27 @@ A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
                 ("y/a.tif", "MISSING", None, 2),
             ],
         ),
+        # Names of a nested collection, and of the same when it is flattened.
+        ([("s1/a", A)], [("s1_a", A)], [("s1_a", "OK", "flat name", 1)]),
+        ([("s1_a", A)], [("s1/a", B)], [("s1/a", "CHANGED", "flat name", 1)]),
+        (
+            [("s1/a", A), ("s2/a", B)],
+            [("s1_a", B), ("s2_a", C)],
+            [
+                ("s1_a", "MOVED", "content", 2),
+                ("s2_a", "EXTRA", None, None),
+                ("s1/a", "MISSING", None, 1),
+            ],
+        ),
+        (
+            [("s/1_a", A), ("s_1/a", B)],
+            [("s_1_a", C)],
+            [
+                ("s_1_a", "EXTRA", None, None),
+                ("s/1_a", "MISSING", None, 1),
+                ("s_1/a", "MISSING", None, 2),
+            ],
+        ),
         # A whole name goes before a base name.
         (
             [("a.tif", A), ("x/a.tif", B)],

@@ -96,9 +96,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--drop", type=Path, metavar="OUT", help="list of the others")
     parser.add_argument(
+        "--copies", type=Path, metavar="OUT", help="table of the others, and what each is a copy of"
+    )
+    parser.add_argument(
         "--duplicates",
         choices=[relations.EXACT, relations.NEAR],
-        help="which copies these two lists are about: exact ones alone, or near ones as well "
+        help="which copies these three are about: exact ones alone, or near ones as well "
         f"(default {relations.EXACT})",
     )
     parser.add_argument(
@@ -130,7 +133,8 @@ def read_entries(args: argparse.Namespace) -> tuple[list[Entry], list[Entry] | N
     """The entries to compare, and those of the reference, if any: read, or coded here."""
     ours, theirs = sources(args)
     inputs = [each.path for source in (ours, theirs) if source for each in source.datasets]
-    outputs = [args.pairs, args.clusters, args.keep, args.drop, args.matrix, args.picture]
+    outputs = [args.pairs, args.clusters, args.keep, args.drop, args.copies]
+    outputs += [args.matrix, args.picture]
     manifest.check_outputs(outputs, [args.inputs, *inputs])
 
     read = [source.read() if source else [] for source in (ours, theirs)]
@@ -200,8 +204,10 @@ def check_what_is_asked(
     """Raise InputError for outputs that cannot be made of these datasets, before any work."""
     if args.compact and not args.pairs:
         raise InputError("--compact is a form of the pairs: expected --pairs as well, found none")
-    if args.duplicates and not (args.keep or args.drop):
-        raise InputError("--duplicates is about lists: expected --keep or --drop, found none")
+    if args.duplicates and not (args.keep or args.drop or args.copies):
+        raise InputError(
+            "--duplicates is about lists: expected --keep, --drop or --copies, found none"
+        )
     most = max(len(ours), len(theirs))
     if args.matrix and most > MOST_IN_MATRIX:
         raise InputError(
@@ -244,6 +250,10 @@ def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entr
         manifest.write_list(args.keep, kept)
     if args.drop:
         manifest.write_list(args.drop, dropped)
+    if args.copies:
+        copied = relations.copied(found, a, b, near=args.duplicates == relations.NEAR)
+        rows = tables.copy_rows(entries, others, copied)
+        manifest.write_table(args.copies, tables.COPY_COLUMNS, rows)
     if args.matrix:
         distances, _ = links.distances_by_row(a, a if b is None else b)
         columns = ("#name", *(manifest.escape(other.name) for other in others))

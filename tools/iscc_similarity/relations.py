@@ -141,6 +141,27 @@ def kept(found: Links, a: Contents, b: Contents | None, near: bool) -> np.ndarra
     return keep[a.rows.numbers] & is_first
 
 
+def copied(found: Links, a: Contents, b: Contents | None, near: bool) -> Links:
+    """For each dataset that `kept` does not keep why: a dataset that it is a copy of, with rows.
+
+    That one is kept and comes before it, or is of the other set. Of its own content it is the first
+    dataset; of others it is the best, as in `best_matches`. In input order.
+    """
+    counting = found if near else chosen(found, found.exact)
+    if b is not None:
+        return best_matches(counting, a, b)
+    keep = kept(found, a, b, near)
+    first = a.rows.first()
+    kept_content = keep[first]
+    reasons = chosen(counting, kept_content[counting.a] & ~kept_content[counting.b])
+    of_others = best_matches(with_ends(reasons, reasons.b, reasons.a), a, a)
+    rows = np.flatnonzero(~keep & kept_content[a.rows.numbers])
+    content = a.rows.numbers[rows]
+    of_its_own = copies(a, content, a, content, rows, first[content])
+    both = joined(of_others, of_its_own)
+    return chosen(both, np.argsort(both.a))
+
+
 def best_matches(found: Links, a: Contents, b: Contents) -> Links:
     """For each dataset of a that has a copy in b the best of them, with rows, in input order.
 

@@ -45,6 +45,16 @@ MATCH_COLUMNS = (
     "match_iscc",
     "row",
 )
+COPY_COLUMNS = (
+    "#name",
+    "copy_of",
+    "relation",
+    "distance",
+    "bits",
+    "similarity",
+    "row",
+    "copy_of_row",
+)
 
 
 def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Links) -> list[tuple]:
@@ -61,10 +71,7 @@ def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Links) -
             (
                 entries[a].name,
                 others[b].name,
-                relations.EXACT if exact else relations.NEAR,
-                distance,
-                bits,
-                similarity(distance, bits),
+                *how(exact, distance, bits),
                 entries[a].iscc,
                 others[b].iscc,
                 a + 1,
@@ -74,34 +81,40 @@ def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Links) -
     return sorted(rows, key=lambda row: (row[3], row[0], row[1], row[8], row[9]))
 
 
-def similarity(distance: int, bits: int) -> str:
-    """In percent, with one decimal."""
-    return f"{100 * (1 - distance / bits):.1f}"
+def how(exact: bool, distance: int, bits: int) -> tuple[str, int, int, str]:
+    """How two datasets are related: relation, distance, bits, similarity in percent."""
+    relation = relations.EXACT if exact else relations.NEAR
+    return relation, distance, bits, f"{100 * (1 - distance / bits):.1f}"
 
 
 def cluster_rows(entries: Sequence[Entry], places: Sequence[relations.Place]) -> Iterator[tuple]:
     """The table of clusters: every dataset once, in input order."""
     for row, (entry, place) in enumerate(zip(entries, places, strict=True), start=1):
         representative = entries[place.representative].name
-        how = (place.relation, place.distance, entry.note, row)
-        yield (entry.name, place.cluster, place.size, representative, *how)
+        relation = (place.relation, place.distance, entry.note, row)
+        yield (entry.name, place.cluster, place.size, representative, *relation)
 
 
 def match_rows(
     entries: Sequence[Entry], others: Sequence[Entry], matches: Links
 ) -> Iterator[tuple]:
     """The table of matches: every dataset once, in input order."""
-    of_row = {row: number for number, row in enumerate(matches.a.tolist())}
+    match_of = {
+        row: match for row, *match in zip(*(each.tolist() for each in matches), strict=True)
+    }
     for row, entry in enumerate(entries):
-        number = of_row.get(row)
-        if number is None:
+        if row not in match_of:
             yield (entry.name, "none", None, None, None, None, None, row + 1)
             continue
-        match = others[matches.b[number]]
-        relation = relations.EXACT if matches.exact[number] else relations.NEAR
-        distance, bits = int(matches.distance[number]), int(matches.bits[number])
-        how = (relation, distance, bits, similarity(distance, bits))
-        yield (entry.name, *how, match.name, match.iscc, row + 1)
+        number, *related = match_of[row]
+        match = others[number]
+        yield (entry.name, *how(*related), match.name, match.iscc, row + 1)
+
+
+def copy_rows(entries: Sequence[Entry], others: Sequence[Entry], copied: Links) -> Iterator[tuple]:
+    """The table of copies: every dataset that is dropped, and the one that it is a copy of."""
+    for a, b, *related in zip(*(each.tolist() for each in copied), strict=True):
+        yield (entries[a].name, others[b].name, *how(*related), a + 1, b + 1)
 
 
 def matrix_rows(entries: Sequence[Entry], distances: np.ndarray) -> Iterator[tuple]:

@@ -4,6 +4,8 @@ The ISCC (ISO 24138) is computed from a file's bytes. Its Instance-Code says whe
 are the same, its Data-Code how alike they are. The manifest is a table with one dataset a line:
 name, ISCC-CODE, size, BLAKE3 hash, both ISCC-UNITs, and a note where a file is too small for
 its similarity to mean anything. A directory has one code, or with --per-file one for each file.
+
+Where each dataset was coded by itself, --join puts the manifests together.
 """
 
 import argparse
@@ -26,22 +28,9 @@ import records
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    start = time.monotonic()
     try:
-        datasets = coding.datasets(args)
-        manifest.check_outputs(
-            [args.manifest, args.checksums, args.records],
-            [args.inputs, *(each.path for each in datasets)],
-        )
-        if args.per_file:
-            datasets = coding.expanded(datasets)
-        entries = coding.code_all(datasets, wide=not args.narrow, jobs=args.jobs)
-        manifest.write(args.manifest, entries)
-        if args.checksums:
-            records.write_checksums(args.checksums, datasets, entries)
-        if args.records:
-            records.write_records(args.records, datasets, entries)
-        coding.finish(summary(entries, time.monotonic() - start))
+        manifests = manifests_to_join(args)
+        coding.finish(code(args) if manifests is None else join(args, manifests))
     except manifest.InputError as error:
         print(f"iscc_sum: {error}", file=sys.stderr)
         return 2
@@ -52,7 +41,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = coding.Parser(
         prog="iscc_sum", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    coding.add_arguments(parser)
+    coding.add_arguments(parser).add_argument(
+        "--join",
+        action="append",
+        default=[],
+        metavar="M",
+        help="a manifest to put together with others, instead of files; may be given several times",
+    )
     parser.add_argument(
         "--manifest", type=Path, required=True, metavar="OUT", help="the manifest to write"
     )
@@ -73,6 +68,62 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="code each file in a directory, instead of all of them as one",
     )
     return parser.parse_args(argv)
+
+
+def code(args: argparse.Namespace) -> str:
+    """Code datasets, write what was asked for, and say in one line what was done."""
+    start = time.monotonic()
+    datasets = coding.datasets(args)
+    manifest.check_outputs(
+        [args.manifest, args.checksums, args.records],
+        [args.inputs, *(each.path for each in datasets)],
+    )
+    if args.per_file:
+        datasets = coding.expanded(datasets)
+    entries = coding.code_all(datasets, wide=not args.narrow, jobs=args.jobs)
+    manifest.write(args.manifest, entries)
+    if args.checksums:
+        records.write_checksums(args.checksums, datasets, entries)
+    if args.records:
+        records.write_records(args.records, datasets, entries)
+    return summary(entries, time.monotonic() - start)
+
+
+def manifests_to_join(args: argparse.Namespace) -> list[tuple[str, coding.Dataset]] | None:
+    """The manifests, each with what comes before the names in it; None if datasets are to be coded.
+
+    A job that codes one element of a nested collection knows no more than its innermost identifier.
+    The others, `sample/` say, come before the names in the manifest that it wrote.
+    """
+    if not args.inputs:
+        return [("", coding.named_by_path(path)) for path in args.join] or None
+    manifests = coding.from_galaxy(args.inputs, "manifests")
+    if manifests is None:
+        return None
+    items = coding.inputs_of_galaxy(args.inputs)["manifests"]
+    items = items if isinstance(items, list) else [items]
+    identifiers = [item["element_identifier"] for item in items]
+    outer = [[] if isinstance(each, str) else each[:-1] for each in identifiers]
+    return [
+        ("".join(f"{identifier}/" for identifier in path), each)
+        for path, each in zip(outer, manifests, strict=True)
+    ]
+
+
+def join(args: argparse.Namespace, manifests: list[tuple[str, coding.Dataset]]) -> str:
+    """Put manifests together, and say in one line what was done."""
+    for option in ("checksums", "records", "narrow", "per_file"):
+        if getattr(args, option):
+            called = option.replace("_", "-")
+            raise manifest.InputError(f"--{called} is for datasets, which are not read with --join")
+    manifest.check_outputs([args.manifest], [args.inputs, *(each.path for _, each in manifests)])
+    entries = [
+        entry._replace(name=before + entry.name)
+        for before, each in manifests
+        for entry in manifest.read(each.path, each.name)
+    ]
+    manifest.write(args.manifest, entries)
+    return f"{len(entries):,} datasets of {len(manifests):,} manifests"
 
 
 def summary(entries: list[manifest.Entry], seconds: float) -> str:

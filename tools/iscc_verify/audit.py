@@ -5,16 +5,17 @@ first, and of the entries of a name all but the first. An entry that belongs to 
 looked for in this order, and what has found its counterpart is out of the game:
 
     1. the same name                                            OK, or CHANGED
-    2. the same base name or stem, and the same content         OK
+    2. the same part of the name, and the same content          OK
     3. the same content under another name                      MOVED (OK for a code without name)
-    4. the same base name or stem                               CHANGED
+    4. the same part of the name                                CHANGED
     5. datasets that are left                                   EXTRA
     6. entries that are left                                    MISSING
 
-Base names are what is behind the last slash, stems what of these is before the first dot. They only
-count for what has no counterpart of the same name, where no other dataset, and no other entry that
-is left, has the same. Where there is only one dataset and only one entry, and that has no name,
-they belong together.
+Parts of a name are, in this order: the whole of it with _ for each slash, as Galaxy's *Flatten
+collection* makes s1_forward of s1/forward; the base name, which is what is behind the last slash;
+the stem, which is what of that is before the first dot. They only count for what has no counterpart
+of the same name, where no other dataset, and no other entry that is left, has the same. Where there
+is only one dataset and only one entry, and that has no name, they belong together.
 
 Content is the same if the hash and, where they are listed, the Data-Code and the size are.
 """
@@ -38,7 +39,7 @@ EXTRA = "EXTRA"
 INVALID = "INVALID"
 STATUSES = (OK, CHANGED, MOVED, DUPLICATE, MISSING, EXTRA, INVALID)
 
-BY_NAME, BY_BASE_NAME, BY_STEM = "name", "base name", "stem"
+BY_NAME, BY_FLAT_NAME, BY_BASE_NAME, BY_STEM = "name", "flat name", "base name", "stem"
 BY_CONTENT, BY_BEING_ALONE = "content", "only one"
 
 
@@ -136,7 +137,8 @@ class Pairing:
                 pairs.append((number, self.first_entry[name], BY_NAME))
             elif number not in self.entry_of:
                 nameless[number] = name
-        for how, key in ((BY_BASE_NAME, base_name), (BY_STEM, stem)):
+        parts = ((BY_FLAT_NAME, flat_name), (BY_BASE_NAME, base_name), (BY_STEM, stem))
+        for how, key in parts:
             if not nameless:
                 break
             taken = {entry for _, entry, _ in pairs}
@@ -255,6 +257,11 @@ def first_of_each(names: Iterable[str | None]) -> dict[str | None, int]:
     for number, name in enumerate(names):
         first.setdefault(name, number)
     return first
+
+
+def flat_name(name: str) -> str:
+    """The name of an element of a nested collection as it is when the collection is flattened."""
+    return name.replace("/", "_")
 
 
 def base_name(name: str) -> str:
