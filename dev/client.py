@@ -1,4 +1,4 @@
-"""What demo and tests ask of a Galaxy through its API: upload, run a tool, fetch what came out."""
+"""What demo and tests ask of a Galaxy through its API: upload, run, fetch what came out."""
 
 import json
 import time
@@ -11,6 +11,7 @@ from dev.local_galaxy import Galaxy
 SECONDS_BETWEEN_LOOKS = 0.3
 SECONDS_FOR_A_JOB = 300
 SECONDS_FOR_AN_ANSWER = 60
+MOST_JOBS = 10_000
 
 
 class JobError(Exception):
@@ -53,6 +54,32 @@ class Client:
         collection = self.fetch(target, elements, "auto")["output_collections"][0]
         return {"src": "hdca", "id": collection["id"]}
 
+    def paired_list(self, name: str, samples: dict[str, tuple[dict, dict]]) -> dict:
+        """Make a list of pairs from datasets."""
+        elements = [
+            {
+                "name": sample,
+                "src": "new_collection",
+                "collection_type": "paired",
+                "element_identifiers": [
+                    {"name": "forward", **forward},
+                    {"name": "reverse", **reverse},
+                ],
+            }
+            for sample, (forward, reverse) in samples.items()
+        ]
+        body = {"history_id": self.history, "name": name, "collection_type": "list:paired"}
+        body["element_identifiers"] = elements
+        return {"src": "hdca", "id": self.post("dataset_collections", json=body)["id"]}
+
+    def elements(self, collection: dict) -> dict[str, dict]:
+        """The elements of a flat collection, by their identifiers."""
+        elements = self.get(f"dataset_collections/{collection['id']}")["elements"]
+        return {
+            each["element_identifier"]: {"src": "hda", "id": each["object"]["id"]}
+            for each in elements
+        }
+
     def fetch(self, target: dict, contents: dict[str, Path | bytes], ext: str) -> dict:
         """Send files to Galaxy's upload, and wait until it has them."""
         target["elements"] = [{"src": "files", "name": name, "ext": ext} for name in contents]
@@ -84,11 +111,35 @@ class Client:
         deadline = time.monotonic() + SECONDS_FOR_A_JOB
         for job in jobs:
             while (state := self.get(f"jobs/{job['id']}")["state"]) != "ok":
-                if state in ("error", "deleted", "failed"):
+                if state in ("error", "deleted", "failed", "paused"):
                     raise JobError(self.get(f"jobs/{job['id']}?full=true")["stderr"])
                 if time.monotonic() > deadline:
                     raise JobError(f"a job is still {state} after {SECONDS_FOR_A_JOB} s")
                 time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def import_workflow(self, path: Path) -> str:
+        """Import a workflow from a file, as the web page does, and give its id."""
+        file = {"archive_file": (path.name, path.read_bytes())}
+        return self.post("workflows", files=file)["id"]
+
+    def invoke(self, workflow: str, inputs: dict[str, object]) -> dict[str, dict]:
+        """Run a workflow, wait for all of its jobs, and give its outputs, all by their labels.
+
+        Raises JobError, with what the tool wrote to standard error, for the first job that fails.
+        """
+        body = {"history_id": self.history, "inputs": inputs, "inputs_by": "name"}
+        invocation = self.post(f"workflows/{workflow}/invocations", json=body)
+        deadline = time.monotonic() + SECONDS_FOR_A_JOB
+        while invocation["state"] not in ("scheduled", "completed", "failed"):
+            if time.monotonic() > deadline:
+                raise JobError(f"a workflow is {invocation['state']} after {SECONDS_FOR_A_JOB} s")
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            invocation = self.get(f"invocations/{invocation['id']}")
+        self.wait(self.get(f"jobs?invocation_id={invocation['id']}&limit={MOST_JOBS}"))
+        if invocation["state"] == "failed":
+            raise JobError(f"a workflow failed: {invocation['messages']}")
+        outputs = invocation["outputs"] | invocation["output_collections"]
+        return {label: {"src": each["src"], "id": each["id"]} for label, each in outputs.items()}
 
     def content(self, dataset: dict) -> bytes:
         """The bytes of a dataset."""

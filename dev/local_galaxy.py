@@ -23,11 +23,8 @@ import requests
 import yaml
 
 from dev import environments, processes
+from dev.suite import TOOLS
 
-TOOLS = [
-    environments.PROJECT / "tools" / tool / f"{tool}.xml"
-    for tool in ("iscc_sum", "iscc_similarity", "iscc_verify")
-]
 LOGS = environments.PROJECT / "galaxy-logs"
 GALAXY_BIN = environments.VENV / "galaxy" / "bin"
 

@@ -1,15 +1,21 @@
 """Fixtures: the scripts as programs, and one local Galaxy for all tests that need it."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from dev.client import Client
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
+from dev.suite import TOOLS, WORKFLOWS
+
+PLANEMO = Path(sys.executable).parent / "planemo"
 
 # Galaxy loads all tools when it starts, this one for tests of Galaxy itself among them.
 UNRESOLVED_TOOL = Path(__file__).parent / "unresolved_requirement.xml"
@@ -23,6 +29,34 @@ def galaxy() -> Iterator[Galaxy]:
         return
     with local_galaxy(extra_tools=(UNRESOLVED_TOOL,)) as running:
         yield running
+
+
+@pytest.fixture
+def client(galaxy, request) -> Client:
+    return Client(galaxy, request.node.name)
+
+
+@pytest.fixture(scope="session")
+def planemo_results(galaxy, tmp_path_factory) -> Iterator[Callable[[Path], list[dict]]]:
+    """Let planemo test all tools and workflows, side by side; the results of one, when there."""
+    folder = tmp_path_factory.mktemp("planemo")
+
+    def test(path: Path) -> list[dict]:
+        report = folder / f"{path.stem}.json"
+        command = [PLANEMO, "test", "--engine", "external_galaxy", "--galaxy_url", galaxy.url]
+        command += ["--galaxy_admin_key", galaxy.api_key, "--galaxy_user_key", galaxy.api_key]
+        command += ["--test_output", folder / f"{path.stem}.html", "--test_output_json", report]
+        done = subprocess.run(
+            [*command, path], cwd=PROJECT, capture_output=True, text=True, timeout=900
+        )
+        assert report.exists(), done.stdout + done.stderr
+        results = [each["data"] for each in json.loads(report.read_text())["tests"]]
+        return sorted(results, key=lambda result: result.get("test_index", 0))
+
+    paths = [*TOOLS, *WORKFLOWS.values()]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        futures = {path: pool.submit(test, path) for path in paths}
+        yield lambda path: futures[path].result()
 
 
 @pytest.fixture

@@ -1,95 +1,33 @@
 """The tools in a real Galaxy: their XML tests, and what XML tests cannot show."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dev import demo
-from dev.client import Client, JobError
+from dev.client import JobError
 from dev.environments import PROJECT
-from dev.local_galaxy import TOOLS
+from dev.suite import TOOLS
 from oracle import codes_of
+from samples import HOSTILE, column
 
 pytestmark = pytest.mark.galaxy
-
-PLANEMO = Path(sys.executable).parent / "planemo"
-
-
-def number_of_tests(tool: Path) -> int:
-    return tool.read_text().count("<test expect_")
-
 
 XML_TESTS = [
     pytest.param(tool, index, id=f"{tool.stem}-{index + 1}")
     for tool in TOOLS
-    for index in range(number_of_tests(tool))
+    for index in range(tool.read_text().count("<test expect_"))
 ]
-
-
-@pytest.fixture(scope="session")
-def planemo_results(galaxy, tmp_path_factory) -> Iterator[Callable[[Path], list[dict]]]:
-    """Let planemo test all tools, side by side; the results of one tool, when they are there."""
-    folder = tmp_path_factory.mktemp("planemo")
-
-    def test(tool: Path) -> list[dict]:
-        report = folder / f"{tool.stem}.json"
-        command = [PLANEMO, "test", "--engine", "external_galaxy", "--galaxy_url", galaxy.url]
-        command += ["--galaxy_admin_key", galaxy.api_key, "--galaxy_user_key", galaxy.api_key]
-        command += ["--test_output", folder / f"{tool.stem}.html", "--test_output_json", report]
-        done = subprocess.run(
-            [*command, tool],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-        assert report.exists(), done.stdout + done.stderr
-        results = [each["data"] for each in json.loads(report.read_text())["tests"]]
-        return sorted(results, key=lambda result: result["test_index"])
-
-    with ThreadPoolExecutor(len(TOOLS)) as pool:
-        futures = {tool: pool.submit(test, tool) for tool in TOOLS}
-        yield lambda tool: futures[tool].result()
 
 
 @pytest.mark.parametrize(("tool", "index"), XML_TESTS)
 def test_xml(planemo_results, tool, index):
     results = planemo_results(tool)
-    assert len(results) == number_of_tests(tool)
+    assert len(results) == tool.read_text().count("<test expect_")
     result = results[index]
     problems = result.get("output_problems") or result.get("execution_problem")
     assert result["status"] == "success", problems
-
-
-@pytest.fixture
-def client(galaxy, request) -> Client:
-    return Client(galaxy, request.node.name)
-
-
-HOSTILE = {
-    "50% done.tif": b"a" * 30_000,
-    "it's.tif": b"b" * 30_000,
-    'q"uote.tif': b"c" * 30_000,
-    "$(touch x).tif": b"d" * 30_000,
-    "ünï.tif": b"e" * 30_000,
-    "`touch y`; touch z & {0} \\n $HOME *.tif": b"f" * 30_000,
-    " blanks at both ends ": b"g" * 30_000,
-    "-o": b"a" * 30_000,
-    "#name": b"h" * 30_000,
-    # Galaxy's own upload fails for names of more than about 230 characters.
-    "x" * 200 + ".tif": b"i" * 30_000,
-}
-
-
-def column(table: bytes, *names: str) -> list[tuple[str, ...]]:
-    rows = [line.split("\t") for line in table.decode().rstrip("\n").split("\n")]
-    chosen = [rows[0].index(name) for name in names]
-    return [tuple(row[each] for each in chosen) for row in rows[1:]]
 
 
 def test_names_come_out_as_they_went_in(client):
@@ -133,7 +71,7 @@ def test_lists_are_what_filter_collection_takes(client):
     collection = client.upload_list("hostile", HOSTILE)
     source = {"source|kind": "collection", "source|datasets": collection}
     lists = client.run("iscc_similarity", **source, lists="exact", outputs=None)
-    assert set(lists) == {"keep", "drop"}
+    assert set(lists) == {"keep", "drop", "copies"}
     kept = [name for name in HOSTILE if name != "-o"]
     assert client.content(lists["keep"]).decode() == "".join(f"{name}\n" for name in kept)
     assert client.content(lists["drop"]).decode() == "-o\n"
@@ -142,14 +80,9 @@ def test_lists_are_what_filter_collection_takes(client):
         choice = {"input": collection, "how|how_filter": how, "how|filter_source": names}
         answer = client.start("__FILTER_FROM_FILE__", **choice)
         client.wait(answer["jobs"])
-        outputs = {output["output_name"]: output["id"] for output in answer["output_collections"]}
-        elements = {
-            name: client.get(f"dataset_collections/{number}")["elements"]
-            for name, number in outputs.items()
-        }
+        outputs = {output["output_name"]: output for output in answer["output_collections"]}
         return tuple(
-            [element["element_identifier"] for element in elements[f"output_{part}"]]
-            for part in ("filtered", "discarded")
+            list(client.elements(outputs[f"output_{part}"])) for part in ("filtered", "discarded")
         )
 
     assert filtered("remove_if_present", lists["drop"]) == (kept, ["-o"])
@@ -168,34 +101,17 @@ def test_one_job_for_each_dataset_of_a_collection(client):
     answer = client.start("iscc_sum", **{"source|kind": "each", "source|datasets": mapped})
     client.wait(answer["jobs"])
     assert len(answer["jobs"]) == 4
-    [manifests] = answer["implicit_collections"]
-    elements = client.get(f"dataset_collections/{manifests['id']}")["elements"]
-    assert [element["element_identifier"] for element in elements] == list(images)
-    for element, (name, content) in zip(elements, images.items(), strict=True):
-        table = client.content({"id": element["object"]["id"]})
+    elements = client.elements(answer["implicit_collections"][0])
+    assert list(elements) == list(images)
+    for name, content in images.items():
+        table = client.content(elements[name])
         assert column(table, "#name", "iscc") == [(name, codes_of(content).wide)]
 
 
 def test_one_job_for_each_dataset_of_a_nested_collection_knows_the_innermost_name(client):
     """As the form says; the whole names are in the manifest of the collection."""
     datasets = [client.upload("a", HOSTILE["it's.tif"]), client.upload("b", HOSTILE["-o"])]
-    pair = [
-        {"name": name, **dataset}
-        for name, dataset in zip(("forward", "reverse"), datasets, strict=True)
-    ]
-    body = {
-        "history_id": client.history,
-        "collection_type": "list:paired",
-        "element_identifiers": [
-            {
-                "name": "it's day 1",
-                "src": "new_collection",
-                "collection_type": "paired",
-                "element_identifiers": pair,
-            }
-        ],
-    }
-    collection = {"src": "hdca", "id": client.post("dataset_collections", json=body)["id"]}
+    collection = client.paired_list("days", {"it's day 1": tuple(datasets)})
     mapped = {"batch": True, "values": [collection]}
     answer = client.start("iscc_sum", **{"source|kind": "each", "source|datasets": mapped})
     client.wait(answer["jobs"])
@@ -265,9 +181,7 @@ def test_jobs_that_fail_on_mismatch_leave_what_is_intact(client):
     for tool in ("__KEEP_SUCCESS_DATASETS__", "__FILTER_FAILED_DATASETS__"):
         kept = client.start(tool, input=reports)
         client.wait(kept["jobs"])
-        [output] = kept["output_collections"]
-        elements = client.get(f"dataset_collections/{output['id']}")["elements"]
-        names = [element["element_identifier"] for element in elements]
+        names = list(client.elements(kept["output_collections"][0]))
         assert names == [name for name in images if name != "it's.tif"]
 
 

@@ -11,7 +11,7 @@ import tifffile
 from galaxy.tool_util.loader import load_tool
 
 from dev.environments import CONDA_NAMES, PROJECT, REQUIREMENTS, pinned_requirements
-from dev.local_galaxy import TOOLS
+from dev.suite import TOOLS
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
 BIN = Path(sys.executable).parent

@@ -446,3 +446,27 @@ def test_a_manifest_is_needed(script):
     done = script("iscc_verify", "a")
     assert done.returncode == 2
     assert done.stderr.endswith("iscc_verify: the argument --manifest is needed\n")
+
+
+def test_mismatches_are_the_lines_that_count(tmp_path, script):
+    """And a list of them, with nothing in it but the header, where all is well."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(name.encode() * 30_000)
+    script("iscc_sum", "a", "b", "--manifest", "m.tsv")
+    (tmp_path / "b").write_bytes(b"c" * 30_000)
+
+    header = "#name\tstatus\tdistance\tbits\tdetail\tline\texpected\tactual"
+    for files, ignored, expected in [
+        (["a", "b", "c"], [], [("b", "CHANGED"), ("c", "EXTRA")]),
+        (["a", "b", "c"], ["extra"], [("b", "CHANGED")]),
+        (["a"], [], [("b", "MISSING")]),
+        (["a"], ["missing"], []),
+    ]:
+        options = [f"--ignore={each}" for each in ignored]
+        done = script(
+            "iscc_verify", *files, "--manifest", "m.tsv", "--mismatches", "x.tsv", *options
+        )
+        assert done.returncode == 0, done.stderr
+        first, *lines = (tmp_path / "x.tsv").read_text().splitlines()
+        assert first == header
+        assert [tuple(line.split("\t")[:2]) for line in lines] == expected

@@ -19,6 +19,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import audit
@@ -29,6 +30,8 @@ from audit import Finding
 from manifest import InputError, shown
 
 COLUMNS = ("#name", *Finding._fields[1:-1])
+# What people read first comes first.
+MISMATCH_COLUMNS = ("#name", "status", "distance", "bits", "detail", "line", "expected", "actual")
 
 FAIL, REPORT = "fail", "report"
 MOST_CULPRITS = 5
@@ -43,13 +46,13 @@ def main(argv: list[str] | None = None) -> int:
         entries = coding.code_all(files, jobs=args.jobs)
         findings = audit.audit(listed, entries)
         failed = names_that_failed(findings, owners, folders)
-        write_outputs(args, findings, [each.name for each in datasets], failed)
+        culprits = [each for each in findings if counts_as_mismatch(each, args.ignore)]
+        write_outputs(args, findings, culprits, [each.name for each in datasets], failed)
         counts = Counter(finding.status for finding in findings)
         coding.finish(", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES))
     except InputError as error:
         print(f"iscc_verify: {error}", file=sys.stderr)
         return 2
-    culprits = [finding for finding in findings if counts_as_mismatch(finding, args.ignore)]
     if culprits and args.on_mismatch == FAIL:
         print(f"iscc_verify: {named(culprits)}", file=sys.stderr)
         return 1
@@ -69,6 +72,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="the manifest to check against; needed with files, a Galaxy tool has it in its inputs",
     )
     parser.add_argument("--report", type=Path, metavar="OUT", help="table of what was found")
+    parser.add_argument(
+        "--mismatches", type=Path, metavar="OUT", help="the same of what does not match alone"
+    )
     parser.add_argument(
         "--passed", type=Path, metavar="OUT", help="list of the datasets that are OK"
     )
@@ -111,7 +117,8 @@ def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[coding.
             raise InputError(f'{shown(str(args.inputs))}: expected a text under the key "codes"')
     datasets = coding.datasets(args)
     inputs = [args.inputs, source and source.path, *(each.path for each in datasets)]
-    manifest.check_outputs([args.report, args.passed, args.failed, args.summary], inputs)
+    outputs = [args.report, args.mismatches, args.passed, args.failed, args.summary]
+    manifest.check_outputs(outputs, inputs)
     if args.passed or args.failed:
         manifest.check_names_of_list(each.name for each in datasets)
     if source:
@@ -155,19 +162,23 @@ def folders_above(name: str) -> set[str]:
 def write_outputs(
     args: argparse.Namespace,
     findings: Sequence[Finding],
+    culprits: Sequence[Finding],
     names: Sequence[str],
     failed: set[str],
 ) -> None:
-    """Write what was asked for."""
+    """Write what was asked for; `culprits` are the findings that do not match."""
     if args.report:
         manifest.write_table(args.report, COLUMNS, (finding[:-1] for finding in findings))
+    if args.mismatches:
+        columns = attrgetter("name", *MISMATCH_COLUMNS[1:])
+        manifest.write_table(args.mismatches, MISMATCH_COLUMNS, map(columns, culprits))
     if args.passed:
         manifest.write_list(args.passed, (name for name in names if name not in failed))
     if args.failed:
         manifest.write_list(args.failed, (name for name in names if name in failed))
     if args.summary:
         with manifest.whole_file(args.summary) as out:
-            json.dump(summary(findings, len(names), args.ignore), out, indent=2)
+            json.dump(summary(findings, culprits, len(names), args.ignore), out, indent=2)
             out.write("\n")
 
 
@@ -193,14 +204,15 @@ def counts_as_mismatch(finding: Finding, ignore: Sequence[str]) -> bool:
     return finding.status != audit.OK and finding.status.lower() not in ignore
 
 
-def summary(findings: Sequence[Finding], datasets: int, ignore: Sequence[str]) -> dict[str, object]:
+def summary(
+    findings: Sequence[Finding], culprits: Sequence[Finding], datasets: int, ignore: Sequence[str]
+) -> dict[str, object]:
     """Counts of datasets, of lines of the report with each status, and of mismatches."""
     counts = Counter(finding.status for finding in findings)
-    mismatches = sum(counts_as_mismatch(finding, ignore) for finding in findings)
     return {
         "datasets": datasets,
         **{status: counts[status] for status in audit.STATUSES},
-        "mismatches": mismatches,
+        "mismatches": len(culprits),
         "ignored": sorted(set(ignore)),
     }
 
