@@ -7,11 +7,11 @@ DEV = .venv/dev/bin/python
 .PHONY: help demo test test-fast bench serve format copies lock clean
 
 help:
-	@echo "make demo       the three tools at work on real images, in a real Galaxy"
+	@echo "make demo       the four workflows at work on real images, in a real Galaxy"
 	@echo "make test       everything that is tested"
 	@echo "make test-fast  all of it that needs no Galaxy"
 	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
-	@echo "                (PART=sums, similarity or verify for one of them)"
+	@echo "                (PART=sums, similarity, verify or workflows for one of them)"
 	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
 	@echo "make format     format Python and XML"
 	@echo "make copies     copy the shared modules from tools/iscc_sum to the other tools"
@@ -27,7 +27,7 @@ test: .set-up-galaxy
 test-fast: .set-up
 	$(DEV) -m pytest -m "not galaxy"
 
-bench: .set-up
+bench: .set-up-galaxy
 	$(DEV) -m benchmarks.run $(PART)
 
 serve: .set-up-galaxy

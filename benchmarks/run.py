@@ -13,8 +13,14 @@ from benchmarks.measure import machine
 from benchmarks.similarity import all_comparisons
 from benchmarks.sums import all_sums
 from benchmarks.verify import all_verifications
+from benchmarks.workflows import all_workflows
 
-PARTS = {"sums": all_sums, "similarity": all_comparisons, "verify": all_verifications}
+PARTS = {
+    "sums": all_sums,
+    "similarity": all_comparisons,
+    "verify": all_verifications,
+    "workflows": all_workflows,
+}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import requests
 from dev.local_galaxy import Galaxy
 
 SECONDS_BETWEEN_LOOKS = 0.3
-SECONDS_FOR_A_JOB = 300
+SECONDS_FOR_A_JOB = 900
 SECONDS_FOR_AN_ANSWER = 60
 MOST_JOBS = 10_000
 
@@ -54,8 +54,12 @@ class Client:
         collection = self.fetch(target, elements, "auto")["output_collections"][0]
         return {"src": "hdca", "id": collection["id"]}
 
+    def list_of(self, name: str, datasets: dict[str, dict]) -> dict:
+        """Make a list of datasets that are in the history."""
+        return self.collect(name, "list", [{"name": n, **each} for n, each in datasets.items()])
+
     def paired_list(self, name: str, samples: dict[str, tuple[dict, dict]]) -> dict:
-        """Make a list of pairs from datasets."""
+        """Make a list of pairs of datasets that are in the history."""
         elements = [
             {
                 "name": sample,
@@ -68,8 +72,15 @@ class Client:
             }
             for sample, (forward, reverse) in samples.items()
         ]
-        body = {"history_id": self.history, "name": name, "collection_type": "list:paired"}
-        body["element_identifiers"] = elements
+        return self.collect(name, "list:paired", elements)
+
+    def collect(self, name: str, kind: str, elements: list[dict]) -> dict:
+        body = {
+            "history_id": self.history,
+            "name": name,
+            "collection_type": kind,
+            "element_identifiers": elements,
+        }
         return {"src": "hdca", "id": self.post("dataset_collections", json=body)["id"]}
 
     def elements(self, collection: dict) -> dict[str, dict]:

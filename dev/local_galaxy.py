@@ -28,6 +28,15 @@ from dev.suite import TOOLS
 LOGS = environments.PROJECT / "galaxy-logs"
 GALAXY_BIN = environments.VENV / "galaxy" / "bin"
 
+# Celery's command, but a database as broker is asked for work ten times a second and not only once,
+# for which there is no setting. Every job has some: uploads and metadata.
+CELERY = """
+import kombu.transport.sqlalchemy
+import celery.__main__
+kombu.transport.sqlalchemy.Transport.polling_interval = 0.1
+celery.__main__.main()
+"""
+
 ADMIN = "admin@example.org"
 PREFERRED_PORT = 8080
 SECONDS_TO_START = 300
@@ -119,8 +128,9 @@ def started(settings: Settings) -> Iterator[Galaxy]:
     logs = settings.data / "logs"
     logs.mkdir()
     web = [str(GALAXY_BIN / "galaxy-web"), "--bind", f"127.0.0.1:{settings.port}"]
-    celery = [str(GALAXY_BIN / "celery"), "--app", "galaxy.celery", "worker", "--loglevel", "INFO"]
-    celery += ["--concurrency", "2", "--pool", "threads"]
+    celery = [str(GALAXY_BIN / "python"), "-c", CELERY]
+    celery += ["--app", "galaxy.celery", "worker", "--loglevel", "INFO"]
+    celery += ["--concurrency", "4", "--pool", "threads"]
     celery += ["--queues", "celery,galaxy.internal,galaxy.external"]
     print("Starting Galaxy; this takes about a minute.", flush=True)
     start = time.monotonic()
@@ -195,7 +205,7 @@ def configure(settings: Settings, url: str) -> Path:
         "object_store_store_by": "uuid",
         "job_config": {
             "runners": {
-                "local": {"load": "galaxy.jobs.runners.local:LocalJobRunner", "workers": 2}
+                "local": {"load": "galaxy.jobs.runners.local:LocalJobRunner", "workers": 4}
             },
             "execution": {
                 "default": "local",
