@@ -27,7 +27,7 @@ test: .set-up-galaxy
 test-fast: .set-up
 	$(DEV) -m pytest -m "not galaxy"
 
-bench: .set-up-galaxy
+bench: $(if $(filter sums similarity verify,$(PART)),.set-up,.set-up-galaxy)
 	$(DEV) -m benchmarks.run $(PART)
 
 serve: .set-up-galaxy

@@ -13,6 +13,9 @@ SECONDS_FOR_A_JOB = 900
 SECONDS_FOR_AN_ANSWER = 60
 MOST_JOBS = 10_000
 
+# States of a workflow in which no more jobs are made.
+ENDED = ("scheduled", "completed", "failed", "cancelled")
+
 
 class JobError(Exception):
     """A job of Galaxy failed; the message is what the tool wrote to standard error."""
@@ -75,6 +78,7 @@ class Client:
         return self.collect(name, "list:paired", elements)
 
     def collect(self, name: str, kind: str, elements: list[dict]) -> dict:
+        """Make a collection of a type, with its elements as Galaxy's API wants them."""
         body = {
             "history_id": self.history,
             "name": name,
@@ -141,14 +145,14 @@ class Client:
         body = {"history_id": self.history, "inputs": inputs, "inputs_by": "name"}
         invocation = self.post(f"workflows/{workflow}/invocations", json=body)
         deadline = time.monotonic() + SECONDS_FOR_A_JOB
-        while invocation["state"] not in ("scheduled", "completed", "failed"):
+        while invocation["state"] not in ENDED:
             if time.monotonic() > deadline:
                 raise JobError(f"a workflow is {invocation['state']} after {SECONDS_FOR_A_JOB} s")
             time.sleep(SECONDS_BETWEEN_LOOKS)
             invocation = self.get(f"invocations/{invocation['id']}")
         self.wait(self.get(f"jobs?invocation_id={invocation['id']}&limit={MOST_JOBS}"))
-        if invocation["state"] == "failed":
-            raise JobError(f"a workflow failed: {invocation['messages']}")
+        if invocation["state"] in ("failed", "cancelled"):
+            raise JobError(f"a workflow {invocation['state']}: {invocation['messages']}")
         outputs = invocation["outputs"] | invocation["output_collections"]
         return {label: {"src": each["src"], "id": each["id"]} for label, each in outputs.items()}
 

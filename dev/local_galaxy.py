@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,8 @@ class Settings(NamedTuple):
 
     data: Path  # a fresh folder
     port: int
-    tools: list[Path]
+    tools: Sequence[Path]
+    tool_shed: str | None  # the address of one to install from
     bootstrap_key: str  # lets in before there is a user
 
 
@@ -95,16 +96,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 @contextmanager
-def local_galaxy(port: int = 0, extra_tools: tuple[Path, ...] = ()) -> Iterator[Galaxy]:
-    """Run a Galaxy, with the suite's tools and others, for the duration of a with-block.
+def local_galaxy(
+    port: int = 0, tools: Sequence[Path] = TOOLS, tool_shed: str | None = None
+) -> Iterator[Galaxy]:
+    """Run a Galaxy, with the suite's tools or others, for the duration of a with-block.
 
-    `port` is used if it is free; any free one otherwise. Raises ServerError, with the end of the
+    `port` is used if it is free; any free one otherwise. `tool_shed` is the address of a Tool Shed
+    from which tools may be installed. Raises ServerError, with the end of the
     log that matters, if Galaxy does not start. When the block fails, Galaxy's logs are kept.
     """
     data = Path(tempfile.mkdtemp(prefix="iscc-galaxy-"))
-    settings = Settings(
-        data, processes.free_port(port), [*TOOLS, *extra_tools], secrets.token_hex(16)
-    )
+    settings = Settings(data, processes.free_port(port), tools, tool_shed, secrets.token_hex(16))
     try:
         with processes.ended_in_order(), started(settings) as galaxy:
             yield galaxy
@@ -123,7 +125,9 @@ def started(settings: Settings) -> Iterator[Galaxy]:
     """Configure Galaxy, start it and its Celery worker, and wait until both are ready."""
     url = f"http://127.0.0.1:{settings.port}"
     environment = processes.bare_environment(
-        GALAXY_CONFIG_FILE=str(configure(settings, url)), GALAXY_CONFIG_SINGLE_USER=ADMIN
+        GALAXY_CONFIG_FILE=str(configure(settings, url)),
+        GALAXY_CONFIG_SINGLE_USER=ADMIN,
+        PATH=processes.path_with(settings.data, GALAXY_BIN / "hg"),  # to install from a Tool Shed
     )
     logs = settings.data / "logs"
     logs.mkdir()
@@ -176,6 +180,12 @@ def configure(settings: Settings, url: str) -> Path:
     )
     (data / "container_resolvers.xml").write_text("<containers_resolvers/>")
     (data / "tool_data_tables.xml").write_text("<tables/>")
+    shed = (
+        f"<tool_shed name='local' url={quoteattr(settings.tool_shed)}/>"
+        if settings.tool_shed
+        else ""
+    )
+    (data / "tool_sheds.xml").write_text(f"<tool_sheds>{shed}</tool_sheds>")
     # Not files, which Celery's transport may read while they are being written.
     broker = f"sqlalchemy+sqlite:///{data}/broker.sqlite"
     galaxy = {
@@ -184,6 +194,7 @@ def configure(settings: Settings, url: str) -> Path:
         "bootstrap_admin_api_key": settings.bootstrap_key,
         "galaxy_infrastructure_url": url,
         "tool_config_file": str(data / "tool_conf.xml"),
+        "tool_sheds_config_file": str(data / "tool_sheds.xml"),
         "dependency_resolvers_config_file": str(data / "dependency_resolvers.xml"),
         "tool_test_data_directories": str(environments.PROJECT / "test-data"),
         # What would ask the Internet is left out.
@@ -221,7 +232,7 @@ def configure(settings: Settings, url: str) -> Path:
     return config
 
 
-def tool_conf(tools: list[Path]) -> str:
+def tool_conf(tools: Sequence[Path]) -> str:
     """Galaxy's list of tools: ours first, by absolute path, then those that every Galaxy has."""
     sections = {"ISCC": [str(path) for path in tools]} | GALAXY_TOOLS
     lines = ["<toolbox>"]

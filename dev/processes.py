@@ -150,6 +150,14 @@ def free_port(preferred: int = 0) -> int:
         return probe.getsockname()[1]
 
 
+def path_with(folder: Path, program: Path) -> str:
+    """The system's PATH with one more program on it, by a link in `folder`, and nothing else."""
+    links = folder / "bin"
+    links.mkdir()
+    (links / program.name).symlink_to(program)
+    return f"{links}:{os.defpath.lstrip(':')}"
+
+
 def bare_environment(**more: str) -> dict[str, str]:
     """An environment with the system's programs alone, so that nothing of ours is on its PATH."""
     kept = ("HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")

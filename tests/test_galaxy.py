@@ -1,6 +1,7 @@
 """The tools in a real Galaxy: their XML tests, and what XML tests cannot show."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,22 @@ from samples import HOSTILE, column
 
 pytestmark = pytest.mark.galaxy
 
+
+def number_of_tests(tool: Path) -> int:
+    return tool.read_text().count("<test expect_")
+
+
 XML_TESTS = [
     pytest.param(tool, index, id=f"{tool.stem}-{index + 1}")
     for tool in TOOLS
-    for index in range(tool.read_text().count("<test expect_"))
+    for index in range(number_of_tests(tool))
 ]
 
 
 @pytest.mark.parametrize(("tool", "index"), XML_TESTS)
 def test_xml(planemo_results, tool, index):
     results = planemo_results(tool)
-    assert len(results) == tool.read_text().count("<test expect_")
+    assert len(results) == number_of_tests(tool)
     result = results[index]
     problems = result.get("output_problems") or result.get("execution_problem")
     assert result["status"] == "success", problems
@@ -196,11 +202,11 @@ def test_a_requirement_without_its_environment_fails(client):
 def test_the_demo_prints_what_the_readme_shows(galaxy, capsys):
     readme = (PROJECT / "README.md").read_text()
     section = readme.partition("## What the demo shows")[2].partition("\n## ")[0]
-    shown = section.split("```")[1::2]
+    tables, questions = section.split("```")[1::2], re.findall(r"\*(.*?\?)\*", section)
     demo.run(galaxy)
     printed = capsys.readouterr().out
-    assert len(shown) == 3
-    assert all(each in printed for each in shown)
+    assert (len(tables), len(questions)) == (3, 4)
+    assert all(each in printed for each in tables + questions)
 
 
 def test_names_of_datasets_in_no_collection_come_out_as_they_went_in(client):

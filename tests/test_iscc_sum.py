@@ -641,32 +641,52 @@ def test_a_number_of_processes_that_is_none(script, jobs):
     )
 
 
-def test_manifests_of_single_datasets_join_into_that_of_all(tmp_path, script):
+@pytest.mark.parametrize("options", [[], ["--narrow"], ["--per-file"]])
+def test_manifests_of_single_datasets_join_into_that_of_all(tmp_path, script, options):
     """Byte for byte, with the names that all identifiers of a nested collection make."""
-    paths = [["it's 1", "forward"], ["it's 1", "a/b\t\\"], ["#2", "forward"], ["plain"]]
+    paths = [["it's 1", "forward"], ["it's 1", "a/b\t\\"], ["#2", "forward"], ["plain"], "in none"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "in it").write_bytes(b"tiny")
     chosen = []
     for number, path in enumerate(paths):
-        (tmp_path / str(number)).write_bytes(b"content %d" % number * 5_000)
+        (tmp_path / str(number)).write_bytes(b"content %d" % number * 5_000 * (number > 0))
         chosen.append({"element_identifier": path, "source_path": str(tmp_path / str(number))})
+    folder = {"source_path": "", "ext": "zarr", "extra_files_path": str(tmp_path / "folder")}
+    chosen.append({"element_identifier": ["it's 1", "folder"], **folder})
+    manifests = []
+    for number, dataset in enumerate(chosen):
         # A job of its own knows the innermost identifier alone.
-        single = chosen[-1] | {"element_identifier": path[-1]}
+        path = dataset["element_identifier"]
+        single = dataset | {"element_identifier": path if isinstance(path, str) else path[-1]}
         (tmp_path / "inputs.json").write_text(json.dumps({"datasets": [single]}))
-        assert (
-            script("iscc_sum", "--inputs", "inputs.json", "--manifest", f"{number}.tsv").stderr
-            == ""
-        )
+        source = tmp_path / f"{number}.tsv"
+        done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", source, *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        manifests.append({"element_identifier": path, "source_path": str(source)})
     (tmp_path / "inputs.json").write_text(json.dumps({"datasets": chosen}))
-    assert script("iscc_sum", "--inputs", "inputs.json", "--manifest", "all.tsv").returncode == 0
+    done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", "all.tsv", *options)
+    assert (done.returncode, done.stderr) == (0, "")
 
-    manifests = [
-        {"element_identifier": path, "source_path": str(tmp_path / f"{number}.tsv")}
-        for number, path in enumerate(paths)
-    ]
     (tmp_path / "inputs.json").write_text(json.dumps({"manifests": manifests}))
     done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", "joined.tsv")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "4 datasets of 4 manifests\n"
+    assert done.stdout == "6 datasets of 6 manifests\n"
     assert (tmp_path / "joined.tsv").read_bytes() == (tmp_path / "all.tsv").read_bytes()
+
+
+def test_a_note_without_a_size_is_joined(tmp_path, script):
+    line = f"a\t{codes_of(b'a').narrow}\ttiny\n"
+    (tmp_path / "m").write_text("#name\tiscc\tnote\n" + line)
+    done = script("iscc_sum", "--join", "m", "--manifest", "joined.tsv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "joined.tsv").read_text().splitlines()[1].split("\t")[-1] == "tiny"
+
+
+def test_datasets_and_manifests_at_once_are_an_error(tmp_path, script):
+    (tmp_path / "inputs.json").write_text(json.dumps({"datasets": [], "manifests": []}))
+    done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", "out")
+    message = '"inputs.json": expected either "datasets" or "manifests", found both'
+    assert (done.returncode, done.stderr) == (2, f"iscc_sum: {message}\n")
 
 
 def test_manifests_given_by_path_are_joined_in_their_order(tmp_path, script):

@@ -217,6 +217,10 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold)
                 if each.name in names and (near or relation == "exact")
             ]
             assert kept[row] == (not copies)
+        copied = relations.copied(found, a, b, near)
+        assert named(copied, entries, reference) <= expected
+        assert copied.a.tolist() == np.flatnonzero(~kept).tolist()
+        assert near or copied.exact.all()
 
 
 @settings(max_examples=100)
@@ -260,25 +264,25 @@ def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
         earlier = [other.name for other, keep in zip(entries[:row], kept, strict=False) if keep]
         assert kept[row] == (not any(frozenset((name, each.name)) in copies for name in earlier))
 
-    # What was dropped, each with a kept dataset before it: an exact copy if there is one, else the
-    # closest, 64 bits counting double, then the first.
+    # What was dropped, each with the reason: the first dataset of its own content if that is kept,
+    # else, of the kept ones before that, an exact copy, then the closest, then the first.
     copied = relations.copied(found, contents, None, near)
     reasons = dict(zip(copied.a.tolist(), copied.b.tolist(), strict=True))
     assert list(reasons) == [row for row, keep in enumerate(kept) if not keep]
     every = by_brute_force(entries, threshold)
     assert named(copied, entries, entries) <= every
-    related = {names: (how == "near", apart * 128 // bits) for names, how, apart, bits in every}
+    how = {names: (how, apart, bits) for names, how, apart, bits in every}
+    first_of_content = contents.rows.first()[contents.rows.numbers].tolist()
     for row, reason in reasons.items():
+        first = first_of_content[row]
         before = [
-            (*related[frozenset((entries[other].name, entries[row].name))], other)
-            for other in range(row)
-            if kept[other] and frozenset((entries[other].name, entries[row].name)) in copies
+            (relation == "near", apart * 128 // bits, bits != 128, other)
+            for other in range(first)
+            if kept[other] and (names := frozenset((entries[other].name, entries[row].name))) in how
+            for relation, apart, bits in [how[names]]
+            if near or relation == "exact"
         ]
-        chosen = related[frozenset((entries[reason].name, entries[row].name))]
-        assert reason in [other for *_, other in before]
-        # Of two exact copies the one of its own content is taken, and its distance is 0.
-        if chosen != min(before)[:2]:
-            assert (chosen[0], min(before)[0]) == (False, False)
+        assert reason == (first if kept[first] else min(before)[-1])
 
 
 @settings(max_examples=100)
@@ -754,6 +758,7 @@ def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, sc
         (["--max-pairs", "0"], "argument --max-pairs: '0' is no whole number from 1 to"),
         (["--pairs", "p", "--picture", "d"], 'cannot write "d": it is a folder'),
         (["--pairs", "p", "--keep", "p"], 'cannot write "p": it is read or written here already'),
+        (["--copies", "m.tsv"], 'cannot write "m.tsv": it is read or written here already'),
         (["--duplicates", "all"], "argument --duplicates: invalid choice: 'all'"),
         (["a"], "argument FILE: not allowed with argument --manifest"),
     ],
@@ -773,8 +778,8 @@ def test_a_name_that_stands_for_two_cannot_be_on_a_list(tmp_path, script):
     done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--keep", "k")
     assert done.returncode == 2
     assert done.stderr == (
-        'iscc_similarity: cannot put "x" on a list: it is the name of a dataset to keep and of one '
-        "to drop, and lists have nothing but names\n"
+        'iscc_similarity: cannot put "x" on a list: "x" belongs on the other one, and these lists '
+        "are read by names alone, without blanks at the ends\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["m.tsv"]
 
@@ -1039,3 +1044,54 @@ def test_labels_are_short_text():
     assert picture.shortened("a\tb\udcff") == "a\\tb\ufffd"
     assert picture.shortened("x" * 30 + "y" * 30) == "x" * 24 + "…" + "y" * 24
     assert picture.fonts_for("cell ядро") == ["DejaVu Sans"]
+
+
+def test_copies_are_exact_ones_unless_near_ones_are_asked_for(tmp_path, script):
+    """The chain of three: b is 10 bits from a, c is 13 from a and 21 from b."""
+    write_manifest(tmp_path / "m.tsv", [*CHAIN, entry("a2", 0, 1)])
+    exact = ["a2\ta\texact\t0\t128\t100.0\t4\t1"]
+    near = ["b\ta\tnear\t10\t128\t92.2\t2\t1"]
+    for options, expected in [
+        ([], exact),
+        (["--duplicates", "exact"], exact),
+        (["--duplicates", "near"], near + exact),
+        (["--duplicates", "near", "--threshold", 9], exact),
+    ]:
+        done = script("iscc_similarity", "--manifest", "m.tsv", "--copies", "c.tsv", *options)
+        assert done.returncode == 0, done.stderr
+        header, *lines = (tmp_path / "c.tsv").read_text().splitlines()
+        assert header == "#name\tcopy_of\trelation\tdistance\tbits\tsimilarity\trow\tcopy_of_row"
+        assert lines == expected
+
+
+def test_nothing_compared_with_a_reference_has_all_outputs(tmp_path, script):
+    write_manifest(tmp_path / "m.tsv", SIX)
+    reference = {"element_identifier": "m", "source_path": str(tmp_path / "m.tsv")}
+    inputs = {"datasets": [], "reference_manifests": [reference]}
+    (tmp_path / "inputs.json").write_text(json.dumps(inputs))
+    outputs = [f"--{each}={each}" for each in ("pairs", "matches", "keep", "copies", "picture")]
+    done = script("iscc_similarity", "--inputs", "inputs.json", *outputs)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "picture").stat().st_size > 0
+
+
+@pytest.mark.parametrize("key", ["manifests", "reference_manifests"])
+def test_an_archive_without_a_manifest_is_an_error(tmp_path, script, key):
+    (tmp_path / "inputs.json").write_text(json.dumps({"datasets": [], key: []}))
+    if key == "manifests":
+        (tmp_path / "inputs.json").write_text(json.dumps({key: []}))
+    done = script("iscc_similarity", "--inputs", "inputs.json", "--pairs", "p")
+    message = "iscc_similarity: expected one manifest or more, found none\n"
+    assert (done.returncode, done.stderr) == (2, message)
+
+
+def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_path, script):
+    """It strips its lines: " a" on the list of what to drop would take away "a" as well."""
+    write_manifest(tmp_path / "m.tsv", [entry("x", 0, 1), entry(" a", 0, 1), entry("b", 0, 2)])
+    lists = ["--keep", "k", "--drop", "d"]
+    assert script("iscc_similarity", "--manifest", "m.tsv", *lists).returncode == 0
+    write_manifest(tmp_path / "m.tsv", [entry("x", 0, 1), entry(" a", 0, 1), entry("a", 0, 2)])
+    done = script("iscc_similarity", "--manifest", "m.tsv", *lists, "--pairs", "p")
+    assert done.returncode == 2
+    assert done.stderr.startswith('iscc_similarity: cannot put " a" on a list: ')
+    assert not (tmp_path / "p").exists()

@@ -222,11 +222,7 @@ A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
         (
             [("s1/a", A), ("s2/a", B)],
             [("s1_a", B), ("s2_a", C)],
-            [
-                ("s1_a", "MOVED", "content", 2),
-                ("s2_a", "EXTRA", None, None),
-                ("s1/a", "MISSING", None, 1),
-            ],
+            [("s1_a", "CHANGED", "flat name", 1), ("s2_a", "CHANGED", "flat name", 2)],
         ),
         (
             [("s/1_a", A), ("s_1/a", B)],
@@ -236,6 +232,13 @@ A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
                 ("s/1_a", "MISSING", None, 1),
                 ("s_1/a", "MISSING", None, 2),
             ],
+        ),
+        ([("./s1/a", A)], [("s1_a", A)], [("s1_a", "OK", "flat name", 1)]),
+        # A flat name goes before a base name.
+        (
+            [("x/s1_a", B), ("s1/a", A)],
+            [("s1_a", A)],
+            [("s1_a", "OK", "flat name", 2), ("x/s1_a", "MISSING", None, 1)],
         ),
         # A whole name goes before a base name.
         (
@@ -470,3 +473,32 @@ def test_mismatches_are_the_lines_that_count(tmp_path, script):
         first, *lines = (tmp_path / "x.tsv").read_text().splitlines()
         assert first == header
         assert [tuple(line.split("\t")[:2]) for line in lines] == expected
+        if lines and expected[0][1] == "CHANGED":
+            then, now = codes_of(b"b" * 30_000).wide, codes_of(b"c" * 30_000).wide
+            bits = distance(then, now)
+            assert lines[0].split("\t") == ["b", "CHANGED", str(bits), "128", "", "3", then, now]
+
+
+@pytest.mark.parametrize(
+    "option", ["--report", "--mismatches", "--passed", "--failed", "--summary"]
+)
+def test_no_output_takes_the_place_of_an_input(tmp_path, script, option):
+    (tmp_path / "a").write_bytes(b"a")
+    script("iscc_sum", "a", "--manifest", "m.tsv")
+    before = (tmp_path / "m.tsv").read_bytes()
+    done = script("iscc_verify", "a", "--manifest", "m.tsv", option, "m.tsv")
+    assert (done.returncode, (tmp_path / "m.tsv").read_bytes()) == (2, before)
+
+
+def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_path, script):
+    """It strips its lines, so "a " that passed would let "a" pass, which did not."""
+    for name in ("a", "a "):
+        (tmp_path / name).write_bytes(name.encode())
+    script("iscc_sum", "a", "a ", "--manifest", "m.tsv")
+    done = script("iscc_verify", "a", "a ", "--manifest", "m.tsv", "--passed", "p", "--failed", "f")
+    assert done.returncode == 0
+    (tmp_path / "a").write_bytes(b"changed")
+    done = script("iscc_verify", "a", "a ", "--manifest", "m.tsv", "--passed", "p2")
+    assert done.returncode == 2
+    assert done.stderr.startswith('iscc_verify: cannot put "a " on a list: ')
+    assert not (tmp_path / "p2").exists()

@@ -11,7 +11,7 @@ from test_suite import CODES, expanded
 from dev.client import JobError
 from dev.environments import PROJECT
 from dev.suite import TOOLS, WORKFLOWS
-from oracle import HEADER, codes_of, manifest_line
+from oracle import HEADER, codes_of, distance, manifest_line
 from samples import HOSTILE, column
 
 FOLDERS = {name: path.parent for name, path in WORKFLOWS.items()}
@@ -29,12 +29,13 @@ def test_workflows_are_those_of_the_folder():
 
 
 def test_workflows_have_no_lint():
-    done = subprocess.run(
-        [PLANEMO, "workflow_lint", "--fail_level", "warn", PROJECT / "workflows"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    for folder in FOLDERS.values():
+        done = subprocess.run(
+            [PLANEMO, "workflow_lint", "--iwc", "--fail_level", "warn", folder],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -234,9 +235,8 @@ def test_a_workflow_that_is_to_stop_stops_and_says_because_of_what(client):
 
 @pytest.mark.galaxy
 def test_the_origin_of_datasets_is_found_in_an_archive(client):
-    half = HOSTILE["ünï.tif"]
-    archive = {"raw/ü '1'.tif": half, "raw/2.tif": HOSTILE["#name"]}
-    manifests = {name: manifest_of({name: content}) for name, content in archive.items()}
+    known = {"raw/ü '1'.tif": HOSTILE["ünï.tif"], "raw/2.tif": HOSTILE["#name"]}
+    manifests = {name: manifest_of({name: content}) for name, content in known.items()}
     workflow = client.import_workflow(WORKFLOWS["trace-against-archive"])
     inputs = {
         "Datasets": client.upload_list("new", HOSTILE),
@@ -244,20 +244,18 @@ def test_the_origin_of_datasets_is_found_in_an_archive(client):
     }
     outputs = client.invoke(workflow, inputs)
     found = column(client.content(outputs["Matches"]), "#name", "relation", "match")
-    origin = {codes_of(content).wide: name for name, content in archive.items()}
-    exact = {name: origin.get(codes_of(content).wide) for name, content in HOSTILE.items()}
-    for name, relation, match in found:
-        original = exact[next(each for each in HOSTILE if written(each) == name)]
-        assert (relation == "exact") == bool(original)
-        assert not original or match == original
 
+    def best(content: bytes) -> tuple[str, str]:
+        """Exact, near within the 12 bits of the workflow's default, or none; there is no draw."""
+        code = codes_of(content).wide
+        distances = {name: distance(code, codes_of(other).wide) for name, other in known.items()}
+        for name, other in known.items():
+            if content == other:
+                return "exact", name
+        name = min(distances, key=distances.get)
+        return ("near", name) if distances[name] <= 12 else ("none", "")
 
-INPUTS = {
-    "fingerprint-collection": ["Collection"],
-    "deduplicate-collection": ["Collection"],
-    "verify-delivery": ["Collection", "Manifest"],
-    "trace-against-archive": ["Datasets", "Manifests of the archive"],
-}
+    assert found == [(written(name), *best(content)) for name, content in HOSTILE.items()]
 
 
 @pytest.mark.galaxy
@@ -274,12 +272,13 @@ def test_twice_the_same_bytes(client):
 
     def run(name: str) -> dict[str, object]:
         workflow = client.import_workflow(WORKFLOWS[name])
-        outputs = client.invoke(workflow, {label: given[label] for label in INPUTS[name]})
+        wanted = {label: each for label, each in given.items() if label in parsed(name)["inputs"]}
+        outputs = client.invoke(workflow, wanted)
         assert set(outputs) == set(parsed(name)["outputs"])
         return {
             label: client.content(each)
             if each["src"] == "hda"
-            else [(name, client.content(item)) for name, item in client.elements(each).items()]
+            else [(key, client.content(item)) for key, item in client.elements(each).items()]
             for label, each in outputs.items()
         }
 

@@ -159,6 +159,8 @@ class Source(NamedTuple):
         """The datasets, which are still to be coded, or the entries of the manifests."""
         if not self.are_manifests:
             return self.datasets
+        if not self.datasets:
+            raise InputError("expected one manifest or more, found none")
         return [entry for each in self.datasets for entry in manifest.read(each.path, each.name)]
 
 
@@ -345,12 +347,7 @@ def lists_to_write(
         [entry.name for entry, keep in zip(entries, kept, strict=True) if keep == wanted]
         for wanted in (True, False)
     )
-    both = set(lists[0]) & set(lists[1])
-    if both:
-        raise InputError(
-            f"cannot put {shown(min(both))} on a list: it is the name of a dataset to keep and of "
-            "one to drop, and lists have nothing but names"
-        )
+    manifest.check_lists(lists[1], lists[0])
     return lists
 
 

@@ -105,12 +105,15 @@ def heat_map_of_two(
     """
     count = len(names)
     cell = cell_size(count, len(others))
-    figure, axes = figure_for(0, len(others) * cell, count * cell)
+    figure, axes = figure_for(0, max(len(others), 1) * cell, max(count, 1) * cell)
     tree = single_linkage(distances, exact)
     order = np.arange(len(distances)) if tree is None else leaves_list(tree)
     ours, theirs = order[order < count], order[order >= count]
     here = np.ix_(ours, theirs)
-    draw_cells(axes, distances[here], exact[here])
+    if count and others:
+        draw_cells(axes, distances[here], exact[here])
+    else:  # a picture all the same, with one white cell
+        draw_cells(axes, np.full((1, 1), FARTHEST), np.zeros((1, 1), dtype=bool))
     label_sides(axes, names, ours, others, theirs - count, cell)
     axes.set_title(
         f"{count:,} datasets (down) and {len(others):,} of the reference (across)",

@@ -144,8 +144,8 @@ def kept(found: Links, a: Contents, b: Contents | None, near: bool) -> np.ndarra
 def copied(found: Links, a: Contents, b: Contents | None, near: bool) -> Links:
     """For each dataset that `kept` does not keep why: a dataset that it is a copy of, with rows.
 
-    That one is kept and comes before it, or is of the other set. Of its own content it is the first
-    dataset; of others it is the best, as in `best_matches`. In input order.
+    That one is kept, or of the other set. It is the first dataset of the same content, or, where
+    that is not kept either, the best (as in `best_matches`) of those before it. In input order.
     """
     counting = found if near else chosen(found, found.exact)
     if b is not None:

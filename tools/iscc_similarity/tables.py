@@ -71,7 +71,7 @@ def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Links) -
             (
                 entries[a].name,
                 others[b].name,
-                *how(exact, distance, bits),
+                *related(exact, distance, bits),
                 entries[a].iscc,
                 others[b].iscc,
                 a + 1,
@@ -81,7 +81,7 @@ def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Links) -
     return sorted(rows, key=lambda row: (row[3], row[0], row[1], row[8], row[9]))
 
 
-def how(exact: bool, distance: int, bits: int) -> tuple[str, int, int, str]:
+def related(exact: bool, distance: int, bits: int) -> tuple[str, int, int, str]:
     """How two datasets are related: relation, distance, bits, similarity in percent."""
     relation = relations.EXACT if exact else relations.NEAR
     return relation, distance, bits, f"{100 * (1 - distance / bits):.1f}"
@@ -91,8 +91,8 @@ def cluster_rows(entries: Sequence[Entry], places: Sequence[relations.Place]) ->
     """The table of clusters: every dataset once, in input order."""
     for row, (entry, place) in enumerate(zip(entries, places, strict=True), start=1):
         representative = entries[place.representative].name
-        relation = (place.relation, place.distance, entry.note, row)
-        yield (entry.name, place.cluster, place.size, representative, *relation)
+        cluster = (entry.name, place.cluster, place.size, representative)
+        yield (*cluster, place.relation, place.distance, entry.note, row)
 
 
 def match_rows(
@@ -106,15 +106,15 @@ def match_rows(
         if row not in match_of:
             yield (entry.name, "none", None, None, None, None, None, row + 1)
             continue
-        number, *related = match_of[row]
+        number, *how = match_of[row]
         match = others[number]
-        yield (entry.name, *how(*related), match.name, match.iscc, row + 1)
+        yield (entry.name, *related(*how), match.name, match.iscc, row + 1)
 
 
 def copy_rows(entries: Sequence[Entry], others: Sequence[Entry], copied: Links) -> Iterator[tuple]:
     """The table of copies: every dataset that is dropped, and the one that it is a copy of."""
-    for a, b, *related in zip(*(each.tolist() for each in copied), strict=True):
-        yield (entries[a].name, others[b].name, *how(*related), a + 1, b + 1)
+    for a, b, *how in zip(*(each.tolist() for each in copied), strict=True):
+        yield (entries[a].name, others[b].name, *related(*how), a + 1, b + 1)
 
 
 def matrix_rows(entries: Sequence[Entry], distances: np.ndarray) -> Iterator[tuple]:

@@ -100,9 +100,13 @@ def manifests_to_join(args: argparse.Namespace) -> list[tuple[str, coding.Datase
     manifests = coding.from_galaxy(args.inputs, "manifests")
     if manifests is None:
         return None
-    items = coding.inputs_of_galaxy(args.inputs)["manifests"]
-    items = items if isinstance(items, list) else [items]
-    identifiers = [item["element_identifier"] for item in items]
+    inputs = coding.inputs_of_galaxy(args.inputs)
+    if "datasets" in inputs:
+        raise manifest.InputError(
+            f'{manifest.shown(str(args.inputs))}: expected either "datasets" or "manifests", found '
+            "both"
+        )
+    identifiers = [item["element_identifier"] for item in inputs["manifests"]]
     outer = [[] if isinstance(each, str) else each[:-1] for each in identifiers]
     return [
         ("".join(f"{identifier}/" for identifier in path), each)

@@ -4,18 +4,18 @@ First, names that stand twice are set aside as DUPLICATE: of the datasets of a n
 first, and of the entries of a name all but the first. An entry that belongs to a dataset is then
 looked for in this order, and what has found its counterpart is out of the game:
 
-    1. the same name                                            OK, or CHANGED
+    1. the same name, or flat name                              OK, or CHANGED
     2. the same part of the name, and the same content          OK
     3. the same content under another name                      MOVED (OK for a code without name)
     4. the same part of the name                                CHANGED
     5. datasets that are left                                   EXTRA
     6. entries that are left                                    MISSING
 
-Parts of a name are, in this order: the whole of it with _ for each slash, as Galaxy's *Flatten
-collection* makes s1_forward of s1/forward; the base name, which is what is behind the last slash;
-the stem, which is what of that is before the first dot. They only count for what has no counterpart
-of the same name, where no other dataset, and no other entry that is left, has the same. Where there
-is only one dataset and only one entry, and that has no name, they belong together.
+A flat name has _ for each slash, as Galaxy's *Flatten collection* makes s1_forward of s1/forward.
+Parts of a name are the base name, which is what is behind the last slash, and the stem, which is
+what of that is before the first dot. Flat names and parts only count for what has no counterpart of
+the same name, where no other dataset, and no other entry that is left, has the same. Where there is
+only one dataset and only one entry, and that has no name, they belong together.
 
 Content is the same if the hash and, where they are listed, the Data-Code and the size are.
 """
@@ -121,7 +121,8 @@ class Pairing:
             self.pair(0, 0, BY_BEING_ALONE)
         same_names = self.same_names()
         for dataset, entry, how in same_names:
-            if how == BY_NAME or same_content(self.listed[entry], self.actual[dataset]):
+            whole = how in (BY_NAME, BY_FLAT_NAME)
+            if whole or same_content(self.listed[entry], self.actual[dataset]):
                 self.pair(dataset, entry, how)
         self.match_contents()
         for dataset, entry, how in same_names:
@@ -261,7 +262,7 @@ def first_of_each(names: Iterable[str | None]) -> dict[str | None, int]:
 
 def flat_name(name: str) -> str:
     """The name of an element of a nested collection as it is when the collection is flattened."""
-    return name.replace("/", "_")
+    return name.removeprefix("./").replace("/", "_")
 
 
 def base_name(name: str) -> str:

@@ -73,7 +73,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--report", type=Path, metavar="OUT", help="table of what was found")
     parser.add_argument(
-        "--mismatches", type=Path, metavar="OUT", help="the same of what does not match alone"
+        "--mismatches",
+        type=Path,
+        metavar="OUT",
+        help="table of the lines of the report that are mismatches",
     )
     parser.add_argument(
         "--passed", type=Path, metavar="OUT", help="list of the datasets that are OK"
@@ -167,13 +170,16 @@ def write_outputs(
     failed: set[str],
 ) -> None:
     """Write what was asked for; `culprits` are the findings that do not match."""
+    passed = [name for name in names if name not in failed]
+    if args.passed or args.failed:
+        manifest.check_lists(passed, failed)
     if args.report:
         manifest.write_table(args.report, COLUMNS, (finding[:-1] for finding in findings))
     if args.mismatches:
         columns = attrgetter("name", *MISMATCH_COLUMNS[1:])
         manifest.write_table(args.mismatches, MISMATCH_COLUMNS, map(columns, culprits))
     if args.passed:
-        manifest.write_list(args.passed, (name for name in names if name not in failed))
+        manifest.write_list(args.passed, passed)
     if args.failed:
         manifest.write_list(args.failed, (name for name in names if name in failed))
     if args.summary:

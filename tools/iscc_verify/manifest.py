@@ -222,6 +222,21 @@ def check_names_of_list(names: Iterable[str]) -> None:
             )
 
 
+def check_lists(names: Iterable[str], others: Iterable[str]) -> None:
+    """Raise InputError if a name on one of two lists would be taken for one on the other.
+
+    Filter collection takes no notice of blanks at the ends of a line: it would take a dataset
+    called "a" for one that is listed as " a".
+    """
+    as_read = {name.strip(): name for name in others}
+    for name in names:
+        if name.strip() in as_read:
+            raise InputError(
+                f"cannot put {shown(name)} on a list: {shown(as_read[name.strip()])} belongs on "
+                "the other one, and these lists are read by names alone, without blanks at the ends"
+            )
+
+
 def check_outputs(outputs: list[Path | None], inputs: list[Path | None]) -> None:
     """Raise InputError if one of the outputs cannot be a file, or would take the place of another
     that is an input or an output here: before any work is done, and anything is written."""
