@@ -4,12 +4,14 @@
 PYTHON ?= python3
 DEV = .venv/dev/bin/python
 
-.PHONY: help demo test test-fast bench serve format copies lock clean
+.PHONY: help demo test test-fast test-toolshed test-pulsar bench serve format copies lock clean
 
 help:
 	@echo "make demo       the four workflows at work on real images, in a real Galaxy"
 	@echo "make test       everything that is tested"
 	@echo "make test-fast  all of it that needs no Galaxy"
+	@echo "make test-toolshed  publish to a local Tool Shed, install from there, test what was installed"
+	@echo "make test-pulsar    test the tools on a local remote job server"
 	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
 	@echo "                (PART=sums, similarity, verify or workflows for one of them)"
 	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
@@ -26,6 +28,12 @@ test: .set-up-galaxy
 
 test-fast: .set-up
 	$(DEV) -m pytest -m "not galaxy"
+
+test-toolshed: .set-up-galaxy
+	$(DEV) -m pytest tests/test_tool_shed.py
+
+test-pulsar: .set-up-galaxy
+	$(DEV) -m pytest tests/test_remote_jobs.py
 
 bench: $(if $(filter sums similarity verify,$(PART)),.set-up,.set-up-galaxy)
 	$(DEV) -m benchmarks.run $(PART)
@@ -44,7 +52,7 @@ copies:
 	done
 
 lock: .set-up
-	for part in dev galaxy tools; do \
+	for part in dev galaxy pulsar tools; do \
 	  $(DEV) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
 	    --upgrade dev/requirements/$$part.in --output-file dev/requirements/$$part.txt || exit 1; \
 	done
@@ -58,4 +66,4 @@ clean:
 	@$(PYTHON) -m dev.environments dev
 
 .set-up-galaxy:
-	@$(PYTHON) -m dev.environments dev packages galaxy
+	@$(PYTHON) -m dev.environments dev packages galaxy pulsar

@@ -143,6 +143,8 @@ class Client:
         Raises JobError, with what the tool wrote to standard error, for the first job that fails.
         """
         body = {"history_id": self.history, "inputs": inputs, "inputs_by": "name"}
+        # As the web page does: tools of a Tool Shed are known by the ids that they have there.
+        body["require_exact_tool_versions"] = False
         invocation = self.post(f"workflows/{workflow}/invocations", json=body)
         deadline = time.monotonic() + SECONDS_FOR_A_JOB
         while invocation["state"] not in ENDED:

@@ -1,7 +1,8 @@
 """Install what the suite is developed with, each part into an environment of its own under .venv.
 
     .venv/dev                       planemo, pytest and the oracle; runs the tests
-    .venv/galaxy                    the local Galaxy
+    .venv/galaxy                    the local Galaxy, and the local Tool Shed
+    .venv/pulsar                    the local remote job server
     .venv/packages/NAME/VERSION     one for each requirement that a tool's XML names
 
 Versions are pinned in dev/requirements. What is installed already is left alone, so a second
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="+", choices=["dev", "galaxy", "packages"])
+    parser.add_argument("parts", nargs="+", choices=["dev", "galaxy", "packages", "pulsar"])
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed")
     for part in parser.parse_args(argv).parts:

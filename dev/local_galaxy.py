@@ -41,6 +41,15 @@ ADMIN = "admin@example.org"
 PREFERRED_PORT = 8080
 SECONDS_TO_START = 300
 
+# As job_conf.yml has it: on this machine, as many at once as wait for something most of the time.
+LOCAL_JOBS = {
+    "runners": {"local": {"load": "galaxy.jobs.runners.local:LocalJobRunner", "workers": 4}},
+    "execution": {
+        "default": "local",
+        "environments": {"local": {"runner": "local", "local_slots": 2}},
+    },
+}
+
 # Tools that every Galaxy has, which workflows with ours need.
 GALAXY_TOOLS = {
     "Get Data": ["data_source/upload.xml"],
@@ -74,6 +83,7 @@ class Settings(NamedTuple):
     port: int
     tools: Sequence[Path]
     tool_shed: str | None  # the address of one to install from
+    jobs: dict  # how they are run, as job_conf.yml has it
     bootstrap_key: str  # lets in before there is a user
 
 
@@ -97,16 +107,21 @@ def main(argv: list[str] | None = None) -> None:
 
 @contextmanager
 def local_galaxy(
-    port: int = 0, tools: Sequence[Path] = TOOLS, tool_shed: str | None = None
+    port: int = 0,
+    tools: Sequence[Path] = TOOLS,
+    tool_shed: str | None = None,
+    jobs: dict = LOCAL_JOBS,
 ) -> Iterator[Galaxy]:
     """Run a Galaxy, with the suite's tools or others, for the duration of a with-block.
 
     `port` is used if it is free; any free one otherwise. `tool_shed` is the address of a Tool Shed
-    from which tools may be installed. Raises ServerError, with the end of the
-    log that matters, if Galaxy does not start. When the block fails, Galaxy's logs are kept.
+    from which tools may be installed, `jobs` what job_conf.yml would say. Raises ServerError, with
+    the end of the log that matters, if Galaxy does not start. When the block fails, Galaxy's logs
+    are kept.
     """
     data = Path(tempfile.mkdtemp(prefix="iscc-galaxy-"))
-    settings = Settings(data, processes.free_port(port), tools, tool_shed, secrets.token_hex(16))
+    key = secrets.token_hex(16)
+    settings = Settings(data, processes.free_port(port), tools, tool_shed, jobs, key)
     try:
         with processes.ended_in_order(), started(settings) as galaxy:
             yield galaxy
@@ -214,15 +229,7 @@ def configure(settings: Settings, url: str) -> Path:
         },
         "outputs_to_working_directory": True,
         "object_store_store_by": "uuid",
-        "job_config": {
-            "runners": {
-                "local": {"load": "galaxy.jobs.runners.local:LocalJobRunner", "workers": 4}
-            },
-            "execution": {
-                "default": "local",
-                "environments": {"local": {"runner": "local", "local_slots": 2}},
-            },
-        },
+        "job_config": settings.jobs,
         "job_handler_monitor_sleep": 0.2,
         "job_runner_monitor_sleep": 0.2,
         "workflow_monitor_sleep": 0.2,

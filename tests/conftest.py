@@ -67,6 +67,19 @@ def planemo_results(galaxy, tmp_path_factory) -> Iterator[Callable[[Path], list[
         yield lambda path: futures[path].result()
 
 
+def run_tests_in_galaxy(galaxy: Galaxy, tool: str, report: Path) -> list[str]:
+    """Let a Galaxy test a tool that it has, by its id; give how each of the tests ended.
+
+    Tests and their data come from that Galaxy, and not from here.
+    """
+    program = PLANEMO.with_name("galaxy-tool-test")
+    where = ["-u", galaxy.url, "-k", galaxy.api_key, "-t", tool]
+    command = [program, *where, "--parallel-tests", "4", "-j", report]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert report.exists(), done.stdout + done.stderr
+    return [each["data"]["status"] for each in json.loads(report.read_text())["tests"]]
+
+
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Run a tool's script as a program, in a fresh folder: script("iscc_sum", "a.tif", ...)."""

@@ -1,0 +1,102 @@
+"""A real remote job server on this machine: Pulsar, from its package, for the tests of remote jobs.
+
+It has a folder and an environment of its own, and sees nothing of the project: what a job needs is
+what Galaxy sends. It finds a tool's requirements by name and version under .venv/packages.
+"""
+
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import yaml
+
+from dev import environments, processes
+from dev.local_galaxy import LOCAL_JOBS, answers
+
+PULSAR_BIN = environments.VENV / "pulsar" / "bin"
+SECONDS_TO_START = 60
+
+
+@dataclass(frozen=True)
+class Pulsar:
+    """How to reach a Pulsar: its address, the token that lets in, and the folder of its jobs."""
+
+    url: str
+    token: str
+    jobs: Path
+
+
+@contextmanager
+def local_pulsar() -> Iterator[Pulsar]:
+    """Run a Pulsar for the duration of a with-block.
+
+    Raises ServerError, with the end of its log, if it does not start.
+    """
+    data = Path(tempfile.mkdtemp(prefix="iscc-pulsar-"))
+    port = processes.free_port()
+    pulsar = Pulsar(f"http://127.0.0.1:{port}", secrets.token_hex(16), data / "jobs")
+    command = configure(data, port, pulsar)
+    try:
+        with processes.running(
+            "Pulsar", command, data / "pulsar.log", processes.bare_environment()
+        ) as server:
+            ready = f"{pulsar.url}/jobs/0/status?private_token={pulsar.token}"
+            processes.wait_until(lambda: answers(ready), [server], "Pulsar", SECONDS_TO_START)
+            yield pulsar
+    finally:
+        with processes.undisturbed():
+            shutil.rmtree(data, ignore_errors=True)
+
+
+def jobs_of(tools: Sequence[Path], pulsar: Pulsar) -> dict:
+    """What Galaxy's job_conf.yml says: the jobs of these tools go to Pulsar, others stay here."""
+    return {
+        "runners": LOCAL_JOBS["runners"]
+        | {"pulsar": {"load": "galaxy.jobs.runners.pulsar:PulsarRESTJobRunner"}},
+        "execution": {
+            "default": "local",
+            "environments": LOCAL_JOBS["execution"]["environments"]
+            | {
+                "pulsar": {
+                    "runner": "pulsar",
+                    "url": pulsar.url,
+                    "private_token": pulsar.token,
+                    "default_file_action": "copy",
+                    "dependency_resolution": "remote",
+                    # Outputs come back empty otherwise.
+                    "metadata_strategy": "directory",
+                    "outputs_to_working_directory": False,
+                }
+            },
+        },
+        "tools": [{"id": tool.stem, "environment": "pulsar"} for tool in tools],
+    }
+
+
+def configure(data: Path, port: int, pulsar: Pulsar) -> list[str]:
+    """Let Pulsar write its configuration into its data folder; return the command to start it."""
+    where = ["--directory", str(data), "--host", "127.0.0.1", "--port", str(port), "--force"]
+    subprocess.run(
+        [PULSAR_BIN / "pulsar-config", *where, "--private_token", pulsar.token],
+        check=True,
+        capture_output=True,
+    )
+    packages = quoteattr(str(environments.PACKAGES))
+    resolvers = data / "dependency_resolvers.xml"
+    resolvers.write_text(
+        f"<dependency_resolvers><galaxy_packages base_path={packages}/></dependency_resolvers>"
+    )
+    app = yaml.safe_load((data / "app.yml").read_text()) | {
+        "staging_directory": str(pulsar.jobs),
+        "persistence_directory": str(data / "persisted"),
+        "tool_dependency_dir": str(data / "dependencies"),
+        "dependency_resolvers_config_file": str(resolvers),
+    }
+    (data / "app.yml").write_text(yaml.safe_dump(app))
+    return [str(PULSAR_BIN / "pulsar-serve"), str(data / "server.ini")]
