@@ -56,7 +56,6 @@ def test_tools_pass_their_tests_on_pulsar(remote, tmp_path, tool):
     ended = run_tests_in_galaxy(remote, tool.stem, tmp_path / "report.json")
     assert ended == ["success"] * number_of_tests(tool)
     jobs = Client(remote, "jobs").get(f"jobs?tool_id={tool.stem}&view=admin_job_list&limit=1000")
-    assert len(jobs) >= len(ended)
     assert {job["job_runner_name"] for job in jobs} == {"pulsar"}
 
 
