@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = PROJECT / "dev" / "requirements"
@@ -64,6 +65,14 @@ def install_packages() -> None:
             f"export PATH={shlex.quote(str(home / 'bin'))}:$PATH\n"
             f"export PYTHONPATH={shlex.quote(str(site_packages))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
         )
+
+
+def write_dependency_resolvers(path: Path) -> None:
+    """Tell Galaxy, or Pulsar, in a file of theirs that requirements are under .venv/packages."""
+    base = quoteattr(str(PACKAGES))
+    path.write_text(
+        f"<dependency_resolvers><galaxy_packages base_path={base}/></dependency_resolvers>"
+    )
 
 
 def pinned_requirements(path: Path) -> list[str]:

@@ -10,7 +10,6 @@ import argparse
 import secrets
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -119,20 +118,17 @@ def local_galaxy(
     the end of the log that matters, if Galaxy does not start. When the block fails, Galaxy's logs
     are kept.
     """
-    data = Path(tempfile.mkdtemp(prefix="iscc-galaxy-"))
-    key = secrets.token_hex(16)
-    settings = Settings(data, processes.free_port(port), tools, tool_shed, jobs, key)
-    try:
-        with processes.ended_in_order(), started(settings) as galaxy:
-            yield galaxy
-    except Exception:
-        shutil.rmtree(LOGS, ignore_errors=True)
-        shutil.copytree(data / "logs", LOGS)
-        print(f"Galaxy's logs are in {LOGS}", file=sys.stderr)
-        raise
-    finally:
-        with processes.undisturbed():
-            shutil.rmtree(data, ignore_errors=True)
+    with processes.fresh_folder("iscc-galaxy-") as data:
+        key = secrets.token_hex(16)
+        settings = Settings(data, processes.free_port(port), tools, tool_shed, jobs, key)
+        try:
+            with started(settings) as galaxy:
+                yield galaxy
+        except Exception:
+            shutil.rmtree(LOGS, ignore_errors=True)
+            shutil.copytree(data / "logs", LOGS)
+            print(f"Galaxy's logs are in {LOGS}", file=sys.stderr)
+            raise
 
 
 @contextmanager
@@ -189,10 +185,7 @@ def configure(settings: Settings, url: str) -> Path:
     """Write Galaxy's configuration into its data folder; return the path of the main file."""
     data = settings.data
     (data / "tool_conf.xml").write_text(tool_conf(settings.tools))
-    packages = quoteattr(str(environments.PACKAGES))
-    (data / "dependency_resolvers.xml").write_text(
-        f"<dependency_resolvers><galaxy_packages base_path={packages}/></dependency_resolvers>"
-    )
+    environments.write_dependency_resolvers(data / "dependency_resolvers.xml")
     (data / "container_resolvers.xml").write_text("<containers_resolvers/>")
     (data / "tool_data_tables.xml").write_text("<tables/>")
     shed = (

@@ -1,9 +1,11 @@
 """Start programs that run beside us, wait until they answer, and end them with all they started."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,7 @@ SECONDS_TO_END = 20
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_NEWS = 10
 LINES_OF_LOG = 30
+SYSTEM_PATH = os.defpath.lstrip(":")
 
 
 class ServerError(Exception):
@@ -139,6 +142,18 @@ def ended_in_order() -> Iterator[None]:
             signal.signal(sig, handler)
 
 
+@contextmanager
+def fresh_folder(prefix: str) -> Iterator[Path]:
+    """A folder for the duration of a with-block, which a `kill` unwinds as Ctrl-C does."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        with ended_in_order():
+            yield folder
+    finally:
+        with undisturbed():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def free_port(preferred: int = 0) -> int:
     """A loopback port that nobody listens on: the preferred one if it is free."""
     with socket.socket() as probe:
@@ -155,11 +170,11 @@ def path_with(folder: Path, program: Path) -> str:
     links = folder / "bin"
     links.mkdir()
     (links / program.name).symlink_to(program)
-    return f"{links}:{os.defpath.lstrip(':')}"
+    return f"{links}:{SYSTEM_PATH}"
 
 
 def bare_environment(**more: str) -> dict[str, str]:
     """An environment with the system's programs alone, so that nothing of ours is on its PATH."""
     kept = ("HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
-    return environment | {"PATH": os.defpath.lstrip(":"), "LC_ALL": "C.UTF-8"} | more
+    return environment | {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"} | more

@@ -5,14 +5,11 @@ what Galaxy sends. It finds a tool's requirements by name and version under .ven
 """
 
 import secrets
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import yaml
 
@@ -25,11 +22,10 @@ SECONDS_TO_START = 60
 
 @dataclass(frozen=True)
 class Pulsar:
-    """How to reach a Pulsar: its address, the token that lets in, and the folder of its jobs."""
+    """How to reach a Pulsar: its address, and the token that lets in."""
 
     url: str
     token: str
-    jobs: Path
 
 
 @contextmanager
@@ -38,20 +34,16 @@ def local_pulsar() -> Iterator[Pulsar]:
 
     Raises ServerError, with the end of its log, if it does not start.
     """
-    data = Path(tempfile.mkdtemp(prefix="iscc-pulsar-"))
-    port = processes.free_port()
-    pulsar = Pulsar(f"http://127.0.0.1:{port}", secrets.token_hex(16), data / "jobs")
-    command = configure(data, port, pulsar)
-    try:
+    with processes.fresh_folder("iscc-pulsar-") as data:
+        port = processes.free_port()
+        pulsar = Pulsar(f"http://127.0.0.1:{port}", secrets.token_hex(16))
+        command = configure(data, port, pulsar)
         with processes.running(
             "Pulsar", command, data / "pulsar.log", processes.bare_environment()
         ) as server:
             ready = f"{pulsar.url}/jobs/0/status?private_token={pulsar.token}"
             processes.wait_until(lambda: answers(ready), [server], "Pulsar", SECONDS_TO_START)
             yield pulsar
-    finally:
-        with processes.undisturbed():
-            shutil.rmtree(data, ignore_errors=True)
 
 
 def jobs_of(tools: Sequence[Path], pulsar: Pulsar) -> dict:
@@ -87,13 +79,10 @@ def configure(data: Path, port: int, pulsar: Pulsar) -> list[str]:
         check=True,
         capture_output=True,
     )
-    packages = quoteattr(str(environments.PACKAGES))
     resolvers = data / "dependency_resolvers.xml"
-    resolvers.write_text(
-        f"<dependency_resolvers><galaxy_packages base_path={packages}/></dependency_resolvers>"
-    )
+    environments.write_dependency_resolvers(resolvers)
     app = yaml.safe_load((data / "app.yml").read_text()) | {
-        "staging_directory": str(pulsar.jobs),
+        "staging_directory": str(data / "jobs"),
         "persistence_directory": str(data / "persisted"),
         "tool_dependency_dir": str(data / "dependencies"),
         "dependency_resolvers_config_file": str(resolvers),

@@ -1,8 +1,6 @@
 """A real Tool Shed on this machine, from Galaxy's packages, for the tests of what is published."""
 
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,25 +31,21 @@ def local_tool_shed() -> Iterator[ToolShed]:
 
     Raises ServerError, with the end of its log, if it does not start.
     """
-    data = Path(tempfile.mkdtemp(prefix="iscc-tool-shed-"))
-    port = processes.free_port(0)
-    url = f"http://127.0.0.1:{port}"
-    key = secrets.token_hex(16)
-    environment = processes.bare_environment(
-        TOOL_SHED_CONFIG_FILE=str(configure(data, key)),
-        PATH=processes.path_with(data, GALAXY_BIN / "hg"),
-    )
-    uvicorn = [str(GALAXY_BIN / "uvicorn"), "--host", "127.0.0.1", "--port", str(port)]
-    uvicorn += ["--factory", "tool_shed.webapp.fast_factory:factory"]
-    try:
+    with processes.fresh_folder("iscc-tool-shed-") as data:
+        port = processes.free_port()
+        url = f"http://127.0.0.1:{port}"
+        key = secrets.token_hex(16)
+        environment = processes.bare_environment(
+            TOOL_SHED_CONFIG_FILE=str(configure(data, key)),
+            PATH=processes.path_with(data, GALAXY_BIN / "hg"),
+        )
+        uvicorn = [str(GALAXY_BIN / "uvicorn"), "--host", "127.0.0.1", "--port", str(port)]
+        uvicorn += ["--factory", "tool_shed.webapp.fast_factory:factory"]
         with processes.running("Tool Shed", uvicorn, data / "tool_shed.log", environment) as server:
             processes.wait_until(
                 lambda: answers(f"{url}/api/version"), [server], "the Tool Shed", SECONDS_TO_START
             )
             yield ToolShed(url, owner_key(url, key))
-    finally:
-        with processes.undisturbed():
-            shutil.rmtree(data, ignore_errors=True)
 
 
 def configure(data: Path, bootstrap_key: str) -> Path:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import run_tests_in_galaxy
-from test_galaxy import number_of_tests
 
+from conftest import run_tests_in_galaxy
 from dev.client import Client, JobError
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
 from dev.remote_jobs import Pulsar, jobs_of, local_pulsar
 from dev.suite import TOOLS
+from test_galaxy import number_of_tests
 
 INCLUDED = '<include path="codes.py"/>'
 
@@ -36,7 +36,7 @@ def maimed(folder: Path, name: str, lose_file: bool) -> Path:
 def test_the_configuration_in_the_readme_is_the_one_that_is_tested():
     blocks = (PROJECT / "README.md").read_text().split("```yaml\n")[1:]
     shown = [yaml.safe_load(block.partition("```")[0]) for block in blocks]
-    pulsar = Pulsar("https://pulsar.example.org:8913", "its private token", Path())
+    pulsar = Pulsar("https://pulsar.example.org:8913", "its private token")
     assert jobs_of(TOOLS, pulsar) in shown
 
 

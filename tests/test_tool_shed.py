@@ -5,14 +5,13 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import yaml
-from conftest import PLANEMO, run_tests_in_galaxy
-from test_galaxy import number_of_tests
-from test_suite import expanded
 
+from conftest import PLANEMO, run_tests_in_galaxy
 from dev.client import Client
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
@@ -20,37 +19,32 @@ from dev.suite import TOOLS, WORKFLOWS
 from dev.tool_shed import SHED_YML, ToolShed, local_tool_shed
 from oracle import TEST_DATA, codes_of
 from samples import HOSTILE, column
+from test_galaxy import number_of_tests
+from test_suite import expanded
 
 SHED = yaml.safe_load(SHED_YML.read_text())
 SUITE = SHED["suite"]["name"]
 REPOSITORIES = [*SHED["repositories"], SUITE]
 
 
-def run(*command: object) -> str:
-    """Run a program of our environment in the project; give all it says."""
+def run(*command: object, folder: Path = PROJECT) -> None:
+    """Run a program of our environment, in a folder."""
     done = subprocess.run(
         [PLANEMO.with_name(command[0]), *map(str, command[1:])],
-        cwd=PROJECT,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=600,
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    return said
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory) -> dict[str, list[str]]:
     """The names of the files in each archive that planemo would upload."""
     folder = tmp_path_factory.mktemp("archives")
-    subprocess.run(
-        [PLANEMO, "shed_upload", "--tar_only", "--shed_target", "local", PROJECT],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    options = ["--tar_only", "--shed_target", "local"]
+    run("planemo", "shed_upload", *options, PROJECT, folder=folder)
     contents = {}
     for path in folder.glob("shed_upload_*.tar.gz"):
         with tarfile.open(path) as archive:

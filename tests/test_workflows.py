@@ -5,14 +5,14 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import PLANEMO
-from test_suite import CODES, expanded
 
+from conftest import PLANEMO
 from dev.client import JobError
 from dev.environments import PROJECT
 from dev.suite import TOOLS, WORKFLOWS
 from oracle import HEADER, codes_of, distance, manifest_line
 from samples import HOSTILE, column
+from test_suite import CODES, expanded
 
 FOLDERS = {name: path.parent for name, path in WORKFLOWS.items()}
 TESTS = {name: path.with_name(f"{path.stem}-tests.yml") for name, path in WORKFLOWS.items()}

@@ -186,13 +186,7 @@ def sources(args: argparse.Namespace) -> tuple[Source, Source | None]:
 
 def source_from_galaxy(inputs: Path, datasets_key: str, manifests_key: str) -> Source | None:
     """What stands under one of two keys in the inputs of a Galaxy tool."""
-    datasets = coding.from_galaxy(inputs, datasets_key)
-    manifests = coding.from_galaxy(inputs, manifests_key)
-    if datasets is not None and manifests is not None:
-        raise InputError(
-            f"{shown(str(inputs))}: expected either {shown(datasets_key)} or "
-            f"{shown(manifests_key)}, found both"
-        )
+    datasets, manifests = coding.either_from_galaxy(inputs, datasets_key, manifests_key)
     if manifests is not None:
         return Source(manifests, are_manifests=True)
     return None if datasets is None else Source(datasets, are_manifests=False)

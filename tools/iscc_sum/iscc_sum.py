@@ -97,15 +97,10 @@ def manifests_to_join(args: argparse.Namespace) -> list[tuple[str, coding.Datase
     """
     if not args.inputs:
         return [("", coding.named_by_path(path)) for path in args.join] or None
-    manifests = coding.from_galaxy(args.inputs, "manifests")
-    if manifests is None:
-        return None
     inputs = coding.inputs_of_galaxy(args.inputs)
-    if "datasets" in inputs:
-        raise manifest.InputError(
-            f'{manifest.shown(str(args.inputs))}: expected either "datasets" or "manifests", found '
-            "both"
-        )
+    if "manifests" not in inputs:
+        return None
+    _, manifests = coding.either_from_galaxy(args.inputs, "datasets", "manifests")
     identifiers = [item["element_identifier"] for item in inputs["manifests"]]
     outer = [[] if isinstance(each, str) else each[:-1] for each in identifiers]
     return [

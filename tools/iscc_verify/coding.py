@@ -175,6 +175,20 @@ def required_from_galaxy(path: Path, key: str) -> list[Dataset]:
     return chosen
 
 
+def either_from_galaxy(
+    path: Path, datasets_key: str, manifests_key: str
+) -> tuple[list[Dataset] | None, list[Dataset] | None]:
+    """The datasets, or else the manifests; raises InputError if the inputs have both."""
+    datasets = from_galaxy(path, datasets_key)
+    manifests = from_galaxy(path, manifests_key)
+    if datasets is not None and manifests is not None:
+        raise InputError(
+            f"{shown(str(path))}: expected either {shown(datasets_key)} or "
+            f"{shown(manifests_key)}, found both"
+        )
+    return datasets, manifests
+
+
 def from_item(item: dict) -> Dataset:
     """One dataset of the inputs; the identifiers of a nested collection are joined with /."""
     identifier = item["element_identifier"]
