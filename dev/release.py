@@ -1,0 +1,61 @@
+"""Refuse a change of the tools that would be published under a version that is published already.
+
+What is on the main branch is what the Tool Shed has, so a branch is compared with it:
+
+    python3 -m dev.release origin/main
+
+Status 1 and one sentence if anything in the tools' folders or their macros differs, and the
+version does not.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from dev.environments import PROJECT
+
+PUBLISHED = ["tools", "macros"]
+MACROS = "macros/macros.xml"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("published", help="the commit that is published; a branch, usually")
+    published = parser.parse_args(argv).published
+    files = changed_without_new_version(PROJECT, published)
+    if files:
+        now = version((PROJECT / MACROS).read_text())
+        sys.exit(
+            f"{', '.join(files)} changed since {published}, but the version is still {now}: "
+            f"raise @VERSION_SUFFIX@ in {MACROS}"
+        )
+
+
+def changed_without_new_version(project: Path, published: str) -> list[str]:
+    """The files of the tools that differ from a commit, unless the version does so, too.
+
+    Compared is where the branch left that commit's history, and what is not committed counts.
+    """
+    start = git(project, "merge-base", published, "HEAD").strip()
+    files = git(project, "diff", "--name-only", start, "--", *PUBLISHED).splitlines()
+    then = version(git(project, "show", f"{start}:{MACROS}"))
+    return files if then == version((project / MACROS).read_text()) else []
+
+
+def version(macros: str) -> str:
+    """The version of the tools that a macros.xml has."""
+    parts = dict(re.findall(r'<token name="@(TOOL_VERSION|VERSION_SUFFIX)@">([^<]+)<', macros))
+    return f"{parts['TOOL_VERSION']}+galaxy{parts['VERSION_SUFFIX']}"
+
+
+def git(project: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(project), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    main()
