@@ -1,0 +1,229 @@
+"""Galaxy's web pages as a person uses them: headless Chromium, for the browser tests.
+
+Elements are found by what Galaxy's own browser tests look for, or by the words that a person reads.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import requests
+from selenium import webdriver
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+)
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from dev.local_galaxy import Galaxy
+
+Found = TypeVar("Found")
+
+HISTORY_ITEM = ".history-index .content-item"
+
+
+PROGRAMS = ["chromium", "chromedriver"]
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-device-scale-factor=1",
+]
+WIDTH, HEIGHT = 1440, 900
+SECONDS_FOR_A_PAGE = 60
+SECONDS_FOR_A_JOB = 180
+
+
+def missing_programs() -> list[str]:
+    """What is not installed of what a browser test needs."""
+    return [program for program in PROGRAMS if shutil.which(program) is None]
+
+
+@contextmanager
+def browser(galaxy: Galaxy, screenshots: Path) -> Iterator["Browser"]:
+    """A browser window in which a Galaxy is open, for the duration of a with-block."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for flag in [*FLAGS, f"--window-size={WIDTH},{HEIGHT}"]:
+        options.add_argument(flag)
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        yield Browser(driver, galaxy, screenshots)
+    finally:
+        driver.quit()
+
+
+class Browser:
+    """A person in front of Galaxy. Every step waits until the page is ready for it."""
+
+    def __init__(self, driver: WebDriver, galaxy: Galaxy, screenshots: Path):
+        self.driver = driver
+        self.galaxy = galaxy
+        self.screenshots = screenshots
+
+    def open(self, path: str = "") -> None:
+        self.driver.get(f"{self.galaxy.url}/{path}")
+
+    def screenshot(self, name: str) -> None:
+        """Keep what is seen, as a PNG."""
+        self.screenshots.mkdir(parents=True, exist_ok=True)
+        self.driver.save_screenshot(str(self.screenshots / f"{name}.png"))
+
+    # Elements
+
+    def wait_for(
+        self, look: Callable[[], Found], what: str, seconds: int = SECONDS_FOR_A_PAGE
+    ) -> Found:
+        """What `look` finds, as soon as it finds something."""
+        ignored = [StaleElementReferenceException]
+        wait = WebDriverWait(self.driver, seconds, poll_frequency=0.25, ignored_exceptions=ignored)
+        return wait.until(lambda _: look(), f"not on the page after {seconds} s: {what}")
+
+    def find(self, css: str, text: str = "", seconds: int = SECONDS_FOR_A_PAGE) -> WebElement:
+        """The first element that is seen, with a text in it."""
+
+        def look() -> WebElement | None:
+            for element in self.driver.find_elements(By.CSS_SELECTOR, css):
+                if element.is_displayed() and text in element.text:
+                    return element
+            return None
+
+        return self.wait_for(look, f"{css} {text!r}", seconds)
+
+    def click(self, css: str, text: str = "") -> None:
+        """Click on an element, as soon as nothing is before it."""
+
+        def clicked() -> bool:
+            element = self.find(css, text)
+            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            try:
+                element.click()
+            except (ElementClickInterceptedException, ElementNotInteractableException):
+                return False
+            return True
+
+        self.wait_for(clicked, f"{css} {text!r} free to click on")
+
+    def write(self, css: str, text: str) -> None:
+        """Replace what stands in a field."""
+        field = self.find(css)
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text)
+
+    # Upload and history
+
+    def use_history(self, history: str) -> None:
+        """Make a history the current one, by its id."""
+        self.open(f"history/set_as_current?id={history}")
+        self.open()
+
+    def upload_list(self, name: str, paths: Sequence[Path]) -> None:
+        """Upload files and build a list of them, sorted by name and with their whole names."""
+        self.click("#activity-upload")
+        self.click("#tab-title-link-collection")
+        self.find("#collection #btn-local")
+        field = self.driver.find_element(By.CSS_SELECTOR, "#collection input[type=file]")
+        field.send_keys("\n".join(map(str, paths)))
+        self.click("#collection #btn-start:not(.g-disabled)")
+        self.click("#collection #btn-build:not(.g-disabled)")
+        self.click("button.sort-items")
+        self.write("input.collection-name", name)
+        self.click(".custom-switch label", "Remove file extensions?")
+        self.click("button.create-collection, .wizard-actions .btn-primary")
+        self.wait_for_green(name)
+        self.open()  # without the two windows that stay open
+
+    def wait_for_green(self, name: str, state: str = "ok") -> None:
+        """Wait until the newest dataset or collection of a name in the history is in a state."""
+        self.find(f"{HISTORY_ITEM}[data-state={state}]", name, SECONDS_FOR_A_JOB)
+
+    def view(self, name: str) -> None:
+        """Open the newest dataset of a name, as its eye does."""
+        self.click(f"#{self.item(name)} .display-btn")
+
+    def open_details(self, name: str) -> None:
+        """Unfold the newest dataset of a name in the history."""
+        self.click(f"#{self.item(name)} .content-title")
+        self.find(f"#{self.item(name)} .details")
+
+    def content(self, name: str) -> bytes:
+        """The bytes of the newest dataset of a name, as a download gives them."""
+        dataset = self.item(name).removeprefix("dataset-")
+        header = {"x-api-key": self.galaxy.api_key}
+        url = f"{self.galaxy.url}/api/datasets/{dataset}/display?raw=true"
+        answer = requests.get(url, headers=header, timeout=SECONDS_FOR_A_PAGE)
+        answer.raise_for_status()
+        return answer.content
+
+    def item(self, name: str) -> str:
+        """The id of what the history shows of the newest dataset of a name."""
+        return self.find(HISTORY_ITEM, name).get_attribute("id")
+
+    # Forms
+
+    def open_tool(self, tool: str) -> None:
+        self.open(f"?tool_id={tool}")
+        self.find("#execute")
+
+    def search_tool(self, name: str) -> None:
+        """Search for a tool by its name, and open it."""
+        self.open()
+        self.write('input[placeholder="search tools"]', name)
+        self.click("a.tool-link", name)
+        self.find("#execute")
+
+    def choose(self, parameter: str, option: str) -> None:
+        """Choose an option of a list, or a dataset or collection, by a part of what it says."""
+        field = f'[id="form-element-{parameter}"] .multiselect'
+        if option not in self.find(field).text:
+            self.click(field)
+            self.click(f"{field}__option", option)
+        self.find(field, option)
+
+    def tick(self, parameter: str, option: str) -> None:
+        """Tick one of several boxes, by a part of its label."""
+        self.click(f'[id="form-element-{parameter}"] .custom-checkbox label', option)
+
+    def run_tool(self) -> None:
+        self.click("#execute")
+        self.find(".donemessagelarge, .alert-success")
+
+    # Workflows
+
+    def import_workflow(self, path: Path) -> None:
+        """Import a workflow from a file; Galaxy then shows all of them, the newest first."""
+        self.open("workflows/import")
+        self.click(".workflow-import-file-link")
+        self.find(".custom-file-label", "No file chosen")
+        field = self.driver.find_element(By.CSS_SELECTOR, 'input[type=file][accept*=".ga"]')
+        field.send_keys(str(path))
+        self.find(".custom-file-label", path.name)
+        self.click(".go-next-btn:not(:disabled)")
+        self.find(".workflow-card")
+
+    def open_run_form(self, workflow: str) -> None:
+        """Open the run form of the newest workflow of a name, from the list of workflows."""
+        title = self.find(".workflow-card .g-card-title-truncate", workflow)
+        card = title.get_attribute("id").removeprefix("g-card-title-link-")
+        self.click(f"#g-card-action-workflow-run-{card}")
+        self.find("#run-workflow")
+
+    def run_workflow(self, last_output: str) -> None:
+        """Run it, wait for the output that comes last, and open its report."""
+        self.click("#run-workflow")
+        self.wait_for_green(last_output)
+        self.click('a.nav-link[href$="/report"]')

@@ -1,0 +1,47 @@
+"""What the documentation says, its tables and blocks, for tests that compare it with the facts."""
+
+import re
+from pathlib import Path
+
+from dev.environments import PROJECT
+
+README = PROJECT / "README.md"
+TUTORIAL = PROJECT / "docs" / "tutorial.md"
+MANIFEST = PROJECT / "docs" / "manifest.md"
+
+
+def labelled_tables(path: Path) -> dict[str, list[list[str]]]:
+    """The tables of a document that a comment names, <!-- like this -->, as rows, header first."""
+    found = re.findall(r"^<!-- (\w+) -->\n((?:\|.*\n)+)", path.read_text(), re.M)
+    return {
+        label: [cells(line) for line in table.splitlines() if not line.startswith("|--")]
+        for label, table in found
+    }
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def columns(output: bytes, names: list[str]) -> list[list[str]]:
+    """Some columns of a table that a tool wrote, with their header."""
+    rows = [line.split("\t") for line in output.decode().rstrip("\n").split("\n")]
+    rows[0][0] = rows[0][0].lstrip("#")
+    chosen = [rows[0].index(name) for name in names]
+    return [[row[column] for column in chosen] for row in rows]
+
+
+def abridged(rows: list[list[str]], as_in: list[list[str]]) -> list[list[str]]:
+    """Rows with those cells cut off that are cut off in a document, where "…" stands."""
+    return [
+        [
+            cell[: len(pattern) - 1] + "…" if pattern.endswith("…") else cell
+            for cell, pattern in zip(row, patterns, strict=True)
+        ]
+        for row, patterns in zip(rows, as_in, strict=True)
+    ]
+
+
+def code_blocks(path: Path, language: str) -> list[str]:
+    """What stands between ``` marks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.M | re.S)

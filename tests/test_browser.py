@@ -1,0 +1,149 @@
+"""The suite as a person meets it: Galaxy's web pages, in a browser.
+
+The tutorial is followed step by step, and what it says is compared with what comes. Without
+Chromium these tests are skipped, but not where CI is set. What was seen is kept in screenshots/.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from documents import TUTORIAL, abridged, columns, labelled_tables
+
+from dev.browser import Browser, browser, missing_programs
+from dev.client import Client
+from dev.environments import PROJECT
+from dev.suite import WORKFLOWS
+from oracle import TEST_DATA, codes_of_file
+
+pytestmark = pytest.mark.galaxy
+
+SCREENSHOTS = PROJECT / "screenshots"
+IMAGES = ["cell.png", "nuclei.tif", "nuclei_3d.tif", "nuclei_retouched.tif", "retina.jpg"]
+TABLES = labelled_tables(TUTORIAL)
+
+
+@pytest.fixture(scope="session")
+def window(galaxy) -> Iterator[Browser]:
+    missing = missing_programs()
+    if missing:
+        reason = f"a browser is missing: {', '.join(missing)} (Debian's packages chromium and "
+        reason += "chromium-driver)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    with browser(galaxy, SCREENSHOTS) as opened:
+        yield opened
+
+
+@pytest.fixture
+def person(window, request) -> Iterator[Browser]:
+    """A person with a new history, of whom we see at least the last page."""
+    client = Client(window.galaxy, request.node.name)
+    window.use_history(client.history)
+    yield window
+    window.screenshot(f"{request.node.name}, end")
+
+
+def folder_of_images(folder: Path, files: dict[str, str]) -> list[Path]:
+    """Files for an upload, by name, each a copy of one of the test images."""
+    folder.mkdir()
+    return [Path(shutil.copy(TEST_DATA / image, folder / name)) for name, image in files.items()]
+
+
+def as_the_tutorial_says(table: str, content: bytes) -> None:
+    said = TABLES[table]
+    assert abridged(columns(content, said[0]), said) == said
+
+
+def test_tutorial(person, tmp_path):
+    """From upload to a collection that is verified and has no copies."""
+    files = dict(zip(IMAGES, IMAGES, strict=True)) | {"poster.tif": "nuclei.tif"}
+    files = dict(sorted(files.items()))
+    person.upload_list("images", folder_of_images(tmp_path / "images", files))
+    person.find(".history-index .content-item", "a list with 6 datasets")
+
+    person.search_tool("ISCC manifest")
+    person.screenshot("form of ISCC manifest")
+    person.run_tool()
+    person.wait_for_green("ISCC manifest on collection")
+    as_the_tutorial_says("manifest", person.content("ISCC manifest on collection"))
+    person.view("ISCC manifest on collection")
+    person.find("#center td", "nuclei_retouched.tif")
+    person.screenshot("manifest")
+
+    person.search_tool("ISCC similarity")
+    person.choose("lists", "Drop exact copies")
+    person.screenshot("form of ISCC similarity")
+    person.run_tool()
+    person.wait_for_green("picture")
+    as_the_tutorial_says("pairs", person.content("pairs"))
+    as_the_tutorial_says("copies", person.content("copies"))
+    person.view("pairs")
+    person.find("#center td", "poster.tif")
+    person.screenshot("pairs")
+    (SCREENSHOTS / "heat map.png").write_bytes(person.content("picture"))
+    person.view("picture")
+    person.find("#center img")
+    person.screenshot("picture")
+
+    person.search_tool("Filter collection")
+    person.choose("input", "images")
+    person.choose("how|how_filter", "PRESENT")
+    person.choose("how|filter_source", "drop")
+    person.run_tool()
+    person.wait_for_green("(filtered)")
+    person.find(".history-index .content-item", "a list with 5 datasets")
+    person.find(".history-index .content-item", "a list with 1 tiff dataset")
+
+    came_back = {"cell.png": "cell.png", "eye.jpg": "retina.jpg"}
+    came_back |= {"nuclei.tif": "nuclei_retouched.tif"}
+    person.upload_list("returned", folder_of_images(tmp_path / "returned", came_back))
+    person.search_tool("ISCC verify")
+    person.choose("source|datasets", "returned")
+    person.choose("expected|manifest", "ISCC manifest on collection")
+    person.screenshot("form of ISCC verify")
+    person.run_tool()
+    person.wait_for_green("report")
+    as_the_tutorial_says("report", person.content("report"))
+    person.view("report")
+    person.find("#center td", "CHANGED")
+    person.open_details("report")
+    [summary] = [line for line in TUTORIAL.read_text().split("`") if " OK, " in line]
+    person.find(".history-index .content-item", summary)
+    person.screenshot("report")
+
+
+def test_deduplicate_with_the_workflow(person, tmp_path):
+    files = ["nuclei.tif", "nuclei_retouched.tif", "cell.png"]
+    named = dict(zip(files, files, strict=True)) | {"poster.tif": "nuclei.tif"}
+    person.upload_list("images", folder_of_images(tmp_path / "images", named))
+    person.import_workflow(WORKFLOWS["deduplicate-collection"])
+    person.open_run_form("Deduplicate a collection with ISCC")
+    person.screenshot("run form of the workflow")
+    person.run_workflow(last_output="Deduplicated collection")
+    person.find("td", "poster.tif")
+    person.screenshot("report of the workflow")
+
+
+def test_an_error_is_one_sentence_that_names_the_culprit(person):
+    client = Client(person.galaxy, "error")
+    person.use_history(client.history)
+    broken = TEST_DATA / "broken_manifest.tsv"
+    client.upload("delivery.tsv", broken, "tabular")
+    person.open_tool("iscc_similarity")
+    person.choose("source|kind", "Manifests")
+    person.choose("source|manifests", "delivery.tsv")
+    person.run_tool()
+    person.wait_for_green("picture", "error")
+    person.open_details("picture")
+    code = codes_of_file("nuclei.tif").wide[:-1]
+    sentence = (
+        f'iscc_similarity: "delivery.tsv", line 3, "nuclei.tif": "{code}" is no ISCC: '
+        "54 characters long; its kind has 55"
+    )
+    person.find(".history-index .content-item", sentence)
+    assert "Traceback" not in person.find(".history-index").text
