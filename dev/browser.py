@@ -42,7 +42,7 @@ FLAGS = [
     "--disable-sync",
     "--force-device-scale-factor=1",
 ]
-WIDTH, HEIGHT = 1440, 900
+WIDTH, HEIGHT = 1440, 1200
 SECONDS_FOR_A_PAGE = 60
 SECONDS_FOR_A_JOB = 180
 
@@ -82,6 +82,14 @@ class Browser:
         """Keep what is seen, as a PNG."""
         self.screenshots.mkdir(parents=True, exist_ok=True)
         self.driver.save_screenshot(str(self.screenshots / f"{name}.png"))
+
+    def screenshot_of(self, css: str, name: str) -> None:
+        """Keep what is seen of one element, from its beginning and with no cursor in it."""
+        element = self.find(css)
+        self.driver.execute_script("arguments[0].scrollTop = 0", element)
+        self.driver.execute_script("document.activeElement.blur()")
+        self.screenshots.mkdir(parents=True, exist_ok=True)
+        element.screenshot(str(self.screenshots / f"{name}.png"))
 
     # Elements
 
@@ -227,3 +235,13 @@ class Browser:
         self.click("#run-workflow")
         self.wait_for_green(last_output)
         self.click('a.nav-link[href$="/report"]')
+
+    # Tours
+
+    def take_tour(self, tour: str, titles: Sequence[str]) -> None:
+        """Take a tour by its id: read the title of each step, and go on."""
+        self.open(f"tours/{tour}")
+        for title in titles:
+            self.find(".tour-element .tour-title", title)
+            self.screenshot(f"tour, {title.rstrip('?')}")
+            self.click(".tour-element .tour-end" if title == titles[-1] else ".tour-next")

@@ -204,6 +204,7 @@ def configure(settings: Settings, url: str) -> Path:
         "tool_config_file": str(data / "tool_conf.xml"),
         "tool_sheds_config_file": str(data / "tool_sheds.xml"),
         "dependency_resolvers_config_file": str(data / "dependency_resolvers.xml"),
+        "tour_config_dir": str(environments.PROJECT / "docs" / "tours"),
         "tool_test_data_directories": str(environments.PROJECT / "test-data"),
         # What would ask the Internet is left out.
         "container_resolvers_config_file": str(data / "container_resolvers.xml"),

@@ -7,6 +7,7 @@ from dev.environments import PROJECT
 
 README = PROJECT / "README.md"
 TUTORIAL = PROJECT / "docs" / "tutorial.md"
+TOUR = PROJECT / "docs" / "tours" / "find-copies.yml"
 MANIFEST = PROJECT / "docs" / "manifest.md"
 
 

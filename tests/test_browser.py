@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from documents import TUTORIAL, abridged, columns, labelled_tables
+import yaml
 
 from dev.browser import Browser, browser, missing_programs
 from dev.client import Client
 from dev.environments import PROJECT
 from dev.suite import WORKFLOWS
-from oracle import TEST_DATA, codes_of_file
+from documents import TOUR, TUTORIAL, abridged, columns, labelled_tables
+from oracle import TEST_DATA, codes_of_file, distance
 
 pytestmark = pytest.mark.galaxy
 
@@ -54,6 +55,10 @@ def folder_of_images(folder: Path, files: dict[str, str]) -> list[Path]:
     return [Path(shutil.copy(TEST_DATA / image, folder / name)) for name, image in files.items()]
 
 
+def distance_between(image: str, other: str) -> int:
+    return distance(codes_of_file(image).wide, codes_of_file(other).wide)
+
+
 def as_the_tutorial_says(table: str, content: bytes) -> None:
     said = TABLES[table]
     assert abridged(columns(content, said[0]), said) == said
@@ -64,10 +69,10 @@ def test_tutorial(person, tmp_path):
     files = dict(zip(IMAGES, IMAGES, strict=True)) | {"poster.tif": "nuclei.tif"}
     files = dict(sorted(files.items()))
     person.upload_list("images", folder_of_images(tmp_path / "images", files))
-    person.find(".history-index .content-item", "a list with 6 datasets")
+    person.find(".history-index .content-item", "a list with 6")
 
     person.search_tool("ISCC manifest")
-    person.screenshot("form of ISCC manifest")
+    person.screenshot_of("#center", "form of ISCC manifest")
     person.run_tool()
     person.wait_for_green("ISCC manifest on collection")
     as_the_tutorial_says("manifest", person.content("ISCC manifest on collection"))
@@ -77,7 +82,7 @@ def test_tutorial(person, tmp_path):
 
     person.search_tool("ISCC similarity")
     person.choose("lists", "Drop exact copies")
-    person.screenshot("form of ISCC similarity")
+    person.screenshot_of("#center", "form of ISCC similarity")
     person.run_tool()
     person.wait_for_green("picture")
     as_the_tutorial_says("pairs", person.content("pairs"))
@@ -96,8 +101,8 @@ def test_tutorial(person, tmp_path):
     person.choose("how|filter_source", "drop")
     person.run_tool()
     person.wait_for_green("(filtered)")
-    person.find(".history-index .content-item", "a list with 5 datasets")
-    person.find(".history-index .content-item", "a list with 1 tiff dataset")
+    person.find(".history-index .content-item", "a list with 5")
+    person.find(".history-index .content-item", "a list with 1")
 
     came_back = {"cell.png": "cell.png", "eye.jpg": "retina.jpg"}
     came_back |= {"nuclei.tif": "nuclei_retouched.tif"}
@@ -105,7 +110,7 @@ def test_tutorial(person, tmp_path):
     person.search_tool("ISCC verify")
     person.choose("source|datasets", "returned")
     person.choose("expected|manifest", "ISCC manifest on collection")
-    person.screenshot("form of ISCC verify")
+    person.screenshot_of("#center", "form of ISCC verify")
     person.run_tool()
     person.wait_for_green("report")
     as_the_tutorial_says("report", person.content("report"))
@@ -127,6 +132,17 @@ def test_deduplicate_with_the_workflow(person, tmp_path):
     person.run_workflow(last_output="Deduplicated collection")
     person.find("td", "poster.tif")
     person.screenshot("report of the workflow")
+
+
+def test_tour(person, tmp_path):
+    """Who takes the tour through the pages has the picture in the end."""
+    images = {"nuclei.tif": "nuclei.tif", "figure.tif": "nuclei_retouched.tif"}
+    person.upload_list("images", folder_of_images(tmp_path / "images", images))
+    steps = yaml.safe_load(TOUR.read_text())["steps"]
+    person.take_tour(TOUR.stem, [step["title"] for step in steps])
+    person.wait_for_green("picture")
+    [pair] = columns(person.content("pairs"), ["name_a", "name_b", "distance"])[1:]
+    assert pair == ["figure.tif", "nuclei.tif", str(distance_between(*images.values()))]
 
 
 def test_an_error_is_one_sentence_that_names_the_culprit(person):

@@ -83,9 +83,7 @@ def test_standard_output_in_a_file_keeps_its_order(tmp_path, script):
         out.flush()
         subprocess.run(command, cwd=tmp_path, stdout=out, check=True)
     content = (tmp_path / "out").read_text()
-    assert content.startswith(
-        "before\n" + HEADER + manifest_line("a", b"a") + "1 datasets, 1 bytes"
-    )
+    assert content.startswith("before\n" + HEADER + manifest_line("a", b"a") + "1 dataset, 1 byte,")
 
 
 def test_standard_output_that_is_full_or_closed(tmp_path):

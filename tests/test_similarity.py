@@ -441,7 +441,7 @@ def test_one_flipped_byte_in_a_megabyte_is_near_and_never_exact(tmp_path, script
     content[500_000] ^= 1
     (tmp_path / "b").write_bytes(content)
     done = script("iscc_similarity", "a", "b", "--pairs", "p.tsv")
-    assert done.stdout == "2 datasets: 0 exact and 1 near pairs, 1 clusters of copies\n"
+    assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster of copies\n"
     row = (tmp_path / "p.tsv").read_text().splitlines()[1].split("\t")
     assert row[:3] == ["a", "b", "near"]
     assert int(row[3]) == distance(row[6], row[7])
@@ -455,7 +455,7 @@ def test_tables_of_real_images(tmp_path, script):
     (tmp_path / "d.png").write_bytes((TEST_DATA / "microaneurysms.png").read_bytes())
     done = script("iscc_similarity", *files, "d.png", "--pairs", "p.tsv", "--clusters", "c.tsv")
     assert done.stderr == ""
-    assert done.stdout == "4 datasets: 1 exact and 2 near pairs, 1 clusters of copies\n"
+    assert done.stdout == "4 datasets: 1 exact pair, 2 near pairs, 1 cluster of copies\n"
     assert distance(nuclei, retouched) == 7
     # 100 * (1 - 7 / 128) = 94.53
     assert (tmp_path / "p.tsv").read_text() == (
@@ -538,12 +538,12 @@ def test_tiny_datasets_are_known_by_their_size_or_their_note(tmp_path, script):
         rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
         (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
         done = script("iscc_similarity", "--manifest", "m.tsv")
-        assert done.stdout == "2 datasets: 0 exact and 0 near pairs, 0 clusters of copies\n"
+        assert done.stdout == "2 datasets: 0 exact pairs, 0 near pairs, 0 clusters of copies\n"
     for columns, row in (("filesize\tnote", "2048\ttiny"), ("note", "small"), ("note", "my own")):
         rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
         (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
         done = script("iscc_similarity", "--manifest", "m.tsv")
-        assert done.stdout == "2 datasets: 0 exact and 1 near pairs, 1 clusters of copies\n"
+        assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster of copies\n"
 
 
 CODE = codes_of(b"x").wide
@@ -604,7 +604,7 @@ def test_all_outputs_of_one_set(tmp_path, script):
     write_manifest(tmp_path / "m.tsv", SIX)
     done = script("iscc_similarity", "--manifest", "m.tsv", *ALL_OUTPUTS, "--duplicates", "near")
     assert done.stderr == ""
-    assert done.stdout == "6 datasets: 1 exact and 3 near pairs, 1 clusters of copies\n"
+    assert done.stdout == "6 datasets: 1 exact pair, 3 near pairs, 1 cluster of copies\n"
     rows = [line.split("\t") for line in (tmp_path / "pairs").read_text().splitlines()]
     assert [row[:6] + row[8:] for row in rows[1:]] == [
         ["1", "3", "exact", "0", "128", "100.0", "1", "3"],
@@ -649,7 +649,7 @@ def test_all_outputs_with_a_reference(tmp_path, script):
     done = script("iscc_similarity", "--manifest", "new.tsv", *references, *outputs)
     assert done.stderr == ""
     assert done.stdout == (
-        "7 datasets and 4 of the reference: 3 exact and 8 near pairs, 6 datasets with a match\n"
+        "7 datasets and 4 of the reference: 3 exact pairs, 8 near pairs, 6 datasets with a match\n"
     )
     rows = [line.split("\t") for line in (tmp_path / "pairs").read_text().splitlines()]
     assert [row[:5] + row[8:] for row in rows[1:]] == [
@@ -743,7 +743,7 @@ def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, sc
     (tmp_path / "inputs.json").write_text(json.dumps(inputs))
     done = script("iscc_similarity", "--inputs", "inputs.json", "--reference", "m")
     assert done.stdout == (
-        "1 datasets and 1 of the reference: 1 exact and 0 near pairs, 1 datasets with a match\n"
+        "1 dataset and 1 of the reference: 1 exact pair, 0 near pairs, 1 dataset with a match\n"
     )
 
 

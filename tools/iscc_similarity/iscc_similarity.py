@@ -228,12 +228,12 @@ def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entr
     if b is None:
         places = relations.places(found, a)
         bars = tables.sizes_of_clusters(places)
-        what = f"{sum(bars.values()) - bars['1']:,} clusters of copies"
+        what = manifest.counted(sum(bars.values()) - bars["1"], "cluster") + " of copies"
         table = (tables.CLUSTER_COLUMNS, tables.cluster_rows(entries, places))
     else:
         matches = relations.best_matches(found, a, b)
         bars = tables.kinds_of_matches(entries, matches)
-        what = f"{len(matches.a):,} datasets with a match"
+        what = manifest.counted(len(matches.a), "dataset") + " with a match"
         table = (tables.MATCH_COLUMNS, tables.match_rows(entries, others, matches))
 
     if pairs is not None:
@@ -260,10 +260,11 @@ def compare(args: argparse.Namespace, entries: list[Entry], reference: list[Entr
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             write_picture(args, entries, reference, found, a, b, bars)
-    count = f"{len(entries):,} datasets"
+    count = manifest.counted(len(entries), "dataset")
     if b is not None:
         count += f" and {len(others):,} of the reference"
-    return f"{count}: {exact:,} exact and {near:,} near pairs, {what}"
+    pairs_of_both = [manifest.counted(exact, "exact pair"), manifest.counted(near, "near pair")]
+    return f"{count}: {', '.join([*pairs_of_both, what])}"
 
 
 def find_links(args: argparse.Namespace, a: Contents, b: Contents | None) -> Links:

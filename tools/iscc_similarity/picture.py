@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from scipy.cluster.hierarchy import dendrogram, fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from manifest import escape, whole_file
+from manifest import counted, escape, whole_file
 
 # Above these numbers cells, and before that labels, are too small to be seen.
 MOST_IN_HEAT_MAP = 400
@@ -85,7 +85,9 @@ def heat_map(
             axes.add_patch(Rectangle((start, start), size, size, **frame))
     label_sides(axes, names, order, None, order, cell)
     axes.set_title(
-        f"{count:,} datasets, clusters of copies: {clusters:,} (framed)", loc="left", fontsize=11
+        f"{counted(count, 'dataset')}, {counted(clusters, 'cluster')} of copies (framed)",
+        loc="left",
+        fontsize=11,
     )
     add_key(figure, TREE_WIDTH, axes, threshold)
     save(figure, path)
@@ -116,7 +118,7 @@ def heat_map_of_two(
         draw_cells(axes, np.full((1, 1), FARTHEST), np.zeros((1, 1), dtype=bool))
     label_sides(axes, names, ours, others, theirs - count, cell)
     axes.set_title(
-        f"{count:,} datasets (down) and {len(others):,} of the reference (across)",
+        f"{counted(count, 'dataset')} (down) and {len(others):,} of the reference (across)",
         loc="left",
         fontsize=11,
     )

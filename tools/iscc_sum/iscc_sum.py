@@ -122,13 +122,15 @@ def join(args: argparse.Namespace, manifests: list[tuple[str, coding.Dataset]]) 
         for entry in manifest.read(each.path, each.name)
     ]
     manifest.write(args.manifest, entries)
-    return f"{len(entries):,} datasets of {len(manifests):,} manifests"
+    of_all = manifest.counted(len(manifests), "manifest")
+    return f"{manifest.counted(len(entries), 'dataset')} of {of_all}"
 
 
 def summary(entries: list[manifest.Entry], seconds: float) -> str:
     """One line that says what was done."""
     size = sum(entry.filesize for entry in entries)
-    line = f"{len(entries):,} datasets, {size:,} bytes, {seconds:.1f} s"
+    count, of_bytes = manifest.counted(len(entries), "dataset"), manifest.counted(size, "byte")
+    line = f"{count}, {of_bytes}, {seconds:.1f} s"
     too_small = sum(bool(entry.note) for entry in entries)
     if too_small:
         line += f"; {too_small:,} empty or too small for similarity"

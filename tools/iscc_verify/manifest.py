@@ -321,6 +321,11 @@ def unescape(field: str) -> str:
     return re.sub(r"\\.?", plain, field, flags=re.DOTALL)
 
 
+def counted(number: int, thing: str) -> str:
+    """A number and what it counts, as messages say it: 1 dataset, 2,000 datasets."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def shown(text: str) -> str:
     """Text as a message quotes it: on one line, printable, and not endless."""
     text = text if len(text) <= 80 else text[:77] + "..."
