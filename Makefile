@@ -4,7 +4,7 @@
 PYTHON ?= python3
 DEV = .venv/dev/bin/python
 
-.PHONY: help demo test test-fast test-toolshed test-pulsar bench serve format copies lock clean
+.PHONY: help demo test test-fast test-toolshed test-pulsar pictures bench serve format copies lock clean
 
 help:
 	@echo "make demo       the four workflows at work on real images, in a real Galaxy"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-fast  all of it that needs no Galaxy"
 	@echo "make test-toolshed  publish to a local Tool Shed, install from there, test what was installed"
 	@echo "make test-pulsar    test the tools on a local remote job server"
+	@echo "make pictures   take the pictures in the documentation anew"
 	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
 	@echo "                (PART=sums, similarity, verify or workflows for one of them)"
 	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
@@ -34,6 +35,12 @@ test-toolshed: .set-up-galaxy
 
 test-pulsar: .set-up-galaxy
 	$(DEV) -m pytest tests/test_remote_jobs.py
+
+# The browser test looks at them, too, and fails as long as they are old.
+pictures: .set-up-galaxy
+	-$(DEV) -m pytest tests/test_browser.py -k tutorial
+	cp "screenshots/form of ISCC similarity.png" docs/images/form.png
+	cp "screenshots/heat map.png" docs/images/heat-map.png
 
 bench: $(if $(filter sums similarity verify,$(PART)),.set-up,.set-up-galaxy)
 	$(DEV) -m benchmarks.run $(PART)

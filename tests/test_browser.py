@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from matplotlib.image import imread
 
 from dev.browser import Browser, browser, missing_programs
 from dev.client import Client
@@ -23,6 +24,13 @@ pytestmark = pytest.mark.galaxy
 
 SCREENSHOTS = PROJECT / "screenshots"
 IMAGES = ["cell.png", "nuclei.tif", "nuclei_3d.tif", "nuclei_retouched.tif", "retina.jpg"]
+# What the documentation shows of what is seen here; `make pictures` takes them anew.
+PICTURES = {
+    "form of ISCC similarity.png": PROJECT / "docs" / "images" / "form.png",
+    "heat map.png": PROJECT / "docs" / "images" / "heat-map.png",
+}
+# Of the brightness, on average: one more field in a form is 0.01, another font less than 0.002.
+MOST_DIFFERENT = 0.005
 TABLES = labelled_tables(TUTORIAL)
 
 
@@ -57,6 +65,12 @@ def folder_of_images(folder: Path, files: dict[str, str]) -> list[Path]:
 
 def distance_between(image: str, other: str) -> int:
     return distance(codes_of_file(image).wide, codes_of_file(other).wide)
+
+
+def difference(picture: Path, other: Path) -> float:
+    """How far two pictures are apart, from 0 to 1; 1 if one is larger."""
+    pixels, others = (imread(path)[..., :3] for path in (picture, other))
+    return abs(pixels - others).mean() if pixels.shape == others.shape else 1.0
 
 
 def as_the_tutorial_says(table: str, content: bytes) -> None:
@@ -120,6 +134,9 @@ def test_tutorial(person, tmp_path):
     [summary] = [line for line in TUTORIAL.read_text().split("`") if " OK, " in line]
     person.find(".history-index .content-item", summary)
     person.screenshot("report")
+
+    for picture in PICTURES:
+        assert difference(SCREENSHOTS / picture, PICTURES[picture]) < MOST_DIFFERENT, picture
 
 
 def test_deduplicate_with_the_workflow(person, tmp_path):

@@ -181,7 +181,7 @@ def test_jobs_that_fail_on_mismatch_leave_what_is_intact(client):
             client.wait([job])
         except JobError as error:
             failures.append(str(error))
-    assert failures == ['iscc_verify: 1 do not match: "it\'s.tif" is CHANGED\n']
+    assert failures == ['iscc_verify: 1 does not match: "it\'s.tif" is CHANGED\n']
     [reports] = answer["implicit_collections"]
     reports = {"src": "hdca", "id": reports["id"]}
     for tool in ("__KEEP_SUCCESS_DATASETS__", "__FILTER_FAILED_DATASETS__"):

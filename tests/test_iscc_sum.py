@@ -65,7 +65,7 @@ def test_rows_stand_in_input_order_under_the_paths_as_given(tmp_path, script):
     assert [line.split("\t")[0] for line in lines] == names
     # 7 + 7 + 6 + 5 + 7 bytes
     assert done.stdout.startswith("5 datasets, 32 bytes, ")
-    assert done.stdout.endswith("; 5 empty or too small for similarity\n")
+    assert done.stdout.endswith("; 5 small, tiny or empty\n")
 
 
 def test_an_output_that_is_a_pipe(tmp_path, script):

@@ -214,7 +214,7 @@ def test_a_workflow_that_is_to_stop_stops_and_says_because_of_what(client):
         "Manifest": client.upload("sent", manifest_of({"it's.tif": b"whole"}), ext="tabular"),
         "If something does not match": "fail",
     }
-    reason = '1 do not match: "it\'s.tif" is CHANGED'
+    reason = '1 does not match: "it\'s.tif" is CHANGED'
     with pytest.raises(JobError, match=re.escape(reason)):
         client.invoke(workflow, inputs)
     [invocation] = client.get(f"invocations?history_id={client.history}&view=element")

@@ -133,7 +133,7 @@ def summary(entries: list[manifest.Entry], seconds: float) -> str:
     line = f"{count}, {of_bytes}, {seconds:.1f} s"
     too_small = sum(bool(entry.note) for entry in entries)
     if too_small:
-        line += f"; {too_small:,} empty or too small for similarity"
+        line += f"; {too_small:,} small, tiny or empty"
     return line
 
 

@@ -232,7 +232,8 @@ def named(culprits: Sequence[Finding]) -> str:
     ]
     more = len(culprits) - len(first)
     rest = f", and {more:,} more" if more else ""
-    return f"{len(culprits):,} do not match: {', '.join(first)}{rest}"
+    verb = "does" if len(culprits) == 1 else "do"
+    return f"{len(culprits):,} {verb} not match: {', '.join(first)}{rest}"
 
 
 if __name__ == "__main__":
