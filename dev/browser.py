@@ -42,7 +42,7 @@ FLAGS = [
     "--disable-sync",
     "--force-device-scale-factor=1",
 ]
-WIDTH, HEIGHT = 1440, 1200
+WIDTH, HEIGHT = 1440, 950
 SECONDS_FOR_A_PAGE = 60
 SECONDS_FOR_A_JOB = 180
 
@@ -86,8 +86,8 @@ class Browser:
     def screenshot_of(self, css: str, name: str) -> None:
         """Keep what is seen of one element, from its beginning and with no cursor in it."""
         element = self.find(css)
-        self.driver.execute_script("arguments[0].scrollTop = 0", element)
-        self.driver.execute_script("document.activeElement.blur()")
+        to_top = "for (const part of arguments[0].querySelectorAll('*')) part.scrollTop = 0;"
+        self.driver.execute_script(f"{to_top} document.activeElement.blur()", element)
         self.screenshots.mkdir(parents=True, exist_ok=True)
         element.screenshot(str(self.screenshots / f"{name}.png"))
 

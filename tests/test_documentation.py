@@ -10,12 +10,23 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_browser import IMAGES
 
+import iscc_similarity
 import manifest
+import picture
 from dev.environments import PROJECT
-from documents import MANIFEST, README, code_blocks
-from oracle import codes_of
+from dev.suite import TOOLS
+from documents import MANIFEST, README, TUTORIAL, code_blocks
+from oracle import TEST_DATA, codes_of_file, distance
 from samples import HOSTILE
+from test_suite import expanded
+
+DOCUMENTS = [
+    *PROJECT.glob("*.md"),
+    *PROJECT.glob("*/*.md"),
+    *PROJECT.glob("workflows/*/*.md"),
+]
 
 # Every run takes another time; what is said of it is that it is short.
 SECONDS = re.compile(r"[0-9]+\.[0-9] s\b")
@@ -112,9 +123,119 @@ def test_what_fits_the_description_is_read(tmp_path_factory, rows):
     ]
 
 
+NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w)")
+
+# Where two files stop to be near-duplicates, related, weakly related; and two unrelated ones.
+BANDS = [end for end, _ in picture.BANDS]
+
+
+def prose(text: str) -> str:
+    """A text without what is compared elsewhere, or names something: tables, code, links."""
+    return re.sub(r"^(\||>? ?#).*$|`.*?`|\]\(.*?\)|<!--.*?-->", "", text, flags=re.M)
+
+
+def apart(image: str, other: str) -> int:
+    return distance(codes_of_file(image).wide, codes_of_file(other).wide)
+
+
+def test_numbers_in_the_tutorial_are_so():
+    """Those of its tables are compared in the browser test. The others, each with its reason."""
+    known = {
+        "24138": "the number of the ISO standard",
+        str(len(IMAGES) + 1): "images, with the copy",
+        str(len(IMAGES)): "images that are left without the copy",
+        "1": "dropped: the copy",
+        f"{(TEST_DATA / 'nuclei.tif').stat().st_size:,}": "bytes, of three images",
+        str(apart("nuclei.tif", "nuclei_retouched.tif")): "bits, of the retouched image",
+        str(apart("cell.png", "retina.jpg")): "bits, of two that are unrelated",
+        "128": "bits that are compared",
+        **dict.fromkeys(map(str, BANDS), "bits, where a kind of similarity ends"),
+    }
+    text = re.sub(r"^> *\d+\. ", "", TUTORIAL.read_text(), flags=re.M)  # numbers of steps
+    found = NUMBER.findall(prose(text))
+    assert found
+    assert not set(found) - set(known)
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
+def test_numbers_in_forms_and_help_are_so(tool):
+    """What one nucleus painted over does is in test_suite.py; the rest are limits of the code."""
+    near, related, weak, unrelated = BANDS
+    bits = apart("nuclei.tif", "nuclei_retouched.tif")
+    known = {
+        *("24138", "2024", "256", "128", "64"),  # the standard, and how long codes are
+        "0",  # the distance that does not mean equal; a flipped byte is in test_similarity.py
+        *map(str, [near, near + 1, related, related + 1, weak, unrelated]),
+        *(str(bits), f"{100 - 100 * bits / 128:.1f}", "610", f"{256 * 256:,}"),
+        *(f"{limit:,}" for limit in (manifest.TINY, manifest.SMALL)),
+        *(f"{limit:,}" for limit in (picture.MOST_IN_HEAT_MAP, iscc_similarity.MOST_IN_MATRIX)),
+    }
+    root = expanded(tool)
+    texts = [root.findtext("help"), *(each.get("help") or "" for each in root.iter("param"))]
+    texts += [each.get("label") or "" for each in root.iter("param")]
+    texts += [each.text or "" for each in root.find("inputs").iter("option")]
+    found = [number for text in texts for number in NUMBER.findall(text)]
+    assert found
+    assert not set(found) - known
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
+def test_help_is_short(tool):
+    assert len(expanded(tool).findtext("help").split()) <= 300
+
+
+def test_limits_in_the_readme_are_those_of_the_code():
+    text = README.read_text()
+    near, related, weak, unrelated = BANDS
+    for said in (
+        f"| up to {near} | near-duplicates",
+        f"| {near + 1} to {related} | related",
+        f"| {related + 1} to {weak} | weakly related",
+        f"about {unrelated} apart",
+        f"Below {manifest.SMALL:,} bytes a distance is unreliable",
+        f"below {manifest.TINY:,} bytes the tools compare for equality only",
+        f"(`--max-pairs`, {iscc_similarity.MOST_PAIRS:,})",
+        f"for up to {iscc_similarity.MOST_IN_MATRIX:,} datasets",
+        f"of up to {picture.MOST_IN_HEAT_MAP} datasets a heat map",
+    ):
+        assert said in text
+
+
+def test_links_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+            if not target.startswith("https://"):
+                assert (document.parent / target).exists(), f"{document}: {target}"
+
+
+def test_commands_of_make_exist():
+    targets = set(re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.M))
+    for document in DOCUMENTS:
+        used = set(re.findall(r"`make ([\w-]+)", document.read_text()))
+        assert used <= targets, document
+
+
+def test_options_exist():
+    """Of the scripts: what a document says in code, of programs that are not ours left out."""
+    helps = [
+        subprocess.run(
+            [sys.executable, tool.with_suffix(".py"), "--help"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for tool in TOOLS
+    ]
+    options = set(re.findall(r"--[a-z][a-z-]+", "".join(helps)))
+    of_iscc_sum = {"--tag", "--units", "--narrow", "--tree", "--similar"}
+    for document in (README, TUTORIAL, MANIFEST):
+        said = re.findall(r"`(--[a-z][a-z-]+)[^`]*`", document.read_text())
+        assert set(said) <= options | of_iscc_sum, document
+
+
 def test_the_example_in_the_tutorial_is_a_code():
     """Codes in running text, cut off or whole, are those of the image that is meant."""
-    code = codes_of((PROJECT / "test-data" / "nuclei.tif").read_bytes()).wide
-    for document in (PROJECT / "docs" / "tutorial.md", README):
-        for found in re.findall(r"`(ISCC:[A-Z2-7]+)…`", document.read_text()):
-            assert code.startswith(found), document
+    code = codes_of_file("nuclei.tif").wide
+    found = re.findall(r"`(ISCC:[A-Z2-7]+)…`", TUTORIAL.read_text())
+    assert found
+    assert all(map(code.startswith, found))
