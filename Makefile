@@ -7,7 +7,7 @@ DEV = .venv/dev/bin/python
 .PHONY: help demo test test-fast test-toolshed test-pulsar pictures bench serve format copies lock clean
 
 help:
-	@echo "make demo       the four workflows at work on real images, in a real Galaxy"
+	@echo "make demo       the four workflows at work on images, in a real Galaxy"
 	@echo "make test       everything that is tested"
 	@echo "make test-fast  all of it that needs no Galaxy"
 	@echo "make test-toolshed  publish to a local Tool Shed, install from there, test what was installed"

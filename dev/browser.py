@@ -29,7 +29,8 @@ Found = TypeVar("Found")
 HISTORY_ITEM = ".history-index .content-item"
 
 
-PROGRAMS = ["chromium", "chromedriver"]
+BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
+DRIVER = "chromedriver"
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -47,19 +48,20 @@ SECONDS_FOR_A_PAGE = 60
 SECONDS_FOR_A_JOB = 180
 
 
-def missing_programs() -> list[str]:
-    """What is not installed of what a browser test needs."""
-    return [program for program in PROGRAMS if shutil.which(program) is None]
+def installed() -> str | None:
+    """The path of a browser, if there is one that can be driven."""
+    found = [path for path in map(shutil.which, BROWSERS) if path]
+    return found[0] if found and shutil.which(DRIVER) else None
 
 
 @contextmanager
 def browser(galaxy: Galaxy, screenshots: Path) -> Iterator["Browser"]:
     """A browser window in which a Galaxy is open, for the duration of a with-block."""
     options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
+    options.binary_location = installed()
     for flag in [*FLAGS, f"--window-size={WIDTH},{HEIGHT}"]:
         options.add_argument(flag)
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    service = webdriver.ChromeService(shutil.which(DRIVER))
     driver = webdriver.Chrome(options=options, service=service)
     try:
         yield Browser(driver, galaxy, screenshots)

@@ -1,4 +1,4 @@
-"""What the suite is good for, on real images in a real Galaxy: `make demo`.
+"""What the suite is good for, on images of microscopes in a real Galaxy: `make demo`.
 
 The raw images of a paper are fingerprinted and archived. Then come the four questions that people
 have, each answered by a workflow: What exactly are my data? Which of these files are copies? Did

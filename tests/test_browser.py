@@ -13,7 +13,7 @@ import pytest
 import yaml
 from matplotlib.image import imread
 
-from dev.browser import Browser, browser, missing_programs
+from dev.browser import Browser, browser, installed
 from dev.client import Client
 from dev.environments import PROJECT
 from dev.suite import WORKFLOWS
@@ -36,10 +36,8 @@ TABLES = labelled_tables(TUTORIAL)
 
 @pytest.fixture(scope="session")
 def window(galaxy) -> Iterator[Browser]:
-    missing = missing_programs()
-    if missing:
-        reason = f"a browser is missing: {', '.join(missing)} (Debian's packages chromium and "
-        reason += "chromium-driver)"
+    if not installed():
+        reason = "no browser: Debian's packages chromium and chromium-driver are needed"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
