@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from pathlib import Path
@@ -67,17 +67,31 @@ def planemo_results(galaxy, tmp_path_factory) -> Iterator[Callable[[Path], list[
         yield lambda path: futures[path].result()
 
 
-def run_tests_in_galaxy(galaxy: Galaxy, tool: str, report: Path) -> list[str]:
-    """Let a Galaxy test a tool that it has, by its id; give how each of the tests ended.
+def run_tests_in_galaxy(galaxy: Galaxy, tools: Sequence[str], folder: Path) -> list[list[str]]:
+    """Let a Galaxy test tools that it has, by their ids; give how each test of each tool ended.
 
-    Tests and their data come from that Galaxy, and not from here.
+    Tests and their data come from that Galaxy, and not from here. The tools are tested side by
+    side; the tests of one are not, since galaxy-tool-test then mixes up their uploads.
     """
-    program = PLANEMO.with_name("galaxy-tool-test")
-    where = ["-u", galaxy.url, "-k", galaxy.api_key, "-t", tool]
-    command = [program, *where, "--parallel-tests", "4", "-j", report]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    assert report.exists(), done.stdout + done.stderr
-    return [each["data"]["status"] for each in json.loads(report.read_text())["tests"]]
+
+    def test(number: int) -> list[str]:
+        report = folder / f"report_{number}.json"
+        program = PLANEMO.with_name("galaxy-tool-test")
+        where = ["-u", galaxy.url, "-k", galaxy.api_key, "-t", tools[number]]
+        command = [program, *where, "-j", report]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        assert report.exists(), done.stdout + done.stderr
+        return [how_it_ended(each["data"]) for each in json.loads(report.read_text())["tests"]]
+
+    with ThreadPoolExecutor(len(tools)) as pool:
+        return list(pool.map(test, range(len(tools))))
+
+
+def how_it_ended(result: dict) -> str:
+    """The word "success", or what was wrong."""
+    if result["status"] == "success":
+        return "success"
+    return str(result.get("output_problems") or result.get("execution_problem") or result["status"])
 
 
 @pytest.fixture

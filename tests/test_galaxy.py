@@ -147,7 +147,7 @@ def test_a_manifest_that_is_none_is_called_by_its_name(client):
     manifest = client.upload("it's $(no) manifest", b"hello\tworld\n", ext="tabular")
     source = {"source|kind": "several", "source|datasets": dataset}
     listed = {"expected|kind": "manifest", "expected|manifest": manifest}
-    answer = client.start("iscc_verify", **source, **listed)
+    answer = client.start("iscc_verify", **source, **listed, outputs=["report"])
     message = (
         'iscc_verify: "it\'s $(no) manifest": expected a manifest, but it has no valid entry; '
         'line 1: expected a name and an ISCC code, found "hello\\tworld"'
@@ -173,7 +173,7 @@ def test_jobs_that_fail_on_mismatch_leave_what_is_intact(client):
     answer = client.start(
         "iscc_verify",
         **{"source|kind": "each", "source|datasets": mapped, "on_mismatch": "fail"},
-        **{"expected|kind": "manifest", "expected|manifest": manifest},
+        **{"expected|kind": "manifest", "expected|manifest": manifest, "outputs": ["report"]},
     )
     failures = []
     for job in answer["jobs"]:

@@ -13,6 +13,7 @@ from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
 from dev.remote_jobs import Pulsar, jobs_of, local_pulsar
 from dev.suite import TOOLS
+from documents import README, code_blocks
 from test_galaxy import number_of_tests
 
 INCLUDED = '<include path="codes.py"/>'
@@ -34,8 +35,7 @@ def maimed(folder: Path, name: str, lose_file: bool) -> Path:
 
 
 def test_the_configuration_in_the_readme_is_the_one_that_is_tested():
-    blocks = (PROJECT / "README.md").read_text().split("```yaml\n")[1:]
-    shown = [yaml.safe_load(block.partition("```")[0]) for block in blocks]
+    shown = [yaml.safe_load(block) for block in code_blocks(README, "yaml")]
     pulsar = Pulsar("https://pulsar.example.org:8913", "its private token")
     assert jobs_of(TOOLS, pulsar) in shown
 
@@ -51,12 +51,13 @@ def remote(tmp_path_factory) -> Iterator[Galaxy]:
 
 
 @pytest.mark.galaxy
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
-def test_tools_pass_their_tests_on_pulsar(remote, tmp_path, tool):
-    ended = run_tests_in_galaxy(remote, tool.stem, tmp_path / "report.json")
-    assert ended == ["success"] * number_of_tests(tool)
-    jobs = Client(remote, "jobs").get(f"jobs?tool_id={tool.stem}&view=admin_job_list&limit=1000")
-    assert {job["job_runner_name"] for job in jobs} == {"pulsar"}
+def test_tools_pass_their_tests_on_pulsar(remote, tmp_path):
+    ended = run_tests_in_galaxy(remote, [tool.stem for tool in TOOLS], tmp_path)
+    assert ended == [["success"] * number_of_tests(tool) for tool in TOOLS]
+    client = Client(remote, "jobs")
+    for tool in TOOLS:
+        jobs = client.get(f"jobs?tool_id={tool.stem}&view=admin_job_list&limit=1000")
+        assert {job["job_runner_name"] for job in jobs} == {"pulsar"}
 
 
 @pytest.mark.galaxy

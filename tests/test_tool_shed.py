@@ -17,6 +17,7 @@ from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
 from dev.suite import TOOLS, WORKFLOWS
 from dev.tool_shed import SHED_YML, ToolShed, local_tool_shed
+from documents import README, code_blocks
 from oracle import TEST_DATA, codes_of
 from samples import HOSTILE, column
 from test_galaxy import number_of_tests
@@ -25,6 +26,11 @@ from test_suite import expanded
 SHED = yaml.safe_load(SHED_YML.read_text())
 SUITE = SHED["suite"]["name"]
 REPOSITORIES = [*SHED["repositories"], SUITE]
+[AS_IN_README] = [
+    yaml.safe_load(block)["tools"]
+    for block in code_blocks(README, "yaml")
+    if "tool_panel_section_label" in block
+]
 
 
 def run(*command: object, folder: Path = PROJECT) -> None:
@@ -91,11 +97,7 @@ def published(tmp_path_factory) -> Iterator[Published]:
     with local_tool_shed() as shed, local_galaxy(tools=[], tool_shed=shed.url) as galaxy:
         target = ["--shed_target", shed.url, "--shed_key", shed.api_key, "--owner", SHED["owner"]]
         run("planemo", "shed_create", *target, PROJECT)
-        wanted = [
-            {"name": name, "owner": SHED["owner"], "tool_shed_url": shed.url}
-            | {"tool_panel_section_label": "ISCC"}
-            for name in REPOSITORIES
-        ]
+        wanted = [repository | {"tool_shed_url": shed.url} for repository in AS_IN_README]
         tools_file = tmp_path_factory.mktemp("install") / "tools.yml"
         tools_file.write_text(yaml.safe_dump({"tools": wanted}))
         install = ["--tools-file", tools_file, "--skip_install_resolver_dependencies"]
@@ -123,11 +125,10 @@ def test_all_tools_are_installed(published):
 
 
 @pytest.mark.galaxy
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
-def test_installed_tools_pass_their_tests(published, tmp_path, tool):
-    name = published.tools[tool.stem]
-    ended = run_tests_in_galaxy(published.galaxy, name, tmp_path / "report.json")
-    assert ended == ["success"] * number_of_tests(tool)
+def test_installed_tools_pass_their_tests(published, tmp_path):
+    names = [published.tools[tool.stem] for tool in TOOLS]
+    ended = run_tests_in_galaxy(published.galaxy, names, tmp_path)
+    assert ended == [["success"] * number_of_tests(tool) for tool in TOOLS]
 
 
 @pytest.mark.galaxy
