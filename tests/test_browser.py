@@ -93,10 +93,11 @@ def test_tutorial(person, tmp_path):
     person.screenshot("manifest")
 
     person.search_tool("ISCC similarity")
-    person.choose("lists", "Drop exact copies")
     person.screenshot_of("#center", "form of ISCC similarity")
+    person.choose("lists", "Drop exact copies")
+    person.tick("outputs", "Matrix")
     person.run_tool()
-    person.wait_for_green("picture")
+    person.wait_for_green("matrix")
     as_the_tutorial_says("pairs", person.content("pairs"))
     as_the_tutorial_says("copies", person.content("copies"))
     person.view("pairs")

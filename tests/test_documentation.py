@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from math import comb
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,7 @@ def test_numbers_in_the_tutorial_are_so():
     """Those of its tables are compared in the browser test. The others, each with its reason."""
     known = {
         "24138": "the number of the ISO standard",
+        "26.1": "the Galaxy whose words are used; which one is in test_publishing.py",
         str(len(IMAGES) + 1): "images, with the copy",
         str(len(IMAGES)): "images that are left without the copy",
         "1": "dropped: the copy",
@@ -199,6 +201,14 @@ def test_limits_in_the_readme_are_those_of_the_code():
         f"of up to {picture.MOST_IN_HEAT_MAP} datasets a heat map",
     ):
         assert said in text
+
+
+def test_independent_codes_come_as_close_as_the_readme_says():
+    """Each of 128 bits differs with a probability of a half: the binomial distribution."""
+    weak = BANDS[2]
+    pairs = sum(comb(128, bits) for bits in range(weak + 1))
+    assert f"fewer than one pair in ten million comes within {weak}" in README.read_text()
+    assert pairs / 2**128 < 1e-7
 
 
 def test_links_lead_somewhere():

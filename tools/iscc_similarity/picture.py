@@ -89,7 +89,8 @@ def heat_map(
         loc="left",
         fontsize=11,
     )
-    add_key(figure, TREE_WIDTH, axes, threshold)
+    colours = {"exact copy": EXACT_COLOUR, "the dataset itself": ITSELF_COLOUR}
+    add_key(figure, TREE_WIDTH, axes, threshold, colours | colour_of_unknown(distances))
     save(figure, path)
 
 
@@ -122,7 +123,8 @@ def heat_map_of_two(
         loc="left",
         fontsize=11,
     )
-    add_key(figure, 0, axes, threshold)
+    colours = {"exact copy": EXACT_COLOUR} | colour_of_unknown(distances[here])
+    add_key(figure, 0, axes, threshold, colours)
     save(figure, path)
 
 
@@ -336,7 +338,14 @@ def characters_of(font: str) -> set[int]:
     return set(opened.get_charmap()) if opened.scalable else set()
 
 
-def add_key(figure: Figure, left: float, axes: Axes, threshold: int) -> None:
+def colour_of_unknown(distances: np.ndarray) -> dict[str, str]:
+    """The entry of the key for cells without a distance, where there are some."""
+    return {"too small to compare": UNKNOWN_COLOUR} if np.isnan(distances).any() else {}
+
+
+def add_key(
+    figure: Figure, left: float, axes: Axes, threshold: int, colours: dict[str, str]
+) -> None:
     """A colour bar with the bands of distances and the threshold, and what other colours mean."""
     key = axes_at(figure, left, 0.3, KEY_WIDTH, 0.18)
     bar = figure.colorbar(axes.images[0], cax=key, orientation="horizontal")
@@ -351,10 +360,6 @@ def add_key(figure: Figure, left: float, axes: Axes, threshold: int) -> None:
     if threshold <= FARTHEST:
         key.plot([threshold], [-0.25], marker="^", color=BORDER_COLOUR, clip_on=False)
     key.set_xlabel(f"differing bits of 128 (▲ threshold {threshold})", fontsize=8)
-    colours = {
-        "exact copy": EXACT_COLOUR,
-        "too small to compare": UNKNOWN_COLOUR,
-    }
     patches = [Patch(color=colour, label=label) for label, colour in colours.items()]
     key.legend(
         handles=patches,
