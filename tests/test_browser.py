@@ -6,6 +6,7 @@ Chromium these tests are skipped, but not where CI is set. What was seen is kept
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from matplotlib.image import imread
 from dev.browser import Browser, browser, installed
 from dev.client import Client
 from dev.environments import PROJECT
+from dev.local_galaxy import GALAXY_BIN
 from dev.suite import WORKFLOWS
 from documents import TOUR, TUTORIAL, abridged, columns, labelled_tables
 from oracle import TEST_DATA, codes_of_file, distance
@@ -148,6 +150,13 @@ def test_deduplicate_with_the_workflow(person, tmp_path):
     person.run_workflow(last_output="Deduplicated collection")
     person.find("td", "poster.tif")
     person.screenshot("report of the workflow")
+
+
+def test_tour_is_valid():
+    """Galaxy's own check."""
+    command = [GALAXY_BIN / "gx-validate-tours", TOUR.parent]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_tour(person, tmp_path):
