@@ -36,7 +36,7 @@ MOST_DIFFERENT = 0.005
 TABLES = labelled_tables(TUTORIAL)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def window(galaxy) -> Iterator[Browser]:
     if not installed():
         reason = "no browser: Debian's packages chromium and chromium-driver are needed"
