@@ -66,11 +66,7 @@ class Server:
         while self.process.poll() is None and time.monotonic() < deadline:
             started |= descendants(self.process)
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        for process in started:
-            started = started | descendants(process)
-        for process in started:
-            terminate(process, by=signal.SIGKILL)
-        psutil.wait_procs(started, timeout=SECONDS_TO_END)
+        kill(*started)
 
 
 def descendants(process: psutil.Process) -> set[psutil.Process]:
@@ -85,6 +81,14 @@ def terminate(process: psutil.Process, by: signal.Signals = signal.SIGTERM) -> N
     """Send a process a signal, if it is still there. (psutil knows a reused id from the old.)"""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(by)
+
+
+def kill(*processes: psutil.Process) -> None:
+    """End processes and all that they started, at once, and return when they are gone."""
+    started = set(processes).union(*map(descendants, processes))
+    for process in started:
+        terminate(process, by=signal.SIGKILL)
+    psutil.wait_procs(started, timeout=SECONDS_TO_END)
 
 
 @contextmanager

@@ -1,4 +1,17 @@
-"""Datasets with names that break things, and a way to look into tables."""
+"""Names that break things, a way to look into tables, and what not every system has."""
+
+import sys
+
+import pytest
+
+import workers
+
+NEEDS_FORK = pytest.mark.skipif(
+    workers.START_METHOD != "fork", reason="a spawned worker does not have what is patched here"
+)
+NEEDS_NAMES_OF_BYTES = pytest.mark.skipif(
+    sys.platform == "darwin", reason="names that are no text cannot be given to files here"
+)
 
 # Two of them are equal.
 HOSTILE = {

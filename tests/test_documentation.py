@@ -8,6 +8,7 @@ import sys
 from math import comb
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,14 +20,15 @@ import picture
 from dev.environments import PROJECT
 from dev.suite import TOOLS
 from documents import MANIFEST, README, TUTORIAL, code_blocks
-from oracle import TEST_DATA, codes_of_file, distance
+from oracle import TEST_DATA, codes_of, codes_of_file, distance
 from samples import HOSTILE
 from test_suite import expanded
 
 DOCUMENTS = [
-    *PROJECT.glob("*.md"),
-    *PROJECT.glob("*/*.md"),
-    *PROJECT.glob("workflows/*/*.md"),
+    PROJECT / name
+    for name in subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=PROJECT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
 ]
 
 # Every run takes another time; what is said of it is that it is short.
@@ -56,7 +58,8 @@ def test_commands_give_what_is_shown(document, place):
     for program in code_blocks(document, "python"):
         first, _, _ = program.partition("\n")
         (place / first.removeprefix("# ")).write_text(program)
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "LC_ALL": "C"}  # the order of *.tif
     blocks = code_blocks(document, "console")
     assert blocks
     for block in blocks:
@@ -140,27 +143,25 @@ def apart(image: str, other: str) -> int:
 
 
 def test_numbers_in_the_tutorial_are_so():
-    """Those of its tables are compared in the browser test. The others, each with its reason."""
-    known = {
-        "24138": "the number of the ISO standard",
-        "26.1": "the Galaxy whose words are used; which one is in test_publishing.py",
-        str(len(IMAGES) + 1): "images, with the copy",
-        str(len(IMAGES)): "images that are left without the copy",
-        "1": "dropped: the copy",
-        f"{(TEST_DATA / 'nuclei.tif').stat().st_size:,}": "bytes, of three images",
-        str(apart("nuclei.tif", "nuclei_retouched.tif")): "bits, of the retouched image",
-        str(apart("cell.png", "retina.jpg")): "bits, of two that are unrelated",
-        "128": "bits that are compared",
-        **dict.fromkeys(map(str, BANDS), "bits, where a kind of similarity ends"),
-    }
+    """In their order. Those of its tables are compared in the browser test."""
+    near, related, weak, _ = map(str, BANDS)
+    retouched = str(apart("nuclei.tif", "nuclei_retouched.tif"))
+    expected = [
+        *("24138", "128"),  # the ISO standard, and bits that are compared
+        "26.1",  # the Galaxy whose words are used; test_publishing.py says which one
+        str(len(IMAGES) + 1),  # with the copy
+        f"{(TEST_DATA / 'nuclei.tif').stat().st_size:,}",  # bytes, of three images
+        *(near, retouched, "128"),  # the threshold, and what was painted over
+        *(str(apart("cell.png", "retina.jpg")), "128", near, related, weak),
+        *(str(len(IMAGES)), "1"),  # left, and dropped: the copy
+        retouched,
+    ]
     text = re.sub(r"^> *\d+\. ", "", TUTORIAL.read_text(), flags=re.M)  # numbers of steps
-    found = NUMBER.findall(prose(text))
-    assert found
-    assert not set(found) - set(known)
+    assert NUMBER.findall(prose(text)) == expected
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
-def test_numbers_in_forms_and_help_are_so(tool):
+def test_forms_and_help_have_no_other_numbers(tool):
     """What one nucleus painted over does is in test_suite.py; the rest are limits of the code."""
     near, related, weak, unrelated = BANDS
     bits = apart("nuclei.tif", "nuclei_retouched.tif")
@@ -203,12 +204,48 @@ def test_limits_in_the_readme_are_those_of_the_code():
         assert said in text
 
 
+def within(distance: int, bits: int) -> float:
+    """How many pairs of independent codes are that close: each bit differs with probability 1/2."""
+    return sum(comb(bits, differing) for differing in range(distance + 1)) / 2**bits
+
+
 def test_independent_codes_come_as_close_as_the_readme_says():
-    """Each of 128 bits differs with a probability of a half: the binomial distribution."""
-    weak = BANDS[2]
-    pairs = sum(comb(128, bits) for bits in range(weak + 1))
-    assert f"fewer than one pair in ten million comes within {weak}" in README.read_text()
-    assert pairs / 2**128 < 1e-7
+    _, related, weak, _ = BANDS
+    text = README.read_text()
+    assert f"fewer than one pair in ten million comes within {weak}" in text
+    assert within(weak, 128) < 1e-7
+    assert f"of narrow ones (below) one in 26,000, and one in four million within {related}" in text
+    assert 1 / within(weak // 2, 64) == pytest.approx(26_000, rel=0.1)
+    assert 1 / within(related // 2, 64) == pytest.approx(4_000_000, rel=0.1)
+
+
+def test_edits_of_an_image_are_as_far_as_the_readme_says():
+    """An uncompressed TIFF, 256 x 256 pixels of 16 bits behind a header."""
+    content = (TEST_DATA / "nuclei.tif").read_bytes()
+    header = len(content) - 2 * 256 * 256
+    pixels = np.frombuffer(content[header:], "<u2").reshape(256, 256)
+    across, down = pixels.copy(), pixels.copy()
+    across[128:130] = down[:, 128:130] = 0
+
+    def from_the_image(edited: bytes) -> int:
+        return distance(codes_of(content).wide, codes_of(edited).wide)
+
+    bits = [from_the_image(content[:header] + edited.tobytes()) for edited in (across, down)]
+    nucleus = apart("nuclei.tif", "nuclei_retouched.tif")
+    assert (
+        f"a nucleus painted over is {nucleus} bits away, a line of two pixels from left to right "
+        f"{bits[0]}, but the same line from top to bottom, which is in every piece, {bits[1]}."
+    ) in README.read_text()
+    assert from_the_image(3 * content) <= BANDS[0]
+    share_half = content[: len(content) // 2] + content[len(content) // 2 :: -1]
+    assert from_the_image(share_half) > BANDS[2]
+
+
+def test_figures_in_the_readme_are_those_of_the_benchmarks():
+    measured = (PROJECT / "benchmarks" / "README.md").read_text()
+    figures = re.findall(r"[\d.,]+ (?:MiB|s)\b", README.read_text().split("## Without Galaxy")[0])
+    assert len(figures) > 5
+    assert not [figure for figure in figures if figure not in measured]
 
 
 def test_links_lead_somewhere():
@@ -220,9 +257,13 @@ def test_links_lead_somewhere():
 
 def test_commands_of_make_exist():
     targets = set(re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.M))
-    for document in DOCUMENTS:
-        used = set(re.findall(r"`make ([\w-]+)", document.read_text()))
-        assert used <= targets, document
+    used = {
+        target
+        for document in DOCUMENTS
+        for target in re.findall(r"`make ([\w-]+)", document.read_text())
+    }
+    assert used
+    assert used <= targets
 
 
 def test_options_exist():

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from iscc_schema import IsccMeta
 
 import coding
+from dev import processes
 from dev.environments import PROJECT
 from manifest import InputError
 from oracle import HEADER, TEST_DATA, codes_of, manifest_line
+from samples import NEEDS_FORK, NEEDS_NAMES_OF_BYTES
 
 SCRIPT = PROJECT / "tools" / "iscc_sum" / "iscc_sum.py"
 
@@ -55,6 +57,7 @@ def test_codes_are_those_of_iscc_core(tmp_path, script, name, width):
     assert (tmp_path / "m.tsv").read_text() == expected
 
 
+@NEEDS_NAMES_OF_BYTES
 def test_rows_stand_in_input_order_under_the_paths_as_given(tmp_path, script):
     names = ["b b.tif", "./a.tif", "-c.tif", "\udcff.tif", "b b.tif"]
     for name in names:
@@ -86,6 +89,7 @@ def test_standard_output_in_a_file_keeps_its_order(tmp_path, script):
     assert content.startswith("before\n" + HEADER + manifest_line("a", b"a") + "1 dataset, 1 byte,")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
 def test_standard_output_that_is_full_or_closed(tmp_path):
     (tmp_path / "a").write_bytes(b"a")
     command = [sys.executable, SCRIPT, "a", "--manifest", "m.tsv"]
@@ -338,7 +342,7 @@ def driver(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 def tree(tmp_path) -> Path:
     """A folder with what makes the order of files and the choice of them difficult."""
     root = tmp_path / "image.zarr"
-    for name in (".zattrs", ".hidden/a", "0/10", "0/9", "0/0.0", "b", "B", "é", "c.iscc.json"):
+    for name in (".zattrs", ".hidden/a", "0/10", "0/9", "0/0.0", "b", "C", "é", "d.iscc.json"):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode() * 1000)
@@ -357,7 +361,7 @@ def test_the_code_of_a_directory_is_that_of_the_command(tree, script):
     expected = subprocess.run(command, cwd=tree.parent, capture_output=True, text=True, check=True)
     name, iscc = row.split("\t")[:2]
     assert f"{iscc} *{name}/\n" == expected.stdout
-    order = [".isccignore", ".zattrs", "B", "b", "é", ".hidden/a", "0/0.0", "0/10", "0/9"]
+    order = [".isccignore", ".zattrs", "C", "b", "é", ".hidden/a", "0/0.0", "0/10", "0/9"]
     content = b"".join((tree / name).read_bytes() for name in order)
     assert row == manifest_line("image.zarr", content).rstrip("\n")
 
@@ -366,7 +370,7 @@ def test_a_row_for_each_file_of_a_directory(tree, script):
     (tree.parent / "a.tif").write_bytes(b"a")
     done = script("iscc_sum", "image.zarr", "a.tif", "--per-file", "--manifest", "m.tsv")
     assert done.returncode == 0, done.stderr
-    order = [".isccignore", ".zattrs", "B", "b", "é", ".hidden/a", "0/0.0", "0/10", "0/9"]
+    order = [".isccignore", ".zattrs", "C", "b", "é", ".hidden/a", "0/0.0", "0/10", "0/9"]
     expected = [manifest_line(f"image.zarr/{n}", (tree / n).read_bytes()) for n in order]
     expected.append(manifest_line("a.tif", b"a"))
     assert (tree.parent / "m.tsv").read_text() == HEADER + "".join(expected)
@@ -398,6 +402,7 @@ def test_an_unreadable_file_in_a_directory_is_an_error(tree, driver, whole, jobs
     assert done.stdout == 'cannot read "image.zarr/0/10": Input/output error\n'
 
 
+@NEEDS_NAMES_OF_BYTES
 def test_a_directory_with_names_that_are_no_text(tree, script):
     (tree / "\udcff").write_bytes(b"a")
     done = script("iscc_sum", "image.zarr", "--manifest", "m.tsv")
@@ -456,6 +461,7 @@ def test_output_is_the_same_for_any_number_of_processes(tmp_path, script, narrow
     assert table.decode() == HEADER + "".join(expected)
 
 
+@NEEDS_FORK
 @pytest.mark.parametrize("jobs", [2, 5])
 def test_a_process_that_is_killed_is_an_error_that_names_the_dataset(tmp_path, driver, jobs):
     for number in range(200):
@@ -485,6 +491,11 @@ def test_a_process_that_is_killed_is_an_error_that_names_the_dataset(tmp_path, d
     )
 
 
+def coding_workers(process: psutil.Process) -> list[psutil.Process]:
+    """Its children, without the one that a spawning Python has beside its workers."""
+    return [each for each in process.children() if "resource_tracker" not in str(each.cmdline())]
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_no_process_is_left_when_the_first_one_goes(tmp_path, sent):
     paths = [tmp_path / name for name in "ab"]
@@ -493,19 +504,22 @@ def test_no_process_is_left_when_the_first_one_goes(tmp_path, sent):
             sparse.truncate(2**36)  # a minute of work, and no room on the disk
     script = PROJECT / "tools" / "iscc_sum" / "iscc_sum.py"
     command = [sys.executable, script, "--jobs", "2", *paths, "--manifest", tmp_path / "m"]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as ours:
-        process = psutil.Process(ours.pid)
+    ours = psutil.Popen(command, stderr=subprocess.DEVNULL)
+    try:
         deadline = time.monotonic() + 20
-        while len(workers := process.children()) < 2 and time.monotonic() < deadline:
+        while len(workers := coding_workers(ours)) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert len(workers) == 2
         time.sleep(0.5)
         ours.send_signal(sent)
-    _, alive = psutil.wait_procs(workers, timeout=10)
-    assert not alive
+        _, alive = psutil.wait_procs([ours, *workers], timeout=10)
+        assert not alive
+    finally:
+        processes.kill(ours)
     assert not (tmp_path / "m").exists()
 
 
+@NEEDS_FORK
 def test_our_own_bugs_show_where_they_are(tmp_path, driver):
     for name in "ab":
         (tmp_path / name).touch()
@@ -591,6 +605,7 @@ def test_names_that_the_command_cannot_read_are_escaped_in_the_checksum_file(tmp
     assert (tmp_path / "c").read_bytes().decode() == f"\\{codes_of(b'a').wide} *a\\\\b\\nc\\rd\n"
 
 
+@NEEDS_NAMES_OF_BYTES
 def test_records_validate_as_iscc_metadata(tree, script):
     names = ["cell.png", "a.tif.gz", "noend", "it's \\ ünï\n.TIFF", "\udcff.txt", "image.zarr"]
     for name in names[:-1]:
@@ -674,6 +689,17 @@ def test_manifests_of_single_datasets_join_into_that_of_all(tmp_path, script, op
     assert (tmp_path / "joined.tsv").read_bytes() == (tmp_path / "all.tsv").read_bytes()
 
 
+def test_a_manifest_of_nothing_is_joined(tmp_path, script):
+    """An empty folder, file by file: one job for all would have written no line for it either."""
+    (tmp_path / "none").mkdir()
+    (tmp_path / "a").write_bytes(b"a")
+    for names in (["a"], ["none"], ["none", "a"]):
+        script("iscc_sum", *names, "--per-file", "--manifest", f"{''.join(names)}.tsv")
+    done = script("iscc_sum", "--join", "none.tsv", "--join", "a.tsv", "--manifest", "joined.tsv")
+    assert (done.returncode, done.stdout) == (0, "1 dataset of 2 manifests\n")
+    assert (tmp_path / "joined.tsv").read_bytes() == (tmp_path / "nonea.tsv").read_bytes()
+
+
 def test_a_note_without_a_size_is_joined(tmp_path, script):
     line = f"a\t{codes_of(b'a').narrow}\ttiny\n"
     (tmp_path / "m").write_text("#name\tiscc\tnote\n" + line)
@@ -708,6 +734,7 @@ def test_manifests_given_by_path_are_joined_in_their_order(tmp_path, script):
         (["--join", "m", "--records", "r"], "--records is for datasets, which are not read with"),
         (["--join", "none"], 'cannot read "none": No such file or directory'),
         (["--join", "m", "--join", "text"], '"text", line 1: expected the header of a manifest'),
+        (["--join", "m", "--join", "empty"], '"empty": expected a manifest, but it has no entry'),
         (
             ["--join", "m", "--join", "out"],
             'cannot write "out": it is read or written here already',
@@ -717,8 +744,9 @@ def test_manifests_given_by_path_are_joined_in_their_order(tmp_path, script):
 )
 def test_what_cannot_be_joined_is_said(tmp_path, script, arguments, message):
     (tmp_path / "text").write_text("no manifest")
+    (tmp_path / "empty").touch()
     script("iscc_sum", "text", "--manifest", "m")
     done = script("iscc_sum", *arguments, "--manifest", "out")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"iscc_sum: {message}")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "text"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "m", "text"]

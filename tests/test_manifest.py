@@ -105,12 +105,13 @@ def test_manifests_end_to_end_are_a_manifest(folder):
         ),
         (
             f"#name\tiscc\na\t{WIDE[:-1]}\n",
-            f'"m.tsv", line 2, "a": "{WIDE[:-1]}" is no ISCC: 54 characters long; its kind has 55',
+            '"m.tsv", line 2, "a": no ISCC: 54 characters long; its kind has 55; '
+            f'found "{WIDE[:-1]}"',
         ),
         (
             "#name\tiscc\na\t" + codes_of(b"some bytes").instance_code + "\n",
-            f'"m.tsv", line 2, "a": "{codes_of(b"some bytes").instance_code}" is a single unit; '
-            "an ISCC-CODE is needed",
+            '"m.tsv", line 2, "a": expected an ISCC-CODE, found a single unit, '
+            f'"{codes_of(b"some bytes").instance_code}"',
         ),
         (
             f"#name\tiscc\na\\x\t{WIDE}\n",

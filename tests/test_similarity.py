@@ -28,6 +28,7 @@ import workers
 from links import Contents, Links
 from manifest import Entry
 from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
+from samples import NEEDS_FORK
 
 PAIRS = "#name_a\tname_b\trelation\tdistance\tbits\tsimilarity\tiscc_a\tiscc_b\trow_a\trow_b\n"
 CLUSTERS = "#name\tcluster\tcluster_size\trepresentative\trelation\tdistance\tnote\trow\n"
@@ -571,7 +572,7 @@ def test_a_broken_code_is_refused_with_line_and_name(tmp_path, script, broken, r
     done = script("iscc_similarity", option, "m.tsv", other, "good.tsv", "--pairs", "p.tsv")
     assert done.returncode == 2
     assert done.stderr == (
-        f'iscc_similarity: "m.tsv", line 3, "b": "{broken}" is no ISCC: {reason}\n'
+        f'iscc_similarity: "m.tsv", line 3, "b": no ISCC: {reason}; found "{broken}"\n'
     )
     assert not (tmp_path / "p.tsv").exists()
 
@@ -779,7 +780,7 @@ def test_a_name_that_stands_for_two_cannot_be_on_a_list(tmp_path, script):
     assert done.returncode == 2
     assert done.stderr == (
         'iscc_similarity: cannot put "x" on a list: "x" belongs on the other one, and these lists '
-        "are read by names alone, without blanks at the ends\n"
+        "are read by names alone, without blanks at the ends; rename one of them\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["m.tsv"]
 
@@ -851,8 +852,8 @@ def test_the_limit_counts_pairs_of_datasets(tmp_path, script):
     assert done.returncode == 0
 
 
+@NEEDS_FORK
 def test_outputs_are_the_same_for_any_number_of_workers(tmp_path, monkeypatch):
-    """Workers are forked, so they have what is patched here."""
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
     started = []
     in_processes = workers.in_processes
@@ -890,8 +891,8 @@ def test_long_comparisons_say_how_far_they_are(tmp_path, monkeypatch, capsys):
     assert news == [f"compared {part} codes: 100%, 0 s" for part in parts]
 
 
+@NEEDS_FORK
 def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch, capsys):
-    """Workers are forked, so they have what is patched here."""
     write_manifest(tmp_path / "m.tsv", SIX)
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
     monkeypatch.setattr(hamming, "compare", lambda *_: os.kill(os.getpid(), signal.SIGKILL))

@@ -72,8 +72,8 @@ def test_every_status_of_real_images(tmp_path, script):
         "another dataset before it has the same name\n"
         f"retina.jpg\tMISSING\t{retina.wide}\t\t\t\t\t5\t\n"
         f"cell.png\tDUPLICATE\t{cell.wide}\t\t\t\t\t7\tline 2 lists the same name already\n"
-        f'broken.tif\tINVALID\t\t\t\t\t\t8\t"{broken_code}" is no ISCC: 54 characters long; '
-        "its kind has 55\n"
+        f"broken.tif\tINVALID\t\t\t\t\t\t8\tno ISCC: 54 characters long; "
+        f'its kind has 55; found "{broken_code}"\n'
     )
     assert (tmp_path / "passed").read_text() == "nuclei_3d.tif\ncell.png\n"
     assert (tmp_path / "failed").read_text() == "it's.tif\nnuclei.tif\nnew name.png\nit's.tif\n"

@@ -88,11 +88,12 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
     write_table(path, COLUMNS, rows)
 
 
-def read(path: Path, name: str) -> list[Entry]:
+def read(path: Path, name: str, may_be_empty: bool = False) -> list[Entry]:
     """Read a manifest, in the order of its lines; `name` is what the user calls it.
 
     Raises InputError, with the line number, for a line that is no entry, for a file without a
-    header that names the columns `name` and `iscc`, and for one without a single entry.
+    header that names the columns `name` and `iscc`, and for one without a single entry, unless it
+    `may_be_empty` behind its header.
     """
     entries = []
     header: dict[str, int] = {}
@@ -123,7 +124,7 @@ def read(path: Path, name: str) -> list[Entry]:
             except ValueError as error:
                 called = shown(fields[header["name"]])
                 raise InputError(f"{line_of(name, number)}, {called}: {error}") from None
-    if not entries:
+    if not entries and not (header and may_be_empty):
         raise InputError(f"{shown(name)}: expected a manifest, but it has no entry")
     return entries
 
@@ -152,9 +153,9 @@ def read_entry(fields: list[str], header: dict[str, int]) -> Entry:
     try:
         digits = codes.checked(iscc)
     except codes.CodeError as error:
-        raise ValueError(f"{shown(iscc)} is no ISCC: {error}") from None
+        raise ValueError(f"no ISCC: {error}; found {shown(iscc)}") from None
     if not digits.startswith(codes.BOTH_UNITS):
-        raise ValueError(f"{shown(iscc)} is a single unit; an ISCC-CODE is needed")
+        raise ValueError(f"expected an ISCC-CODE, found a single unit, {shown(iscc)}")
     size = known.get("filesize") or None
     if size is not None and not NUMBER_OF_BYTES.fullmatch(size):
         raise ValueError(f"{shown(size)} in the column filesize is no number of bytes")
@@ -233,7 +234,8 @@ def check_lists(names: Iterable[str], others: Iterable[str]) -> None:
         if name.strip() in as_read:
             raise InputError(
                 f"cannot put {shown(name)} on a list: {shown(as_read[name.strip()])} belongs on "
-                "the other one, and these lists are read by names alone, without blanks at the ends"
+                "the other one, and these lists are read by names alone, without blanks at the "
+                "ends; rename one of them"
             )
 
 

@@ -119,7 +119,7 @@ def join(args: argparse.Namespace, manifests: list[tuple[str, coding.Dataset]]) 
     entries = [
         entry._replace(name=before + entry.name)
         for before, each in manifests
-        for entry in manifest.read(each.path, each.name)
+        for entry in manifest.read(each.path, each.name, may_be_empty=True)
     ]
     manifest.write(args.manifest, entries)
     of_all = manifest.counted(len(manifests), "manifest")

@@ -303,7 +303,7 @@ def why_not(text: str) -> str:
         try:
             codes.parse(match[0])
         except codes.CodeError as error:
-            return f"{shown(match[0])} is no ISCC: {error}"
+            return f"no ISCC: {error}; found {shown(match[0])}"
     return f"expected a name and an ISCC code, found {shown(text)}"
 
 
@@ -323,7 +323,7 @@ def entry_of(
     try:
         digits = codes.checked(text)
     except codes.CodeError as error:
-        raise LineError(f"{shown(text)} is no ISCC: {error}", name) from None
+        raise LineError(f"no ISCC: {error}; found {shown(text)}", name) from None
     if digits.startswith(DATA_UNIT):
         raise LineError("a Data-Code alone: alike is not the same", name)
     return Listed(number, name, codes.PREFIX + digits, filesize, datahash)
@@ -334,7 +334,7 @@ def check_unit(text: str, entry: Listed) -> None:
     try:
         unit = codes.parse(text)
     except codes.CodeError as error:
-        raise LineError(f"{shown(text)} is no ISCC: {error}", entry.name) from None
+        raise LineError(f"no ISCC: {error}; found {shown(text)}", entry.name) from None
     for known, further in zip(entry.hashes, unit, strict=True):
         length = min(len(known), len(further))
         if known[:length] != further[:length]:
