@@ -39,6 +39,7 @@ test-pulsar: .set-up-galaxy
 
 # The browser test looks at them, too, and fails as long as they are old.
 pictures: .set-up-galaxy
+	rm -rf screenshots
 	-$(DEV) -m pytest tests/test_browser.py -k tutorial
 	cp "screenshots/form of ISCC similarity.png" docs/images/form.png
 	cp "screenshots/heat map.png" docs/images/heat-map.png
@@ -61,12 +62,12 @@ copies:
 
 lock: .set-up
 	for part in dev galaxy pulsar tools; do \
-	  $(DEV) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+	  $(DEV) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	    --upgrade dev/requirements/$$part.in --output-file dev/requirements/$$part.txt || exit 1; \
 	done
 
 clean:
-	rm -rf .venv demo-results galaxy-logs .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv demo-results logs screenshots .pytest_cache .hypothesis .ruff_cache
 
 .PHONY: .set-up .set-up-galaxy
 

@@ -43,7 +43,7 @@ FLAGS = [
     "--disable-sync",
     "--force-device-scale-factor=1",
 ]
-WIDTH, HEIGHT = 1440, 950
+WIDTH, HEIGHT = 1440, 807  # of the page, whatever the browser puts around it
 SECONDS_FOR_A_PAGE = 60
 SECONDS_FOR_A_JOB = 180
 
@@ -59,10 +59,12 @@ def browser(galaxy: Galaxy, screenshots: Path) -> Iterator["Browser"]:
     """A browser window in which a Galaxy is open, for the duration of a with-block."""
     options = webdriver.ChromeOptions()
     options.binary_location = installed()
-    for flag in [*FLAGS, f"--window-size={WIDTH},{HEIGHT}"]:
+    for flag in FLAGS:
         options.add_argument(flag)
     service = webdriver.ChromeService(shutil.which(DRIVER))
     driver = webdriver.Chrome(options=options, service=service)
+    page = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", page)
     try:
         yield Browser(driver, galaxy, screenshots)
     finally:
@@ -154,12 +156,16 @@ class Browser:
         self.write("input.collection-name", name)
         self.click(".custom-switch label", "Remove file extensions?")
         self.click("button.create-collection, .wizard-actions .btn-primary")
-        self.wait_for_green(name)
+        self.wait_for_state(name)
         self.open()  # without the two windows that stay open
 
-    def wait_for_green(self, name: str, state: str = "ok") -> None:
+    def wait_for_state(self, name: str, state: str = "ok") -> None:
         """Wait until the newest dataset or collection of a name in the history is in a state."""
-        self.find(f"{HISTORY_ITEM}[data-state={state}]", name, SECONDS_FOR_A_JOB)
+
+        def reached() -> bool:
+            return self.find(HISTORY_ITEM, name).get_attribute("data-state") == state
+
+        self.wait_for(reached, f"{name}: {state}", SECONDS_FOR_A_JOB)
 
     def view(self, name: str) -> None:
         """Open the newest dataset of a name, as its eye does."""
@@ -235,7 +241,7 @@ class Browser:
     def run_workflow(self, last_output: str) -> None:
         """Run it, wait for the output that comes last, and open its report."""
         self.click("#run-workflow")
-        self.wait_for_green(last_output)
+        self.wait_for_state(last_output)
         self.click('a.nav-link[href$="/report"]')
 
     # Tours

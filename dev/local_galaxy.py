@@ -8,7 +8,6 @@ the suite's tools and Galaxy's own collection tools, and finds what the tools re
 
 import argparse
 import secrets
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,6 @@ import yaml
 from dev import environments, processes
 from dev.suite import TOOLS
 
-LOGS = environments.PROJECT / "galaxy-logs"
 GALAXY_BIN = environments.VENV / "galaxy" / "bin"
 
 # Celery's command, but a database as broker is asked for work ten times a second and not only once,
@@ -49,7 +47,7 @@ LOCAL_JOBS = {
     },
 }
 
-# Tools that every Galaxy has, which workflows with ours need.
+# Tools that every Galaxy has: those of our workflows, and others that lists of ours are made for.
 GALAXY_TOOLS = {
     "Get Data": ["data_source/upload.xml"],
     "Collection Operations": [
@@ -110,25 +108,20 @@ def local_galaxy(
     tools: Sequence[Path] = TOOLS,
     tool_shed: str | None = None,
     jobs: dict = LOCAL_JOBS,
+    name: str = "galaxy",
 ) -> Iterator[Galaxy]:
     """Run a Galaxy, with the suite's tools or others, for the duration of a with-block.
 
     `port` is used if it is free; any free one otherwise. `tool_shed` is the address of a Tool Shed
-    from which tools may be installed, `jobs` what job_conf.yml would say. Raises ServerError, with
-    the end of the log that matters, if Galaxy does not start. When the block fails, Galaxy's logs
-    are kept.
+    from which tools may be installed, `jobs` what job_conf.yml would say; `name` is that of the
+    folder with its logs. Raises ServerError, with the end of the log that matters, if Galaxy does
+    not start.
     """
-    with processes.fresh_folder("iscc-galaxy-") as data:
+    with processes.fresh_folder(name) as data:
         key = secrets.token_hex(16)
         settings = Settings(data, processes.free_port(port), tools, tool_shed, jobs, key)
-        try:
-            with started(settings) as galaxy:
-                yield galaxy
-        except Exception:
-            shutil.rmtree(LOGS, ignore_errors=True)
-            shutil.copytree(data / "logs", LOGS)
-            print(f"Galaxy's logs are in {LOGS}", file=sys.stderr)
-            raise
+        with started(settings) as galaxy:
+            yield galaxy
 
 
 @contextmanager
@@ -140,8 +133,6 @@ def started(settings: Settings) -> Iterator[Galaxy]:
         GALAXY_CONFIG_SINGLE_USER=ADMIN,
         PATH=processes.path_with(settings.data, GALAXY_BIN / "hg"),  # to install from a Tool Shed
     )
-    logs = settings.data / "logs"
-    logs.mkdir()
     web = [str(GALAXY_BIN / "galaxy-web"), "--bind", f"127.0.0.1:{settings.port}"]
     celery = [str(GALAXY_BIN / "python"), "-c", CELERY]
     celery += ["--app", "galaxy.celery", "worker", "--loglevel", "INFO"]
@@ -150,8 +141,8 @@ def started(settings: Settings) -> Iterator[Galaxy]:
     print("Starting Galaxy; this takes about a minute.", flush=True)
     start = time.monotonic()
     with (
-        processes.running("Galaxy", web, logs / "galaxy.log", environment) as web_server,
-        processes.running("Celery", celery, logs / "celery.log", environment) as worker,
+        processes.running("Galaxy", web, settings.data / "galaxy.log", environment) as web_server,
+        processes.running("Celery", celery, settings.data / "celery.log", environment) as worker,
     ):
         servers = [worker, web_server]
         for name, ready in {
@@ -167,9 +158,11 @@ def started(settings: Settings) -> Iterator[Galaxy]:
 def administrator_key(url: str, bootstrap_key: str) -> str:
     """Make the administrator known to Galaxy, and get a key to the API for this user."""
     header = {"x-api-key": bootstrap_key}
-    user = requests.post(f"{url}/api/users", headers=header, json={"remote_user_email": ADMIN})
+    user = requests.post(
+        f"{url}/api/users", headers=header, json={"remote_user_email": ADMIN}, timeout=60
+    )
     user.raise_for_status()
-    key = requests.post(f"{url}/api/users/{user.json()['id']}/api_key", headers=header)
+    key = requests.post(f"{url}/api/users/{user.json()['id']}/api_key", headers=header, timeout=60)
     key.raise_for_status()
     return key.json()
 

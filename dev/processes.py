@@ -13,6 +13,9 @@ from pathlib import Path
 
 import psutil
 
+from dev.environments import PROJECT
+
+LOGS = PROJECT / "logs"
 SECONDS_TO_END = 20
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_NEWS = 10
@@ -138,7 +141,11 @@ def ended_in_order() -> Iterator[None]:
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {sig: signal.signal(sig, interrupt) for sig in (signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        sig: signal.signal(sig, interrupt)
+        for sig in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(sig) is not signal.SIG_IGN  # as with nohup
+    }
     try:
         yield
     finally:
@@ -147,14 +154,21 @@ def ended_in_order() -> Iterator[None]:
 
 
 @contextmanager
-def fresh_folder(prefix: str) -> Iterator[Path]:
-    """A folder for the duration of a with-block, which a `kill` unwinds as Ctrl-C does."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+def fresh_folder(name: str) -> Iterator[Path]:
+    """A folder for the duration of a with-block, which a `kill` unwinds as Ctrl-C does.
+
+    The logs in it are kept in logs/NAME, in place of those of the run before.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"iscc-{name}-"))
     try:
         with ended_in_order():
             yield folder
     finally:
         with undisturbed():
+            shutil.rmtree(LOGS / name, ignore_errors=True)
+            (LOGS / name).mkdir(parents=True)
+            for log in folder.glob("*.log"):
+                shutil.copy(log, LOGS / name)
             shutil.rmtree(folder, ignore_errors=True)
 
 

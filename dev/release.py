@@ -5,7 +5,7 @@ What is on the main branch is what the Tool Shed has, so a branch is compared wi
     python3 -m dev.release origin/main
 
 Status 1 and one sentence if anything in the tools' folders or their macros differs, and the
-version does not.
+version is not higher.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dev.environments import PROJECT
 
+# What a tool does. Its test data and .shed.yml are published as well, and change no version.
 PUBLISHED = ["tools", "macros"]
 MACROS = "macros/macros.xml"
 
@@ -30,26 +31,35 @@ def main(argv: list[str] | None = None) -> None:
     if files:
         now = version((PROJECT / MACROS).read_text())
         sys.exit(
-            f"{', '.join(files)} changed since {published}, but the version is still {now}: "
-            f"raise @VERSION_SUFFIX@ in {MACROS}"
+            f"{', '.join(files)} changed since {published}, but the version is {now}, not a higher "
+            f"one: raise @VERSION_SUFFIX@ in {MACROS}"
         )
 
 
 def changed_without_new_version(project: Path, published: str) -> list[str]:
-    """The files of the tools that differ from a commit, unless the version does so, too.
+    """The files of the tools that differ from a commit, unless the version is higher.
 
     Compared is where the branch left that commit's history, and what is not committed counts.
     """
     start = git(project, "merge-base", published, "HEAD").strip()
     files = git(project, "diff", "--name-only", start, "--", *PUBLISHED).splitlines()
+    files += git(
+        project, "ls-files", "--others", "--exclude-standard", "--", *PUBLISHED
+    ).splitlines()
     then = version(git(project, "show", f"{start}:{MACROS}"))
-    return files if then == version((project / MACROS).read_text()) else []
+    now = version((project / MACROS).read_text())
+    return [] if numbers(now) > numbers(then) else files
 
 
 def version(macros: str) -> str:
     """The version of the tools that a macros.xml has."""
     parts = dict(re.findall(r'<token name="@(TOOL_VERSION|VERSION_SUFFIX)@">([^<]+)<', macros))
     return f"{parts['TOOL_VERSION']}+galaxy{parts['VERSION_SUFFIX']}"
+
+
+def numbers(version: str) -> list[int]:
+    """The numbers in a version, 0.1.0+galaxy2 say, by which versions are compared."""
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def git(project: Path, *arguments: str) -> str:

@@ -34,7 +34,7 @@ def local_pulsar() -> Iterator[Pulsar]:
 
     Raises ServerError, with the end of its log, if it does not start.
     """
-    with processes.fresh_folder("iscc-pulsar-") as data:
+    with processes.fresh_folder("pulsar") as data:
         port = processes.free_port()
         pulsar = Pulsar(f"http://127.0.0.1:{port}", secrets.token_hex(16))
         command = configure(data, port, pulsar)

@@ -31,7 +31,7 @@ def local_tool_shed() -> Iterator[ToolShed]:
 
     Raises ServerError, with the end of its log, if it does not start.
     """
-    with processes.fresh_folder("iscc-tool-shed-") as data:
+    with processes.fresh_folder("tool-shed") as data:
         port = processes.free_port()
         url = f"http://127.0.0.1:{port}"
         key = secrets.token_hex(16)
@@ -76,10 +76,12 @@ def owner_key(url: str, bootstrap_key: str) -> str:
     admin = {"x-api-key": bootstrap_key}
     for category in shed["categories"]:
         body = {"name": category, "description": category}
-        requests.post(f"{url}/api/categories", headers=admin, json=body).raise_for_status()
+        requests.post(
+            f"{url}/api/categories", headers=admin, json=body, timeout=60
+        ).raise_for_status()
     owner, password = f"{shed['owner']}@example.org", secrets.token_hex(16)
     user = {"username": shed["owner"], "email": owner, "password": password}
-    requests.post(f"{url}/api/users", headers=admin, json=user).raise_for_status()
-    answer = requests.get(f"{url}/api/authenticate/baseauth", auth=(owner, password))
+    requests.post(f"{url}/api/users", headers=admin, json=user, timeout=60).raise_for_status()
+    answer = requests.get(f"{url}/api/authenticate/baseauth", auth=(owner, password), timeout=60)
     answer.raise_for_status()
     return answer.json()["api_key"]

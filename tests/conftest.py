@@ -6,18 +6,27 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 
+import psutil
 import pytest
+from hypothesis import settings
 
+from dev import processes
 from dev.client import Client
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
 from dev.suite import TOOLS, WORKFLOWS
 
 PLANEMO = Path(sys.executable).parent / "planemo"
+SECONDS_FOR_TESTS = 900
+
+# How long an example takes says more about the machine than about us.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Galaxy loads all tools when it starts, this one for tests of Galaxy itself among them.
 UNRESOLVED_TOOL = Path(__file__).parent / "unresolved_requirement.xml"
@@ -55,25 +64,52 @@ def planemo_results(galaxy, tmp_path_factory) -> Iterator[Callable[[Path], list[
     shutil.copytree(PROJECT / "workflows", folder / "workflows")
     (folder / "test-data").symlink_to(PROJECT / "test-data")
 
-    def test(path: Path) -> list[dict]:
-        report = folder / f"{path.stem}.json"
-        command = [PLANEMO, "test", "--engine", "external_galaxy", "--galaxy_url", galaxy.url]
-        command += ["--galaxy_admin_key", galaxy.api_key, "--galaxy_user_key", galaxy.api_key]
-        command += ["--test_output", folder / f"{path.stem}.html", "--test_output_json", report]
+    def command(path: Path) -> list[object]:
+        served = ["--engine", "external_galaxy", "--galaxy_url", galaxy.url]
+        keys = ["--galaxy_admin_key", galaxy.api_key, "--galaxy_user_key", galaxy.api_key]
+        html, report = folder / f"{path.stem}.html", folder / f"{path.stem}.json"
+        outputs = ["--test_output", html, "--test_output_json", report]
         tested = folder / path.relative_to(PROJECT) if path in WORKFLOWS.values() else path
-        done = subprocess.run(
-            [*command, tested], cwd=PROJECT, capture_output=True, text=True, timeout=900
-        )
-        assert report.exists(), done.stdout + done.stderr
-        results = [each["data"] for each in json.loads(report.read_text())["tests"]]
-        return (
-            results if path in WORKFLOWS.values() else sorted(results, key=itemgetter("test_index"))
-        )
+        return [PLANEMO, "test", *served, *keys, *outputs, tested]
 
-    paths = [*TOOLS, *WORKFLOWS.values()]
-    with ThreadPoolExecutor(len(paths)) as pool:
-        futures = {path: pool.submit(test, path) for path in paths}
-        yield lambda path: futures[path].result()
+    with programs() as start:
+        started = {path: start(command(path)) for path in (*TOOLS, *WORKFLOWS.values())}
+
+        def results(path: Path) -> list[dict]:
+            tests = reported(folder / f"{path.stem}.json", started[path].result())
+            return sorted(tests, key=itemgetter("test_index")) if path in TOOLS else tests
+
+        yield results
+
+
+@contextmanager
+def programs() -> Iterator[Callable[[Sequence[object]], Future[str]]]:
+    """Start programs that run side by side, each for its output; none outlives the with-block."""
+    started = []
+
+    def output(command: Sequence[object]) -> str:
+        process = psutil.Popen(
+            list(map(str, command)),
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process.communicate(timeout=SECONDS_FOR_TESTS)[0]
+
+    pool = ThreadPoolExecutor(len(TOOLS) + len(WORKFLOWS))
+    try:
+        yield lambda command: pool.submit(output, command)
+    finally:
+        processes.kill(*started)
+        pool.shutdown(cancel_futures=True)
+
+
+def reported(report: Path, said: str) -> list[dict]:
+    """The results in a report of planemo or galaxy-tool-test, which said something beside it."""
+    assert report.exists(), said
+    return [each["data"] for each in json.loads(report.read_text())["tests"]]
 
 
 def run_tests_in_galaxy(galaxy: Galaxy, tools: Sequence[str], folder: Path) -> list[list[str]]:
@@ -82,18 +118,17 @@ def run_tests_in_galaxy(galaxy: Galaxy, tools: Sequence[str], folder: Path) -> l
     Tests and their data come from that Galaxy, and not from here. The tools are tested side by
     side; the tests of one are not, since galaxy-tool-test then mixes up their uploads.
     """
-
-    def test(number: int) -> list[str]:
-        report = folder / f"report_{number}.json"
-        program = PLANEMO.with_name("galaxy-tool-test")
-        where = ["-u", galaxy.url, "-k", galaxy.api_key, "-t", tools[number]]
-        command = [program, *where, "-j", report]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-        assert report.exists(), done.stdout + done.stderr
-        return [how_it_ended(each["data"]) for each in json.loads(report.read_text())["tests"]]
-
-    with ThreadPoolExecutor(len(tools)) as pool:
-        return list(pool.map(test, range(len(tools))))
+    reports = [folder / f"report_{number}.json" for number in range(len(tools))]
+    program = [PLANEMO.with_name("galaxy-tool-test"), "-u", galaxy.url, "-k", galaxy.api_key]
+    with programs() as start:
+        started = [
+            start([*program, "-t", tool, "-j", report])
+            for tool, report in zip(tools, reports, strict=True)
+        ]
+        return [
+            [how_it_ended(result) for result in reported(report, each.result())]
+            for report, each in zip(reports, started, strict=True)
+        ]
 
 
 def how_it_ended(result: dict) -> str:

@@ -111,10 +111,13 @@ def test_servers_end_when_we_are_interrupted(tmp_path, sent):
     """
     log = tmp_path / "server.log"
     command = [sys.executable, "-c", textwrap.dedent(program), str(log), *server_command(tmp_path)]
-    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as ours:
+    ours = psutil.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    try:
         ids = wait_for_ids(log)
         ours.send_signal(sent)
         _, errors = ours.communicate(timeout=30)
+    finally:
+        processes.kill(ours)
     assert errors == "interrupted\n"
     assert not any(map(alive, ids))
 
@@ -124,6 +127,7 @@ def test_a_free_port_is_the_preferred_one_if_it_can_be():
     assert processes.free_port(port) == port
 
 
-def test_nothing_of_ours_is_on_the_path_of_a_server():
+def test_nothing_of_ours_is_on_the_path_of_a_server(monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     path = processes.bare_environment()["PATH"].split(":")
     assert not any(Path(folder).is_relative_to(PROJECT) for folder in path)

@@ -1,5 +1,6 @@
 """What GitHub and the Tool Shed are told: valid files, and no changed tool of an old version."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_workflows import TESTS
 
 from dev import release
 from dev.environments import PROJECT, REQUIREMENTS, pinned_requirements
 from dev.suite import TOOLS, WORKFLOWS
+from test_galaxy import number_of_tests
 from test_suite import expanded
 
 BIN = Path(sys.executable).parent
@@ -67,16 +70,42 @@ def test_github_lints_all_workflows():
     )
 
 
-def test_github_tests_the_galaxy_that_is_tested_here():
-    """Its branch is that of the pinned packages; the weekly run takes the newest."""
-    [galaxy] = [
-        line
-        for line in pinned_requirements(REQUIREMENTS / "galaxy.in")
-        if line.startswith("galaxy==")
-    ]
-    release_of_galaxy = re.match(r"galaxy==(\d+\.\d+)\.", galaxy)[1]
+def test_github_tests_the_oldest_galaxy_that_the_tools_are_made_for():
+    """Their profile. The newest one is that of the packages, and the weekly run's."""
+    profiles = {expanded(tool).get("profile") for tool in TOOLS}
     test = (GITHUB / "workflows/test.yml").read_text()
-    assert re.findall(r"branch=release_(\S+)", test) == [release_of_galaxy]
+    assert set(re.findall(r"branch=release_(\S+)", test)) == profiles
+
+
+def test_github_counts_the_tests():
+    """The command that says how many there have to be, with shell and tools of this system."""
+    steps = yaml.safe_load((GITHUB / "workflows/test.yml").read_text())["jobs"]["report"]["steps"]
+    [command] = [step["run"] for step in steps if step.get("name") == "No test is missing"]
+    counted = command.splitlines()[0] + '; echo "$expected"'
+    done = subprocess.run(
+        ["bash", "-c", counted], cwd=PROJECT, check=True, capture_output=True, text=True
+    )
+    tests = [yaml.safe_load(path.read_text()) for path in TESTS.values()]
+    assert int(done.stdout) == sum(map(number_of_tests, TOOLS)) + sum(map(len, tests))
+
+
+@pytest.mark.parametrize("jobs", JOBS, ids=lambda path: path.stem)
+def test_github_has_the_planemo_that_is_used_here(jobs):
+    [planemo] = [
+        line for line in pinned_requirements(REQUIREMENTS / "dev.in") if "planemo==" in line
+    ]
+    described = yaml.safe_load(jobs.read_text())
+    assert described["env"]["PLANEMO"] == planemo
+    for job in described["jobs"].values():
+        for step in job.get("steps", []):
+            if "planemo-ci-action" in step.get("uses", ""):
+                assert step["with"]["planemo-version"] == "${{ env.PLANEMO }}"
+
+
+@pytest.mark.parametrize("part", ["dev", "galaxy", "pulsar", "tools"])
+def test_pins_are_for_every_system(part):
+    """Dependabot does as the first lines say."""
+    assert " --universal --python-version 3.11 " in (REQUIREMENTS / f"{part}.txt").read_text()
 
 
 def test_the_tool_shed_takes_the_repositories():
@@ -95,8 +124,10 @@ def test_no_file_is_large():
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch) -> Path:
     """A repository with a tool, published under version 0.1.0+galaxy7 on its main branch."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     (tmp_path / "tools").mkdir()
     (tmp_path / "macros").mkdir()
     (tmp_path / "tools" / "tool.py").write_text("print(1)\n")
@@ -126,8 +157,16 @@ def test_a_change_of_a_tool_without_a_new_version_is_noticed(project, committed)
     assert release.changed_without_new_version(project, "main") == ["tools/tool.py"]
 
 
+def test_a_new_file_and_a_lower_version_are_noticed(project):
+    (project / "tools" / "new.py").write_text("print(2)\n")
+    macros = project / release.MACROS
+    macros.write_text(macros.read_text().replace(">7<", ">6<"))
+    expected = [release.MACROS, "tools/new.py"]
+    assert release.changed_without_new_version(project, "main") == expected
+
+
 @pytest.mark.parametrize(
-    ("token", "value"), [("@VERSION_SUFFIX@", "8"), ("@TOOL_VERSION@", "0.2.0")]
+    ("token", "value"), [("@VERSION_SUFFIX@", "10"), ("@TOOL_VERSION@", "0.2.0")]
 )
 def test_a_change_of_a_tool_with_a_new_version_may_go_out(project, token, value):
     (project / "tools" / "tool.py").write_text("print(2)\n")

@@ -46,7 +46,10 @@ def remote(tmp_path_factory) -> Iterator[Galaxy]:
     folder = tmp_path_factory.mktemp("maimed")
     maimed_tools = [maimed(folder, "lost", True), maimed(folder, "unsaid", False)]
     tools = [*TOOLS, *maimed_tools]
-    with local_pulsar() as pulsar, local_galaxy(tools=tools, jobs=jobs_of(tools, pulsar)) as galaxy:
+    with (
+        local_pulsar() as pulsar,
+        local_galaxy(tools=tools, jobs=jobs_of(tools, pulsar), name="galaxy-with-pulsar") as galaxy,
+    ):
         yield galaxy
 
 

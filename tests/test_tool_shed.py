@@ -94,7 +94,10 @@ class Published(NamedTuple):
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Iterator[Published]:
     """Publish the suite and install it into a Galaxy that has never seen our tools."""
-    with local_tool_shed() as shed, local_galaxy(tools=[], tool_shed=shed.url) as galaxy:
+    with (
+        local_tool_shed() as shed,
+        local_galaxy(tools=[], tool_shed=shed.url, name="galaxy-with-tool-shed") as galaxy,
+    ):
         target = ["--shed_target", shed.url, "--shed_key", shed.api_key, "--owner", SHED["owner"]]
         run("planemo", "shed_create", *target, PROJECT)
         wanted = [repository | {"tool_shed_url": shed.url} for repository in AS_IN_README]
