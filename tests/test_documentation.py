@@ -7,6 +7,7 @@ import subprocess
 import sys
 from math import comb
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -246,6 +247,12 @@ def test_figures_in_the_readme_are_those_of_the_benchmarks():
     figures = re.findall(r"[\d.,]+ (?:MiB|s)\b", README.read_text().split("## Without Galaxy")[0])
     assert len(figures) > 5
     assert not [figure for figure in figures if figure not in measured]
+
+
+def test_a_clone_has_the_forms_that_the_readme_names():
+    [block] = code_blocks(README, "xml")
+    files = [tool.get("file") for tool in ElementTree.fromstring(block).iter("tool")]
+    assert [PROJECT / file.removeprefix("/path/to/the/clone/") for file in files] == TOOLS
 
 
 def test_links_lead_somewhere():
