@@ -24,9 +24,8 @@ help:
 demo: .set-up-galaxy
 	$(DEV) -m dev.demo
 
-# In two processes: one with the local Galaxy, one with the Tool Shed and the remote job server.
 test: .set-up-galaxy
-	$(DEV) -m pytest --numprocesses 2 --dist loadgroup
+	$(DEV) -m pytest
 
 test-fast: .set-up
 	$(DEV) -m pytest -m "not galaxy"

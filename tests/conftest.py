@@ -32,15 +32,6 @@ settings.load_profile("untimed")
 UNRESOLVED_TOOL = Path(__file__).parent / "unresolved_requirement.xml"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`make test`): whoever shares servers runs in the same one."""
-    for item in items:
-        if item.get_closest_marker("galaxy"):
-            server = "galaxy" if "galaxy" in item.fixturenames else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(server))
-
-
 @pytest.fixture(scope="session")
 def galaxy() -> Iterator[Galaxy]:
     """A local Galaxy; that of `make serve` if GALAXY_URL and GALAXY_API_KEY say where it is."""
