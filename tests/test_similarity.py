@@ -1096,3 +1096,46 @@ def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_pat
     assert done.returncode == 2
     assert done.stderr.startswith('iscc_similarity: cannot put " a" on a list: ')
     assert not (tmp_path / "p").exists()
+
+
+def test_the_limit_is_for_all_kinds_of_contents_together(monkeypatch):
+    """Of which size, hash and width are known or not. All are counted before any is expanded."""
+    hashes = (None, "1e20" + "0" * 64)
+    kinds = [*product((False, True), (None, 10**6), hashes)]
+    entries = [
+        Entry(f"{number}", iscc(number << 64, 1, narrow), size, datahash)
+        for number in range(100)
+        for narrow, size, datahash in kinds
+    ]
+    contents, _ = links.contents(entries, None)
+    monkeypatch.setattr(links, "expanded", lambda *_: pytest.fail("counted too late"))
+    with pytest.raises(links.TooManyExactError) as error:
+        links.find_links(contents, None, 0, limit=50_000)
+    assert error.value.count == 800 * 799 // 2
+
+
+def test_the_limit_is_for_near_pairs_of_all_widths_together():
+    """300 wide and 300 narrow codes, all alike: 44,850 pairs of the one, as many of the other."""
+    entries = [
+        entry(f"{number} {narrow}", ones(number % 3, start=number % 60), number, narrow)
+        for number in range(300)
+        for narrow in (False, True)
+    ]
+    contents, _ = links.contents(entries, None)
+    assert len(links.find_links(contents, None, 128, limit=600 * 599 // 2).a) == 600 * 599 // 2
+    with pytest.raises(hamming.TooManyPairsError):
+        links.find_links(contents, None, 128, limit=100_000)
+
+
+def test_memory_that_is_not_enough_is_said_in_one_sentence(tmp_path, monkeypatch, capsys):
+    write_manifest(tmp_path / "m.tsv", SIX)
+
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(links, "find_links", too_much)
+    assert iscc_similarity.main(["--manifest", str(tmp_path / "m.tsv")]) == 2
+    assert capsys.readouterr().err == (
+        "iscc_similarity: there is not enough memory for all pairs: choose fewer datasets, or a "
+        "lower limit (--max-pairs)\n"
+    )

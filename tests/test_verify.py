@@ -1,6 +1,7 @@
 """iscc_verify: each dataset and each line is accounted for once, and OK means the same bytes."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 import audit
 import codes
 import listing
+from dev.environments import PROJECT
 from manifest import Entry
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
+
+SCRIPT = PROJECT / "tools" / "iscc_verify" / "iscc_verify.py"
 
 REPORT = "#name\tstatus\texpected\tactual\tdistance\tbits\tmatched_by\tline\tdetail\n"
 
@@ -502,3 +506,90 @@ def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_pat
     assert done.returncode == 2
     assert done.stderr.startswith('iscc_verify: cannot put "a " on a list: ')
     assert not (tmp_path / "p2").exists()
+
+
+def test_a_manifest_that_comes_through_a_pipe_is_read_from_its_beginning(tmp_path, script):
+    """It is longer than what is looked at to tell its format; every format, none of it is lost."""
+    names = [f"{number:0100}.bin" for number in range(200)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"%d" % number)
+    script("iscc_sum", *names, "--manifest", "m", "--checksums", "c", "--records", "r")
+    for manifest_of_all in ("m", "c", "r"):
+        command = [sys.executable, SCRIPT, *names[100:], "--manifest", "/dev/stdin"]
+        with subprocess.Popen(
+            ["cat", manifest_of_all], cwd=tmp_path, stdout=subprocess.PIPE
+        ) as pipe:
+            done = subprocess.run(
+                command, cwd=tmp_path, stdin=pipe.stdout, capture_output=True, text=True
+            )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == counts(OK=100, MISSING=100)
+
+
+def test_a_name_that_ends_with_a_slash_is_a_name_of_its_own(tmp_path, script):
+    for name in ("nuclei", "cell"):
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+    chosen = [
+        {"element_identifier": "a/", "source_path": str(tmp_path / "nuclei")},
+        {"element_identifier": "a", "source_path": str(tmp_path / "cell")},
+    ]
+    (tmp_path / "sum.json").write_text(json.dumps({"datasets": chosen}))
+    script("iscc_sum", "--inputs", "sum.json", "--manifest", "m")
+    source = {"element_identifier": "m", "source_path": str(tmp_path / "m")}
+    (tmp_path / "verify.json").write_text(json.dumps({"datasets": chosen, "manifest": source}))
+    done = script("iscc_verify", "--inputs", "verify.json")
+    assert done.stdout == counts(OK=2)
+
+
+def test_a_datahash_that_contradicts_its_code_is_told(tmp_path, script):
+    (tmp_path / "a").write_bytes(b"a")
+    code, other = codes_of(b"a").wide, codes_of(b"b").datahash
+    (tmp_path / "m").write_text(f"#name\tiscc\tdatahash\na\t{code}\t{other}\n")
+    script("iscc_verify", "a", "--manifest", "m", "--mismatches", "out")
+    [row] = (tmp_path / "out").read_text().splitlines()[1:]
+    assert "its code is as listed, but not the datahash of the same line" in row.split("\t")
+
+
+def test_two_manifests_are_counted(tmp_path, script):
+    source = {"element_identifier": "m", "source_path": "m"}
+    (tmp_path / "i.json").write_text(json.dumps({"datasets": [], "manifest": [source, source]}))
+    done = script("iscc_verify", "--inputs", "i.json")
+    assert (done.returncode, done.stderr) == (2, "iscc_verify: expected one manifest, found 2\n")
+
+
+def test_long_lines_take_no_long_time(tmp_path, script):
+    """A name of many folders beside a folder, and what looks like a digest; minutes, if squared."""
+    (tmp_path / "folder").mkdir()
+    code = codes_of(b"").wide
+    lines = ["#name\tiscc", f"{'a/' * 100_000}b\t{code}", f"folder\t{code}"]
+    (tmp_path / "deep").write_text("\n".join(lines))
+    assert script("iscc_verify", "folder", "--manifest", "deep").returncode == 0
+    (tmp_path / "digest").write_text(f"BLAKE2{'(' * 990_000}\nfolder\t{code}\n")
+    assert script("iscc_verify", "folder", "--manifest", "digest").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        ("MemoryError", 2, "iscc_verify: there is not enough memory for what is listed\n"),
+        ("KeyError", 70, "Traceback"),
+    ],
+)
+def test_only_a_mismatch_ends_with_status_one(tmp_path, error, status, said):
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "m").write_text(f"#name\tiscc\na\t{codes_of(b'a').wide}\n")
+    program = f"""
+import audit, iscc_verify, sys
+def broken(*_): raise {error}
+audit.audit = broken
+sys.exit(iscc_verify.main(["a", "--manifest", "m"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    assert done.stderr.startswith(said)

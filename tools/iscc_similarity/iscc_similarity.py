@@ -48,6 +48,13 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"iscc_similarity: {error}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print(
+            "iscc_similarity: there is not enough memory for all pairs: choose fewer datasets, or "
+            "a lower limit (--max-pairs)",
+            file=sys.stderr,
+        )
+        return 2
     return 0
 
 
@@ -272,7 +279,9 @@ def find_links(args: argparse.Namespace, a: Contents, b: Contents | None) -> Lin
     # Each link of contents is a row of the full table of pairs at least. Otherwise they only have
     # to fit into memory.
     limit = args.max_pairs if args.pairs and not args.compact else max(args.max_pairs, MOST_LINKS)
-    compact = "" if args.compact else ", the compact form (--compact) if they are exact copies"
+    compact = ", the compact form (--compact) if they are exact copies"
+    if args.compact or not args.pairs:
+        compact = ""
     smaller = "a smaller threshold" if args.threshold else "fewer datasets"
     try:
         return links.find_links(a, b, args.threshold, limit, args.jobs, news())
@@ -325,8 +334,10 @@ def pairs_to_write(
             f"the compact form (--compact), in which an exact copy is paired with the first of its "
             f"kind alone and which has {len(compact.a):,}"
         )
-    else:
+    elif near:
         advice = "a smaller threshold"
+    else:
+        advice = "fewer datasets"
     raise InputError(
         f"{count}, more than the limit of {args.max_pairs:,}: choose {advice}, or a higher limit "
         "(--max-pairs)"

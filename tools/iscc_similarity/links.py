@@ -235,8 +235,12 @@ def near_pairs(
         allowed = threshold * words * NARROW_BITS // WIDE_BITS
         what = " with ".join("wide" if wide else "narrow" for wide in (wide_a, wide_b))
         news = partial(look, f"{what} codes")
-        pairs = hamming.pairs_within(unique_a, unique_b, allowed, limit, jobs, news)
-        i, j = expanded(members_a, members_b, pairs.a, pairs.b, limit)
+        room = limit - sum(len(i) for i, _ in found)
+        try:
+            pairs = hamming.pairs_within(unique_a, unique_b, allowed, room, jobs, news)
+            i, j = expanded(members_a, members_b, pairs.a, pairs.b, room)
+        except hamming.TooManyPairsError as error:
+            raise hamming.TooManyPairsError(limit - room + error.about) from None
         found.append((rows_a[i], rows_b[j]))
     return ordered(found, b)
 
@@ -246,7 +250,7 @@ def exact_pairs(a: Contents, b: Contents | None, limit: int) -> tuple[np.ndarray
     other = a if b is None else b
     kinds_a, kinds_b = kinds(a), kinds(other)
     none = np.zeros(0, dtype=np.int64)
-    found = []
+    groups = []
     for kind_a, kind_b in product(np.unique(kinds_a), np.unique(kinds_b)):
         if b is None and kind_b < kind_a:
             continue  # the same as the other way round
@@ -255,13 +259,19 @@ def exact_pairs(a: Contents, b: Contents | None, limit: int) -> tuple[np.ndarray
         keys_a, keys_b = keys(a, rows_a, known), keys(other, rows_b, known)
         if b is None and kind_a == kind_b:
             _, members_a = folded(keys_a)
-            i, j = expanded(members_a, None, none, none, limit)
+            members_b, numbers = None, none
         else:
             _, both = folded(np.concatenate([keys_a, keys_b]))
             members_a = Members(both.numbers[: len(keys_a)], len(both.count))
             members_b = Members(both.numbers[len(keys_a) :], len(both.count))
             numbers = np.arange(len(both.count))
-            i, j = expanded(members_a, members_b, numbers, numbers, limit)
+        groups.append((rows_a, rows_b, members_a, members_b, numbers))
+    count = sum(count_expanded(*members, n, n) for _, _, *members, n in groups)
+    if count > limit:
+        raise hamming.TooManyPairsError(count)
+    found = []
+    for rows_a, rows_b, members_a, members_b, numbers in groups:
+        i, j = expanded(members_a, members_b, numbers, numbers, limit)
         found.append((rows_a[i], rows_b[j]))
     return ordered(found, b)
 
@@ -310,17 +320,21 @@ def expanded(
     Where b is None: of the sets v of a, and each two members of one set as well. Raises
     hamming.TooManyPairsError, with their exact number, if there are more than `limit`.
     """
-    other = a if b is None else b
-    count = int((a.count[u] * other.count[v]).sum())
-    if b is None:
-        count += count_inside(a)
+    count = count_expanded(a, b, u, v)
     if count > limit:
         raise hamming.TooManyPairsError(count)
+    other = a if b is None else b
     i, j, _ = products(a, u, other, v)
     if b is None:
         one, two, _ = pairs_inside(a)
         i, j = np.concatenate([i, one]), np.concatenate([j, two])
     return i, j
+
+
+def count_expanded(a: Members, b: Members | None, u: np.ndarray, v: np.ndarray) -> int:
+    """How many pairs `expanded` gives."""
+    other = a if b is None else b
+    return int((a.count[u] * other.count[v]).sum()) + (count_inside(a) if b is None else 0)
 
 
 def ordered(

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TextIO
 
 import codes
 
@@ -180,22 +180,27 @@ def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
     """The lines of a text file with their numbers, without line ends, blank lines and BOM."""
     try:
         with path.open(**TEXT) as text:
-            for number in count(1):
-                line = text.readline(LONGEST_LINE + 1)
-                if not line:
-                    return
-                if len(line) > LONGEST_LINE:
-                    raise InputError(
-                        f"{line_of(name, number)}: expected a line of text, found more than "
-                        f"{LONGEST_LINE:,} characters without an end of line"
-                    )
-                if number == 1:
-                    line = line.removeprefix("\ufeff")
-                line = line.removesuffix("\n").removesuffix("\r")
-                if line.strip():
-                    yield number, line
+            yield from lines_of(text, name)
     except OSError as error:
         raise InputError(f"cannot read {shown(name)}: {error.strerror}") from None
+
+
+def lines_of(text: TextIO, name: str) -> Iterator[tuple[int, str]]:
+    """The same of a file that is open."""
+    for number in count(1):
+        line = text.readline(LONGEST_LINE + 1)
+        if not line:
+            return
+        if len(line) > LONGEST_LINE:
+            raise InputError(
+                f"{line_of(name, number)}: expected a line of text, found more than "
+                f"{LONGEST_LINE:,} characters without an end of line"
+            )
+        if number == 1:
+            line = line.removeprefix("\ufeff")
+        line = line.removesuffix("\n").removesuffix("\r")
+        if line.strip():
+            yield number, line
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

@@ -16,7 +16,9 @@ of the manifest that no dataset belongs to:
 import argparse
 import gc
 import json
+import re
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
@@ -35,6 +37,7 @@ MISMATCH_COLUMNS = ("#name", "status", "distance", "bits", "detail", "line", "ex
 
 FAIL, REPORT = "fail", "report"
 MOST_CULPRITS = 5
+BUG = 70  # EX_SOFTWARE
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,6 +56,12 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"iscc_verify: {error}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print("iscc_verify: there is not enough memory for what is listed", file=sys.stderr)
+        return 2
+    except Exception:  # a bug of ours must not end with 1, which says that something does not match
+        traceback.print_exc()
+        return BUG
     if culprits and args.on_mismatch == FAIL:
         print(f"iscc_verify: {named(culprits)}", file=sys.stderr)
         return 1
@@ -115,7 +124,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[coding.
         if pasted is None:
             [source, *more] = coding.required_from_galaxy(args.inputs, "manifest") or [None]
             if source is None or more:
-                raise InputError(f"expected one manifest, found {len(more) if source else 0}")
+                raise InputError(f"expected one manifest, found {1 + len(more) if source else 0}")
         elif not isinstance(pasted, str):
             raise InputError(f'{shown(str(args.inputs))}: expected a text under the key "codes"')
     datasets = coding.datasets(args)
@@ -143,7 +152,7 @@ def file_by_file(
     if folders:  # few manifests are about folders, and some are long
         for entry in entries:
             whole |= {entry.name} & folders
-            by_file |= folders_above(entry.name or "") & folders
+            by_file |= folders_above(entry.name or "", folders)
     result, owners = [], []
     for dataset in datasets:
         of_dataset = [dataset]
@@ -156,10 +165,11 @@ def file_by_file(
     return result, owners, by_file
 
 
-def folders_above(name: str) -> set[str]:
-    """All that a name, read as a path, has before one of its slashes."""
-    parts = name.split("/")
-    return {"/".join(parts[:count]) for count in range(1, len(parts))}
+def folders_above(name: str, folders: set[str]) -> set[str]:
+    """Those of the folders that a name, read as a path, begins with."""
+    longest = max(map(len, folders), default=0)
+    slashes = (place.start() for place in re.finditer("/", name[: longest + 1]))
+    return {name[:slash] for slash in slashes} & folders
 
 
 def write_outputs(
@@ -202,7 +212,7 @@ def names_that_failed(
         if finding.dataset is not None:
             failed.add(owners[finding.dataset])
         elif folders:
-            failed |= folders_above(finding.name) & folders
+            failed |= folders_above(finding.name, folders)
     return failed
 
 

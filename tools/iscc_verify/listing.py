@@ -17,6 +17,7 @@ codes in either letter case:
 Digests of other kinds (md5sum, sha256sum, SFV, BagIt, hashdeep) are invalid, and called by name.
 """
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -38,7 +39,7 @@ ROWS_ARE_PAIRS = "match_iscc_hash"
 ISCC_SUM_TAG = re.compile(r"ISCC-SUM \((.*)\) = (\S+)\s*", re.IGNORECASE | re.DOTALL)
 BLAKE3_TAG = re.compile(r"BLAKE3 \((.*)\) = ([0-9a-f]{64})\s*", re.IGNORECASE | re.DOTALL)
 OTHER_TAG = re.compile(
-    r"(MD\d|SHA[\d/-]+|BLAKE2\S*|RMD160|SM3|CRC\d*) ?\(.*\) ?= [0-9a-f]+\s*",
+    r"(MD\d|SHA[\d/-]+|BLAKE2[\w/-]*|RMD160|SM3|CRC\d*) ?\(.*\) ?= [0-9a-f]+\s*",
     re.IGNORECASE | re.DOTALL,
 )
 CODE_AND_NAME = re.compile(r"(\S+) [ *](.*)", re.DOTALL)
@@ -55,6 +56,7 @@ DIGESTS = {
     128: "128-digit digests as sha512sum writes them",
 }
 BEGINNING = 8192  # bytes that are looked at to tell how lines end; no name is as long
+BOM = b"\xef\xbb\xbf"
 MULTIHASH = "1e20"  # BLAKE3, 32 bytes
 DATA_UNIT = "GA"  # how a Data-Code begins
 
@@ -127,18 +129,22 @@ def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
     """
     try:
         with path.open("rb") as stream:
-            beginning = stream.read(BEGINNING).removeprefix(b"\xef\xbb\xbf")
-            end = None
+            beginning = stream.read(BEGINNING)
+            if stream.seekable():
+                stream.seek(0)
+            else:  # a pipe, whose beginning does not come twice
+                stream = io.BytesIO(beginning + stream.read())
+            beginning = beginning.removeprefix(BOM)
             if beginning.lstrip()[:1] in (b"[", b"{"):
                 end = b"\n"
             elif is_ended_by_nul(beginning):
                 end = b"\0"
-            content = beginning + stream.read() if end else b""
+            else:
+                yield from manifest.lines_of(io.TextIOWrapper(stream, **manifest.TEXT), name)
+                return
+            content = stream.read().removeprefix(BOM)
     except OSError as error:
         raise InputError(f"cannot read {shown(name)}: {error.strerror}") from None
-    if end is None:
-        yield from manifest.lines(path, name)
-        return
     for number, record in enumerate(content.split(end), start=1):
         yield number, record.decode("utf-8", "surrogateescape").removesuffix("\r")
 
@@ -316,8 +322,6 @@ def entry_of(
 ) -> Listed:
     """The entry of a name and its code, or datahash; raises LineError."""
     datahash = datahash and datahash.lower()
-    if name and name.endswith("/"):
-        name = name.rstrip("/") or name  # a folder, as iscc-sum --tree writes it
     if BLAKE3_MULTIHASH.fullmatch(text):
         return Listed(number, name, text.lower(), filesize, datahash)
     try:
@@ -342,7 +346,11 @@ def check_unit(text: str, entry: Listed) -> None:
 
 
 def plain(name: str, escaped: bool) -> str:
-    """A name as it is, where sha256sum's escapes may stand in it."""
+    """A name as it is, where sha256sum's escapes may stand in it.
+
+    A folder has a slash at the end, as iscc-sum --tree writes it.
+    """
+    name = name.rstrip("/") or name
     if not escaped:
         return name
     return re.sub(r"\\.", lambda match: ESCAPED.get(match[0], match[0]), name)
