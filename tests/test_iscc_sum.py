@@ -504,14 +504,19 @@ def test_no_process_is_left_when_the_first_one_goes(tmp_path, sent):
             sparse.truncate(2**36)  # a minute of work, and no room on the disk
     script = PROJECT / "tools" / "iscc_sum" / "iscc_sum.py"
     command = [sys.executable, script, "--jobs", "2", *paths, "--manifest", tmp_path / "m"]
-    ours = psutil.Popen(command, stderr=subprocess.DEVNULL)
+    ours = psutil.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         deadline = time.monotonic() + 20
         while len(workers := coding_workers(ours)) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert len(workers) == 2
         time.sleep(0.5)
-        ours.send_signal(sent)
+        if sent == signal.SIGINT:  # Ctrl-C reaches all of them
+            os.killpg(ours.pid, sent)
+            assert ours.communicate(timeout=10)[1] == "iscc_sum: interrupted\n"
+            assert ours.returncode == 130
+        else:
+            ours.send_signal(sent)
         _, alive = psutil.wait_procs([ours, *workers], timeout=10)
         assert not alive
     finally:
@@ -706,6 +711,16 @@ def test_a_note_without_a_size_is_joined(tmp_path, script):
     done = script("iscc_sum", "--join", "m", "--manifest", "joined.tsv")
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "joined.tsv").read_text().splitlines()[1].split("\t")[-1] == "tiny"
+
+
+def test_a_manifest_alone_needs_no_list(tmp_path, script):
+    (tmp_path / "a").write_bytes(b"a")
+    script("iscc_sum", "a", "--manifest", "m")
+    single = {"element_identifier": ["it's", "a"], "source_path": str(tmp_path / "m")}
+    (tmp_path / "inputs.json").write_text(json.dumps({"manifests": single}))
+    done = script("iscc_sum", "--inputs", "inputs.json", "--manifest", "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out").read_text() == HEADER + manifest_line("it's/a", b"a")
 
 
 def test_datasets_and_manifests_at_once_are_an_error(tmp_path, script):

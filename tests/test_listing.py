@@ -262,6 +262,10 @@ DATA = codes_of(b"").data_code
             f"{'A' * 64}  data/a.tif",
             "64-digit digests as sha256sum or b3sum write them; ISCC codes are needed",
         ),
+        (
+            f"\\{'a' * 64}  a\\\\b",
+            "64-digit digests as sha256sum or b3sum write them; ISCC codes are needed",
+        ),
         (f"{'0' * 128}  a", "128-digit digests as sha512sum writes them; ISCC codes are needed"),
         (f"MD5 (a.tif) = {'a' * 32}", "MD5 digests; ISCC codes are needed"),
         (f"SHA256(a.tif)= {'a' * 64}", "64-digit digests"),

@@ -48,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"iscc_similarity: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("iscc_similarity: interrupted", file=sys.stderr)
+        return 130
     except MemoryError:
         print(
             "iscc_similarity: there is not enough memory for all pairs: choose fewer datasets, or "

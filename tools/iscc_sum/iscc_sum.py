@@ -34,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     except manifest.InputError as error:
         print(f"iscc_sum: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("iscc_sum: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -101,7 +104,9 @@ def manifests_to_join(args: argparse.Namespace) -> list[tuple[str, coding.Datase
     if "manifests" not in inputs:
         return None
     _, manifests = coding.either_from_galaxy(args.inputs, "datasets", "manifests")
-    identifiers = [item["element_identifier"] for item in inputs["manifests"]]
+    chosen = inputs["manifests"]
+    items = chosen if isinstance(chosen, list) else [chosen]
+    identifiers = [item["element_identifier"] for item in items]
     outer = [[] if isinstance(each, str) else each[:-1] for each in identifiers]
     return [
         ("".join(f"{identifier}/" for identifier in path), each)

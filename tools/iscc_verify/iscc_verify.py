@@ -56,6 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"iscc_verify: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("iscc_verify: interrupted", file=sys.stderr)
+        return 130
     except MemoryError:
         print("iscc_verify: there is not enough memory for what is listed", file=sys.stderr)
         return 2

@@ -272,14 +272,14 @@ def entry_of_line(number: int, line: str) -> Listed:
         raise LineError(f"{match[1]} digests; ISCC codes are needed")
     if (match := CODE_AND_NAME.fullmatch(text)) and is_code(match[1]):
         return entry_of(number, plain(match[2], escaped), match[1])
-    text = line
-    if is_code(text.strip()):
-        return entry_of(number, None, text.strip())
-    columns = text.split("\t") if "\t" in text else text.strip().split(" ", 1)
+    # Anything else has no escapes.
+    if is_code(line.strip()):
+        return entry_of(number, None, line.strip())
+    columns = line.split("\t") if "\t" in line else line.strip().split(" ", 1)
     if len(columns) == 2:
         first, second = columns
-        if "\t" not in text and not is_code(first):
-            first, _, second = text.strip().rpartition(" ")
+        if "\t" not in line and not is_code(first):
+            first, _, second = line.strip().rpartition(" ")
             first = first.rstrip(" ")  # columns may be aligned
         if is_code(first) and is_code(second):
             raise LineError("two codes, and no name")
