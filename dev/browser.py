@@ -199,7 +199,7 @@ class Browser:
         """Search for a tool by its name, and open it."""
         self.open()
         self.write('input[placeholder="search tools"]', name)
-        self.click("a.tool-link", name)
+        self.click("a.title-link", name)
         self.find("#execute")
 
     def choose(self, parameter: str, option: str) -> None:

@@ -242,6 +242,11 @@ def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray) -> None:
     axes.imshow(distances, cmap=COLOURS, vmin=0, vmax=FARTHEST, **cells(*distances.shape))
     overlay = np.where(exact, 1.0, np.nan)
     axes.imshow(overlay, cmap=ListedColormap([EXACT_COLOUR]), **cells(*exact.shape))
+    rows, columns = distances.shape
+    if max(rows, columns) <= MOST_LABELS:  # or neighbours of one colour would be one
+        between = {"color": "white", "linewidth": 0.8, "zorder": 0.5}
+        axes.hlines(range(1, rows), 0, columns, **between)
+        axes.vlines(range(1, columns), 0, rows, **between)
 
 
 def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int) -> None:
@@ -350,7 +355,8 @@ def add_key(
     key = axes_at(figure, left, 0.3, KEY_WIDTH, 0.18)
     bar = figure.colorbar(axes.images[0], cax=key, orientation="horizontal")
     bar.outline.set_visible(False)
-    bar.set_ticks([0, *(end for end, _ in BANDS)])
+    ends = [end for end, _ in BANDS]
+    bar.set_ticks([0, *ends], labels=[*map(str, [0, *ends[:-1]]), f"{FARTHEST}+"])
     key.tick_params(labelsize=8, length=3)
     start = 0
     for end, name in BANDS:
