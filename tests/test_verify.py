@@ -547,7 +547,20 @@ def test_a_datahash_that_contradicts_its_code_is_told(tmp_path, script):
     (tmp_path / "m").write_text(f"#name\tiscc\tdatahash\na\t{code}\t{other}\n")
     script("iscc_verify", "a", "--manifest", "m", "--mismatches", "out")
     [row] = (tmp_path / "out").read_text().splitlines()[1:]
-    assert "its code is as listed, but not the datahash of the same line" in row.split("\t")
+    assert "its Instance-Code is as listed, but not the datahash of the same line" in row.split(
+        "\t"
+    )
+
+
+def test_a_data_code_that_contradicts_its_line_is_not_told_of_the_datahash(tmp_path, script):
+    (tmp_path / "a").write_bytes(b"a")
+    code, other = (codes.parse(codes_of(content).wide) for content in (b"a", b"b"))
+    mixed = codes.PREFIX + codes.encode(b"\x57\x00" + other.data + code.instance)
+    (tmp_path / "m").write_text(f"#name\tiscc\na\t{mixed}\n")
+    script("iscc_verify", "a", "--manifest", "m", "--mismatches", "out")
+    [row] = (tmp_path / "out").read_text().splitlines()[1:]
+    assert row.split("\t")[:2] == ["a", "CHANGED"]
+    assert "datahash" not in row
 
 
 def test_two_manifests_are_counted(tmp_path, script):

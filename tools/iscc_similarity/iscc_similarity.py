@@ -281,10 +281,9 @@ def find_links(args: argparse.Namespace, a: Contents, b: Contents | None) -> Lin
     """The links of all contents; raises InputError if there are too many, or a worker dies."""
     # Each link of contents is a row of the full table of pairs at least. Otherwise they only have
     # to fit into memory.
-    limit = args.max_pairs if args.pairs and not args.compact else max(args.max_pairs, MOST_LINKS)
-    compact = ", the compact form (--compact) if they are exact copies"
-    if args.compact or not args.pairs:
-        compact = ""
+    full_table = args.pairs and not args.compact
+    limit = args.max_pairs if full_table else max(args.max_pairs, MOST_LINKS)
+    compact = ", the compact form (--compact) if they are exact copies" if full_table else ""
     smaller = "a smaller threshold" if args.threshold else "fewer datasets"
     try:
         return links.find_links(a, b, args.threshold, limit, args.jobs, news())

@@ -129,12 +129,11 @@ def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
     element of a collection, the list of identifiers that lead to it, with `source_path`, and, if
     wanted, with `ext` and `extra_files_path`. None means that there is no such key.
     """
-    inputs = inputs_of_galaxy(path)
-    if key not in inputs:
+    items = items_from_galaxy(path, key)
+    if items is None:
         return None
-    chosen = inputs[key]
     datasets = []
-    for item in chosen if isinstance(chosen, list) else [chosen]:
+    for item in items:
         try:
             datasets.append(from_item(item))
         except OSError as error:
@@ -146,6 +145,14 @@ def from_galaxy(path: Path, key: str) -> list[Dataset] | None:
                 f"element_identifier and source_path, found {shown(json.dumps(item))}"
             ) from None
     return datasets
+
+
+def items_from_galaxy(path: Path, key: str) -> list[dict] | None:
+    """The same as they stand there, in a list in any case."""
+    inputs = inputs_of_galaxy(path)
+    if key not in inputs:
+        return None
+    return inputs[key] if isinstance(inputs[key], list) else [inputs[key]]
 
 
 @cache

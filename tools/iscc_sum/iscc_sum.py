@@ -100,12 +100,10 @@ def manifests_to_join(args: argparse.Namespace) -> list[tuple[str, coding.Datase
     """
     if not args.inputs:
         return [("", coding.named_by_path(path)) for path in args.join] or None
-    inputs = coding.inputs_of_galaxy(args.inputs)
-    if "manifests" not in inputs:
+    items = coding.items_from_galaxy(args.inputs, "manifests")
+    if items is None:
         return None
     _, manifests = coding.either_from_galaxy(args.inputs, "datasets", "manifests")
-    chosen = inputs["manifests"]
-    items = chosen if isinstance(chosen, list) else [chosen]
     identifiers = [item["element_identifier"] for item in items]
     outer = [[] if isinstance(each, str) else each[:-1] for each in identifiers]
     return [

@@ -292,8 +292,10 @@ def difference(listed: Listed, actual: Actual) -> dict[str, object]:
     """Distance, bits and a word on the size of what changed, as fields of a finding."""
     if listed.filesize not in (None, actual.entry.filesize):
         detail = f"{actual.entry.filesize:,} bytes, listed were {listed.filesize:,}"
-    elif actual.instance.startswith(listed.hashes.instance):
-        detail = "its code is as listed, but not the datahash of the same line"
+    elif listed.datahash not in (None, actual.entry.datahash) and actual.instance.startswith(
+        listed.hashes.instance
+    ):
+        detail = "its Instance-Code is as listed, but not the datahash of the same line"
     else:
         detail = None
     then = Entry("", "", listed.filesize)

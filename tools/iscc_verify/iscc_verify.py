@@ -153,9 +153,10 @@ def file_by_file(
     folders = {each.name for each in datasets if each.path.is_dir()}
     whole, by_file = set(), set()
     if folders:  # few manifests are about folders, and some are long
+        longest = max(map(len, folders))
         for entry in entries:
             whole |= {entry.name} & folders
-            by_file |= folders_above(entry.name or "", folders)
+            by_file |= folders_above(entry.name or "", longest) & folders
     result, owners = [], []
     for dataset in datasets:
         of_dataset = [dataset]
@@ -168,11 +169,9 @@ def file_by_file(
     return result, owners, by_file
 
 
-def folders_above(name: str, folders: set[str]) -> set[str]:
-    """Those of the folders that a name, read as a path, begins with."""
-    longest = max(map(len, folders), default=0)
-    slashes = (place.start() for place in re.finditer("/", name[: longest + 1]))
-    return {name[:slash] for slash in slashes} & folders
+def folders_above(name: str, longest: int) -> set[str]:
+    """What a name, read as a path, has before its slashes, but nothing longer than that."""
+    return {name[: slash.start()] for slash in re.finditer("/", name[: longest + 1])}
 
 
 def write_outputs(
@@ -209,13 +208,14 @@ def names_that_failed(
     A name that two datasets have is among them if one of them is not OK.
     """
     failed = set()
+    longest = max(map(len, folders), default=0)
     for finding in findings:
         if finding.status == audit.OK:
             continue
         if finding.dataset is not None:
             failed.add(owners[finding.dataset])
         elif folders:
-            failed |= folders_above(finding.name, folders)
+            failed |= folders_above(finding.name, longest) & folders
     return failed
 
 
