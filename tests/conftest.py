@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,11 @@ SECONDS_FOR_TESTS = 900
 # How long an example takes says more about the machine than about us.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# A program in the background of a script starts with SIGINT ignored, and so do all that it starts:
+# Ctrl-C would not reach the programs to which tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Galaxy loads all tools when it starts, this one for tests of Galaxy itself among them.
 UNRESOLVED_TOOL = Path(__file__).parent / "unresolved_requirement.xml"

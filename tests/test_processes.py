@@ -96,9 +96,10 @@ def test_a_server_that_does_not_answer_is_an_error_with_its_log(tmp_path):
 def test_servers_end_when_we_are_interrupted(tmp_path, sent):
     """Ctrl-C, kill, and a terminal that closes."""
     program = """
-        import os, sys, time
+        import os, signal, sys, time
         from pathlib import Path
         from dev import processes
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, and we with it
         log, *command = sys.argv[1:]
         try:
             with (
