@@ -4,7 +4,8 @@
 PYTHON ?= python3
 DEV = .venv/dev/bin/python
 
-.PHONY: help demo test test-fast test-toolshed test-pulsar pictures bench serve format copies lock clean
+.PHONY: help demo test test-fast test-toolshed test-pulsar fuzz pictures bench serve \
+  format copies lock clean
 
 help:
 	@echo "make demo       the four workflows at work on images, in a real Galaxy"
@@ -12,6 +13,7 @@ help:
 	@echo "make test-fast  all of it that needs no Galaxy"
 	@echo "make test-toolshed  publish to a local Tool Shed, install from there, test what was installed"
 	@echo "make test-pulsar    test the tools on a local remote job server"
+	@echo "make fuzz       the tests with made-up examples, others in every run and many more of them"
 	@echo "make pictures   take the pictures in the documentation anew"
 	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
 	@echo "                (PART=sums, similarity, verify or workflows for one of them)"
@@ -35,6 +37,9 @@ test-toolshed: .set-up-galaxy
 
 test-pulsar: .set-up-galaxy
 	$(DEV) -m pytest tests/test_remote_jobs.py
+
+fuzz: .set-up
+	ISCC_FUZZ=1 $(DEV) -m pytest -m "hypothesis and not galaxy" --timeout 3600
 
 # The browser test looks at them, too, and fails as long as they are old.
 pictures: .set-up-galaxy

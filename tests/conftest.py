@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from exploring import FACTOR, FUZZING
 from hypothesis import settings
 
 from dev import processes
@@ -25,9 +26,16 @@ from dev.suite import TOOLS, WORKFLOWS
 PLANEMO = Path(sys.executable).parent / "planemo"
 SECONDS_FOR_TESTS = 900
 
-# How long an example takes says more about the machine than about us.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# The same examples in every run, so that what passes here passes elsewhere; others in every run of
+# `make fuzz`. How long an example takes says more about the machine than about us.
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.register_profile(
+    "fuzz",
+    derandomize=False,
+    max_examples=settings.get_profile("default").max_examples * FACTOR,
+    deadline=None,
+)
+settings.load_profile("fuzz" if FUZZING else "fixed")
 
 # A program in the background of a script starts with SIGINT ignored, and so do all that it starts:
 # Ctrl-C would not reach the programs to which tests send it.
