@@ -4,15 +4,15 @@
 PYTHON ?= python3
 DEV = .venv/dev/bin/python
 
-.PHONY: help demo test test-fast test-toolshed test-pulsar fuzz pictures bench serve \
-  format copies lock clean
+.PHONY: help demo test test-fast test-installed fuzz pictures bench serve format copies \
+  lock clean
 
 help:
 	@echo "make demo       the four workflows at work on images, in a real Galaxy"
 	@echo "make test       everything that is tested"
 	@echo "make test-fast  all of it that needs no Galaxy"
-	@echo "make test-toolshed  publish to a local Tool Shed, install from there, test what was installed"
-	@echo "make test-pulsar    test the tools on a local remote job server"
+	@echo "make test-installed  publish to a local Tool Shed, install from there, and test what was"
+	@echo "                installed, with every job on a local remote job server"
 	@echo "make fuzz       the tests with made-up examples, others in every run and many more of them"
 	@echo "make pictures   take the pictures in the documentation anew"
 	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
@@ -32,11 +32,8 @@ test: .set-up-galaxy
 test-fast: .set-up
 	$(DEV) -m pytest -m "not galaxy"
 
-test-toolshed: .set-up-galaxy
-	$(DEV) -m pytest tests/test_tool_shed.py
-
-test-pulsar: .set-up-galaxy
-	$(DEV) -m pytest tests/test_remote_jobs.py
+test-installed: .set-up-galaxy
+	$(DEV) -m pytest tests/test_installed.py
 
 fuzz: .set-up
 	ISCC_FUZZ=1 $(DEV) -m pytest -m "hypothesis and not galaxy" --timeout 3600

@@ -62,7 +62,6 @@ def jobs_of(tools: Sequence[Path], pulsar: Pulsar) -> dict:
                     "default_file_action": "copy",
                     "dependency_resolution": "remote",
                     # Outputs come back empty otherwise.
-                    "metadata_strategy": "directory",
                     "outputs_to_working_directory": False,
                 }
             },

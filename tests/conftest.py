@@ -117,30 +117,11 @@ def reported(report: Path, said: str) -> list[dict]:
     return [each["data"] for each in json.loads(report.read_text())["tests"]]
 
 
-def run_tests_in_galaxy(galaxy: Galaxy, tools: Sequence[str], folder: Path) -> list[list[str]]:
-    """Let a Galaxy test tools that it has, by their ids; give how each test of each tool ended.
-
-    Tests and their data come from that Galaxy, and not from here. The tools are tested side by
-    side; the tests of one are not, since galaxy-tool-test then mixes up their uploads.
-    """
-    reports = [folder / f"report_{number}.json" for number in range(len(tools))]
-    program = [PLANEMO.with_name("galaxy-tool-test"), "-u", galaxy.url, "-k", galaxy.api_key]
-    with programs() as start:
-        started = [
-            start([*program, "-t", tool, "-j", report])
-            for tool, report in zip(tools, reports, strict=True)
-        ]
-        return [
-            [how_it_ended(result) for result in reported(report, each.result())]
-            for report, each in zip(reports, started, strict=True)
-        ]
-
-
-def how_it_ended(result: dict) -> str:
-    """The word "success", or what was wrong."""
+def problem(result: dict) -> object:
+    """What was wrong with a test; None if it succeeded."""
     if result["status"] == "success":
-        return "success"
-    return str(result.get("output_problems") or result.get("execution_problem") or result["status"])
+        return None
+    return result.get("output_problems") or result.get("execution_problem") or result["status"]
 
 
 @pytest.fixture

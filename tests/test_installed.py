@@ -1,26 +1,34 @@
-"""What is published: the archives, and a real Tool Shed from which a fresh Galaxy installs them."""
+"""The suite as a server gets it: from a real Tool Shed, with every job on a real Pulsar.
+
+All XML tests are run in test_galaxy.py. Here it is those that differ in how files come to a job and
+back: the job is on another server, which has nothing of the tools but what Galaxy sends.
+"""
 
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
-from conftest import PLANEMO, run_tests_in_galaxy
-from dev.client import Client
+from conftest import PLANEMO, problem, programs, reported
+from dev.client import Client, JobError
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
+from dev.remote_jobs import Pulsar, jobs_of, local_pulsar
 from dev.suite import TOOLS, WORKFLOWS
 from dev.tool_shed import SHED_YML, ToolShed, local_tool_shed
 from documents import README, code_blocks
 from oracle import TEST_DATA, codes_of
 from samples import HOSTILE, column
-from test_galaxy import number_of_tests
 from test_suite import expanded
 
 SHED = yaml.safe_load(SHED_YML.read_text())
@@ -83,8 +91,106 @@ def test_an_archive_holds_what_its_tool_and_its_tests_need(archives, tool):
     assert archives[tool.stem] == sorted({tool.name, "macros.xml", *required, *data})
 
 
+def test_the_configuration_in_the_readme_is_the_one_that_is_tested():
+    shown = [yaml.safe_load(block) for block in code_blocks(README, "yaml")]
+    pulsar = Pulsar("https://pulsar.example.org:8913", "its private token")
+    assert jobs_of(TOOLS, pulsar) in shown
+
+
+# A form's conditional with what is chosen in it and the shape of what is given (a list, a folder);
+# an output; how a failure ends.
+Way = tuple[str | None, ...]
+
+
+def ways(root: ElementTree.Element) -> list[set[Way]]:
+    """In which ways files come to the job of each of a tool's tests, and back.
+
+    A test that is to fail counts for its end alone, since nothing else is looked at.
+    """
+    forms = list(root.find("inputs").iter("conditional"))
+    return [
+        failure(test) if test.get("expect_failure") else inputs(forms, test) | outputs(test)
+        for test in root.iterfind("tests/test")
+    ]
+
+
+def failure(test: ElementTree.Element) -> set[Way]:
+    beside = {("failure", each.tag) for each in test.iter("composite_data")}
+    return {("failure", test.get("expect_exit_code"))} | beside
+
+
+def inputs(forms: Sequence[ElementTree.Element], test: ElementTree.Element) -> set[Way]:
+    found = set()
+    for form in forms:
+        name, choice = form.get("name"), form.find("param")
+        given = test.find(f".//conditional[@name='{name}']")
+        if given is None:
+            found.add((name, choice.find("option[@selected='true']").get("value"), None))
+            continue
+        chosen = given.find(f"param[@name='{choice.get('name')}']").get("value")
+        shapes = {each.get("type") or each.get("class") for each in given.iter()}
+        found |= {(name, chosen, shape) for shape in shapes}
+    return found
+
+
+def outputs(test: ElementTree.Element) -> set[Way]:
+    return {("output", each.get("name")) for each in test if each.tag.startswith("output")}
+
+
+def fewest_tests(root: ElementTree.Element) -> list[int]:
+    """Tests of a tool that have together all ways that its tests have.
+
+    It is always the one with most of those that are left, so there are few.
+    """
+    of_tests = ways(root)
+    left, chosen = set().union(*of_tests), []
+    while left:
+        best = max(range(len(of_tests)), key=lambda index: len(of_tests[index] & left))
+        chosen.append(best)
+        left -= of_tests[best]
+    return sorted(chosen)
+
+
+TESTED = {tool.stem: fewest_tests(expanded(tool)) for tool in TOOLS}
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
+def test_every_kind_of_input_and_every_output_comes_through_a_tool_shed_and_a_pulsar(tool):
+    """By the tests that are chosen: of all choices of the form, and of all that it can give."""
+    root = expanded(tool)
+    of_tests = ways(root)
+    come = set().union(*(of_tests[index] for index in TESTED[tool.stem]))
+    assert come >= {
+        (form.get("name"), option.get("value"), None)
+        for form in root.find("inputs").iter("conditional")
+        for option in form.findall("param/option")
+    }
+    assert come >= {("output", each.get("name")) for each in root.find("outputs")}
+    assert come >= {("source", "collection", "list"), ("source", "collection", "list:paired")}
+    assert ("Directory" in {way[-1] for way in come}) == (tool.stem == "iscc_sum")
+    assert {way[0] for way in come} >= {"source", "output", "failure"}
+
+
+INCLUDED = '<include path="codes.py"/>'
+
+
+def maimed(folder: Path, name: str, lose_file: bool) -> Path:
+    """A copy of iscc_sum under another id that lacks a module, or does not say that it has it."""
+    home = folder / name
+    shutil.copytree(PROJECT / "tools" / "iscc_sum", home, ignore=shutil.ignore_patterns("__*"))
+    tool = (home / "iscc_sum.xml").rename(home / f"{name}.xml")
+    tool.write_text(tool.read_text().replace('<tool id="iscc_sum"', f'<tool id="{name}"'))
+    if lose_file:
+        (home / "codes.py").unlink()
+    else:
+        macros = home / "macros.xml"
+        assert INCLUDED in macros.read_text()
+        macros.write_text(macros.read_text().replace(INCLUDED, ""))
+    return tool
+
+
 class Published(NamedTuple):
-    """A Tool Shed with the suite, and a Galaxy that has installed it from there."""
+    """A Tool Shed with the suite, and a Galaxy that installed it from there and has a Pulsar."""
 
     shed: ToolShed
     galaxy: Galaxy
@@ -93,21 +199,33 @@ class Published(NamedTuple):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Iterator[Published]:
-    """Publish the suite and install it into a Galaxy that has never seen our tools."""
-    with (
-        local_tool_shed() as shed,
-        local_galaxy(tools=[], tool_shed=shed.url, name="galaxy-with-tool-shed") as galaxy,
-    ):
+    """Publish the suite and install it into a Galaxy that has never seen our tools.
+
+    It sends their jobs to a Pulsar, and those of two maimed ones.
+    """
+    folder = tmp_path_factory.mktemp("published")
+    maimed_tools = [maimed(folder, "lost", True), maimed(folder, "unsaid", False)]
+    with local_tool_shed() as shed, ThreadPoolExecutor() as beside:
         target = ["--shed_target", shed.url, "--shed_key", shed.api_key, "--owner", SHED["owner"]]
-        run("planemo", "shed_create", *target, PROJECT)
-        wanted = [repository | {"tool_shed_url": shed.url} for repository in AS_IN_README]
-        tools_file = tmp_path_factory.mktemp("install") / "tools.yml"
-        tools_file.write_text(yaml.safe_dump({"tools": wanted}))
-        install = ["--tools-file", tools_file, "--skip_install_resolver_dependencies"]
-        run("shed-tools", "install", "-g", galaxy.url, "-a", galaxy.api_key, *install)
-        client = Client(galaxy, "published")
-        found = {tool["id"].split("/")[-2]: tool["id"] for tool in panel(client)}
-        yield Published(shed, galaxy, found)
+        published = beside.submit(run, "planemo", "shed_create", *target, PROJECT)
+        with (
+            local_pulsar() as pulsar,
+            local_galaxy(
+                tools=maimed_tools,
+                tool_shed=shed.url,
+                jobs=jobs_of([*TOOLS, *maimed_tools], pulsar),
+                name="galaxy-with-tool-shed-and-pulsar",
+            ) as galaxy,
+        ):
+            published.result()
+            wanted = [repository | {"tool_shed_url": shed.url} for repository in AS_IN_README]
+            tools_file = folder / "tools.yml"
+            tools_file.write_text(yaml.safe_dump({"tools": wanted}))
+            install = ["--tools-file", tools_file, "--skip_install_resolver_dependencies"]
+            run("shed-tools", "install", "-g", galaxy.url, "-a", galaxy.api_key, *install)
+            client = Client(galaxy, "published")
+            found = {tool["id"].split("/")[-2]: tool["id"] for tool in panel(client)}
+            yield Published(shed, galaxy, found)
 
 
 def panel(client: Client) -> list[dict]:
@@ -127,11 +245,50 @@ def test_all_tools_are_installed(published):
     assert status == dict.fromkeys(REPOSITORIES, "Installed")
 
 
+def how_tests_end(
+    galaxy: Galaxy, tests: Mapping[str, Sequence[int]], folder: Path
+) -> dict[str, dict[int, str]]:
+    """Let a Galaxy run tests of tools that it has, by their ids; give what was wrong.
+
+    Tests and their data come from that Galaxy, and not from here. The tools are tested side by
+    side; the tests of one are not, since galaxy-tool-test then mixes up their uploads.
+    """
+    program = [sys.executable, "-m", "dev.tool_tests"]
+    address = ["-u", galaxy.url, "-k", galaxy.api_key]
+    reports = {tool: folder / f"{number}.json" for number, tool in enumerate(tests)}
+    with programs() as start:
+        started = {
+            tool: start([*program, *indices, *address, "-t", tool, "-j", reports[tool]])
+            for tool, indices in tests.items()
+        }
+        return {
+            tool: {
+                result["test_index"]: problem(result)
+                for result in reported(reports[tool], each.result())
+            }
+            for tool, each in started.items()
+        }
+
+
 @pytest.mark.galaxy
-def test_installed_tools_pass_their_tests(published, tmp_path):
-    names = [published.tools[tool.stem] for tool in TOOLS]
-    ended = run_tests_in_galaxy(published.galaxy, names, tmp_path)
-    assert ended == [["success"] * number_of_tests(tool) for tool in TOOLS]
+def test_installed_tools_pass_their_tests_on_pulsar(published, tmp_path):
+    client = Client(published.galaxy, "jobs")
+    tests = {published.tools[tool]: indices for tool, indices in TESTED.items()}
+    ended = how_tests_end(published.galaxy, tests, tmp_path)
+    assert ended == {tool: dict.fromkeys(indices, None) for tool, indices in tests.items()}
+    for tool in tests:
+        jobs = client.get(f"jobs?tool_id={quote(tool)}&view=admin_job_list&limit=1000")
+        assert {job["job_runner_name"] for job in jobs} == {"pulsar"}
+
+
+@pytest.mark.galaxy
+@pytest.mark.parametrize("tool", ["lost", "unsaid"])
+def test_a_module_that_is_not_sent_is_missed(published, tool):
+    """So the tests above show that every module is."""
+    client = Client(published.galaxy, tool)
+    source = {"source|kind": "several", "source|datasets": client.upload("a", b"a")}
+    with pytest.raises(JobError, match="No module named 'codes'"):
+        client.run(tool, **source)
 
 
 @pytest.mark.galaxy
