@@ -4,7 +4,7 @@
 PYTHON ?= python3
 DEV = .venv/dev/bin/python
 
-.PHONY: help demo test test-fast test-installed fuzz pictures bench serve format copies \
+.PHONY: help demo test test-fast test-installed fuzz mutants pictures bench serve format copies \
   lock clean
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-installed  publish to a local Tool Shed, install from there, and test what was"
 	@echo "                installed, with every job on a local remote job server"
 	@echo "make fuzz       the tests with made-up examples, others in every run and many more of them"
+	@echo "make mutants    change the code in small ways, and see that the tests notice; some minutes"
 	@echo "make pictures   take the pictures in the documentation anew"
 	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
 	@echo "                (PART=sums, similarity, verify or workflows for one of them)"
@@ -37,6 +38,9 @@ test-installed: .set-up-galaxy
 
 fuzz: .set-up
 	ISCC_FUZZ=1 $(DEV) -m pytest -m "hypothesis and not galaxy" --timeout 3600
+
+mutants: .set-up
+	$(DEV) -m dev.mutants
 
 # The browser test looks at them, too, and fails as long as they are old.
 pictures: .set-up-galaxy
