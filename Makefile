@@ -20,7 +20,7 @@ help:
 	@echo "                (PART=sums, similarity, verify or workflows for one of them)"
 	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
 	@echo "make format     format Python and XML"
-	@echo "make copies     copy the shared modules from tools/iscc_sum to the other tools"
+	@echo "make copies     copy the shared modules to the other tools"
 	@echo "make lock       pin the versions of all requirements anew"
 	@echo "make clean      remove what was set up and made"
 
@@ -37,7 +37,7 @@ test-installed: .set-up-galaxy
 	$(DEV) -m pytest tests/test_installed.py
 
 fuzz: .set-up
-	ISCC_FUZZ=1 $(DEV) -m pytest -m "hypothesis and not galaxy" --timeout 3600
+	ISCC_FUZZ=1 $(DEV) -m pytest -m "(hypothesis or explores) and not galaxy" --timeout 3600
 
 mutants: .set-up
 	$(DEV) -m dev.mutants
@@ -61,9 +61,11 @@ format: .set-up
 	.venv/dev/bin/planemo format --recursive tools
 
 copies:
-	for tool in iscc_similarity iscc_verify; do \
-	  cd tools/iscc_sum && cp codes.py coding.py manifest.py workers.py ../$$tool/ && cd ../..; \
+	for module in codes coding command folders inputs manifest messages outputs startup workers; do \
+	  cp tools/iscc_sum/$$module.py tools/iscc_similarity/ && \
+	  cp tools/iscc_sum/$$module.py tools/iscc_verify/ || exit 1; \
 	done
+	cp tools/iscc_similarity/lists.py tools/iscc_verify/
 
 lock: .set-up
 	for part in dev galaxy pulsar tools; do \

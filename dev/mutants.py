@@ -27,10 +27,16 @@ from dev.environments import PROJECT
 # Modules below tools/, and the tests that cover them. Of those that tools share, all copies change.
 COVERED = {
     "iscc_sum/codes.py": ("test_codes.py",),
-    "iscc_sum/manifest.py": ("test_manifest.py",),
+    "iscc_sum/coding.py": ("test_iscc_sum.py", "test_command.py"),
+    "iscc_sum/folders.py": ("test_folders.py",),
+    "iscc_sum/inputs.py": ("test_inputs.py",),
+    "iscc_sum/manifest.py": ("test_manifest.py", "test_listing.py"),
+    "iscc_sum/outputs.py": ("test_outputs.py", "test_command.py"),
     "iscc_sum/records.py": ("test_iscc_sum.py",),
+    "iscc_sum/workers.py": ("test_command.py", "test_iscc_sum.py"),
     "iscc_verify/listing.py": ("test_listing.py", "test_verify.py"),
     "iscc_verify/audit.py": ("test_verify.py",),
+    "iscc_verify/lists.py": ("test_verify.py", "test_similarity.py"),
     "iscc_similarity/hamming.py": ("test_similarity.py",),
     "iscc_similarity/links.py": ("test_similarity.py",),
     "iscc_similarity/relations.py": ("test_similarity.py",),

@@ -1,5 +1,6 @@
 """Fixtures: the scripts as programs, and one local Galaxy for all tests that need it."""
 
+import importlib
 import json
 import os
 import shutil
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from exploring import FACTOR, FUZZING
 from hypothesis import settings
 
 from dev import processes
@@ -22,6 +22,7 @@ from dev.client import Client
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
 from dev.suite import TOOLS, WORKFLOWS
+from exploring import FACTOR, FUZZING
 
 PLANEMO = Path(sys.executable).parent / "planemo"
 SECONDS_FOR_TESTS = 900
@@ -124,19 +125,59 @@ def problem(result: dict) -> object:
     return result.get("output_problems") or result.get("execution_problem") or result["status"]
 
 
-@pytest.fixture
-def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run a tool's script as a program, in a fresh folder: script("iscc_sum", "a.tif", ...)."""
+# The scripts, by name, and the tools' folders that they are in.
+SCRIPTS = {
+    "iscc_manifest": PROJECT / "tools" / "iscc_sum" / "iscc_manifest.py",
+    "iscc_similarity": PROJECT / "tools" / "iscc_similarity" / "iscc_similarity.py",
+    "iscc_verify": PROJECT / "tools" / "iscc_verify" / "iscc_verify.py",
+}
+Done = subprocess.CompletedProcess
 
-    def run(tool: str, *arguments: object) -> subprocess.CompletedProcess:
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., Done]:
+    """Run a script as a program, in a fresh folder: program("iscc_manifest", "a.tif", ...)."""
+
+    def run(name: str, *arguments: object, **options: object) -> Done:
+        given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 120} | options
         return subprocess.run(
-            [sys.executable, PROJECT / "tools" / tool / f"{tool}.py", *map(str, arguments)],
+            [sys.executable, SCRIPTS[name], *map(str, arguments)],
             cwd=tmp_path,
-            capture_output=True,
             text=True,
             encoding="utf-8",
             errors="surrogateescape",
-            timeout=120,
+            **given,
         )
 
     return run
+
+
+@pytest.fixture
+def script(program, tmp_path: Path, monkeypatch, capfdbinary) -> Callable[..., Done]:
+    """The same without a process for each, but where processes are what it is about (--jobs)."""
+
+    def run(name: str, *arguments: object) -> Done:
+        if "--jobs" in arguments:
+            return program(name, *arguments)
+        monkeypatch.chdir(tmp_path)
+        capfdbinary.readouterr()
+        status = importlib.import_module(name).main(list(map(str, arguments)))
+        said = [each.decode("utf-8", "surrogateescape") for each in capfdbinary.readouterr()]
+        return Done([name, *arguments], status, *said)
+
+    return run
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """A directory with what makes the order of files and the choice of them difficult."""
+    root = tmp_path / "image.zarr"
+    for name in (".zattrs", ".hidden/a", "0/10", "0/9", "0/0.0", "b", "C", "é", "d.iscc.json"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * 1000)
+    (root / ".isccignore").write_text("*.tmp\n")
+    (root / "0" / "left.tmp").write_text("out")
+    (root / "link").symlink_to(root / "b")
+    (root / "linked").symlink_to(root / "0")
+    return root

@@ -18,6 +18,7 @@ from test_browser import IMAGES
 import iscc_similarity
 import manifest
 import picture
+from conftest import SCRIPTS
 from dev.environments import PROJECT
 from dev.suite import TOOLS
 from documents import MANIFEST, README, TUTORIAL, code_blocks
@@ -100,7 +101,7 @@ def test_what_is_written_fits_the_description(script, tmp_path, options):
     names = [name for name in HOSTILE if "/" not in name and len(name.encode()) < 250]
     for size, name in enumerate(names):
         (tmp_path / name).write_bytes(b"x" * size * 3000)
-    done = script("iscc_sum", *options, "--manifest", "manifest.tsv", "--", *names)
+    done = script("iscc_manifest", *options, "--manifest", "manifest.tsv", "--", *names)
     assert done.returncode == 0, done.stderr
     [_, *lines] = (tmp_path / "manifest.tsv").read_text().removesuffix("\n").split("\n")
     assert len(lines) == len(names)
@@ -277,12 +278,9 @@ def test_options_exist():
     """Of the scripts: what a document says in code, of programs that are not ours left out."""
     helps = [
         subprocess.run(
-            [sys.executable, tool.with_suffix(".py"), "--help"],
-            check=True,
-            capture_output=True,
-            text=True,
+            [sys.executable, script, "--help"], check=True, capture_output=True, text=True
         ).stdout
-        for tool in TOOLS
+        for script in SCRIPTS.values()
     ]
     options = set(re.findall(r"--[a-z][a-z-]+", "".join(helps)))
     of_iscc_sum = {"--tag", "--units", "--narrow", "--tree", "--similar"}

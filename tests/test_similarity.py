@@ -1,15 +1,21 @@
 """iscc_similarity: every pair, whatever the order; exact only where bytes are the same."""
 
+import io
 import json
 import os
 import signal
+import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations, permutations, product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
@@ -17,29 +23,54 @@ from scipy.cluster.hierarchy import leaves_list
 from scipy.sparse.csgraph import connected_components
 
 import codes
-import coding
 import hamming
 import iscc_similarity
 import links
 import manifest
+import messages
 import picture
 import relations
+import tables
 import workers
-from links import Contents, Links
+from exploring import examples
+from links import Links
 from manifest import Entry
 from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
+from relations import Pairs
 from samples import NEEDS_FORK
 
 PAIRS = "#name_a\tname_b\trelation\tdistance\tbits\tsimilarity\tiscc_a\tiscc_b\trow_a\trow_b\n"
 CLUSTERS = "#name\tcluster\tcluster_size\trepresentative\trelation\tdistance\tnote\trow\n"
 
 
-def iscc(data: int, instance: int, narrow: bool = False) -> str:
-    """An ISCC-CODE of a Data-Code of 128 bits and an Instance-Code, a number of 64 bits.
+class Done(NamedTuple):
+    """How a run of the script ended, as subprocess says it."""
 
-    The Instance-Code is filled up with zeros on the right; narrow takes the first half of each.
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def similarity(tmp_path, monkeypatch, capsys) -> Callable[..., Done]:
+    """Run the script in this process, in a fresh folder: similarity("--manifest", "m.tsv")."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Done:
+        status = iscc_similarity.main([str(argument) for argument in arguments])
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+def iscc(data: int, instance: int, narrow: bool = False) -> str:
+    """An ISCC-CODE of a Data-Code and an Instance-Code of 128 bits; narrow has the first halves.
+
+    An Instance-Code below 2**64 stands for one with 64 more bits behind it, all different ones.
     """
-    halves = [value.to_bytes(16)[: 8 if narrow else 16] for value in (data, instance << 64)]
+    if instance < 1 << 64:
+        instance = (instance << 64) + (0x9E3779B97F4A7C15 * (instance + 1) & ((1 << 64) - 1))
+    halves = [value.to_bytes(16)[: 8 if narrow else 16] for value in (data, instance)]
     header = b"\x55\x00" if narrow else b"\x57\x00"
     return "ISCC:" + codes.encode(header + b"".join(halves))
 
@@ -78,12 +109,13 @@ def by_brute_force(
     return found
 
 
-def found_links(entries: list[Entry], threshold: int) -> tuple[Contents, Links]:
-    contents, _ = links.contents(entries, None)
-    return contents, links.find_links(contents, None, threshold, limit=10**6)
+def found_links(
+    entries: list[Entry], threshold: int, reference: list[Entry] | None = None
+) -> Links:
+    return links.find_links(links.fingerprints(entries, reference), threshold, limit=10**6)
 
 
-def named(pairs: Links, entries: list[Entry], others: list[Entry]) -> Counter:
+def named(pairs: Pairs, entries: list[Entry], others: list[Entry]) -> Counter:
     """Pairs as brute force gives them."""
     rows = zip(*(each.tolist() for each in pairs), strict=True)
     return Counter(
@@ -93,11 +125,11 @@ def named(pairs: Links, entries: list[Entry], others: list[Entry]) -> Counter:
 
 
 def found_by_us(entries: list[Entry], threshold: int) -> Counter:
-    contents, found = found_links(entries, threshold)
-    pairs = relations.all_pairs(found, contents, None)
+    found = found_links(entries, threshold)
+    pairs = relations.all_pairs(found)
     assert (pairs.a < pairs.b).all()
     result = named(pairs, entries, entries)
-    exact, near = relations.count_pairs(found, contents, None)
+    exact, near = relations.count_pairs(found)
     assert exact == sum(each[1] == "exact" for each in result.elements())
     assert exact + near == result.total()
     return result
@@ -149,6 +181,31 @@ def test_what_is_known_to_differ_is_not_exact():
         assert [each[1] for each in found_by_us(pair, 12)] == [relation]
 
 
+def test_wide_instance_codes_are_compared_to_the_last_bit():
+    """Two that differ in one bit, anywhere, are of different files; narrow ones have 64 of them."""
+    same = iscc(0, 5 << 64)
+    for bit in (127, 64, 63, 0):
+        other = iscc(0, 5 << 64 ^ 1 << bit)
+        [(_, relation, *_)] = found_by_us([Entry("a", same), Entry("b", other)], 0)
+        assert relation == "near"
+        narrow = iscc(0, 5 << 64 ^ 1 << bit, narrow=True)
+        [(_, relation, *_)] = found_by_us([Entry("a", same), Entry("b", narrow)], 0)
+        assert relation == ("exact" if bit < 64 else "near")
+
+
+def test_a_note_that_makes_a_difference_makes_another_fingerprint():
+    """Of two with the same code only the one that is not noted as tiny is near to the third."""
+    tiny, large = Entry("tiny", iscc(0, 1), noted="tiny"), Entry("large", iscc(0, 1))
+    other = Entry("other", iscc(1, 2))
+    for entries in ([tiny, large, other], [large, tiny, other]):
+        assert found_by_us(entries, 12) == Counter(
+            {
+                (frozenset(("tiny", "large")), "exact", 0, 128): 1,
+                (frozenset(("large", "other")), "near", 1, 128): 1,
+            }
+        )
+
+
 def test_mixed_widths_compare_64_bits_at_half_the_threshold():
     wide = entry("wide", 0, 1)
     narrow = entry("narrow", ones(6), 2, narrow=True)
@@ -166,7 +223,7 @@ def entry_lists(names: str) -> st.SearchStrategy[list[Entry]]:
             "", iscc(sum(1 << bit for bit in flips), instance, narrow), size, datahash
         ),
         st.sets(st.integers(0, 127), max_size=12),
-        st.integers(0, 3),
+        st.sampled_from([1 << 64, 1 << 64 | 1, 2 << 64, 2 << 64 | 1]),  # halves in common
         st.booleans(),
         st.sampled_from([0, 2047, 2048, 10**6, None]),
         st.sampled_from(["1e20aa", "1e20bb", None, None]),
@@ -176,7 +233,7 @@ def entry_lists(names: str) -> st.SearchStrategy[list[Entry]]:
     )
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(entry_lists("a"), st.integers(0, 128), st.randoms(use_true_random=False))
 def test_pairs_equal_brute_force_in_any_order(entries, threshold, chance):
     expected = by_brute_force(entries, threshold)
@@ -185,16 +242,15 @@ def test_pairs_equal_brute_force_in_any_order(entries, threshold, chance):
     assert found_by_us(entries, threshold) == expected
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
 def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold):
     expected = by_brute_force(entries, threshold, reference)
-    a, b = links.contents(entries, reference)
-    found = links.find_links(a, b, threshold, limit=10**6)
-    assert named(relations.all_pairs(found, a, b), entries, reference) == expected
-    assert sum(relations.count_pairs(found, a, b)) == expected.total()
+    found = found_links(entries, threshold, reference)
+    assert named(relations.all_pairs(found), entries, reference) == expected
+    assert sum(relations.count_pairs(found)) == expected.total()
 
-    matches = relations.best_matches(found, a, b)
+    matches = relations.best_matches(found)
     best = {int(row): number for number, row in enumerate(matches.a)}
     for row, each in enumerate(entries):
         # Exact first, then the share of bits that differ, then more bits, then the input's order.
@@ -210,7 +266,7 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold)
             assert matches.exact[best[row]] == (not min(order)[0])
 
     for near in (False, True):
-        kept = relations.kept(found, a, b, near)
+        kept = relations.keep_mask(found, near)
         for row, each in enumerate(entries):
             copies = [
                 relation
@@ -218,13 +274,13 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold)
                 if each.name in names and (near or relation == "exact")
             ]
             assert kept[row] == (not copies)
-        copied = relations.copied(found, a, b, near)
+        copied = relations.duplicates_of(found, kept, near)
         assert named(copied, entries, reference) <= expected
         assert copied.a.tolist() == np.flatnonzero(~kept).tolist()
         assert near or copied.exact.all()
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(entry_lists("a"), st.integers(0, 40))
 def test_clusters_are_connected_components(entries, threshold):
     pairs = by_brute_force(entries, threshold)
@@ -236,8 +292,8 @@ def test_clusters_are_connected_components(entries, threshold):
     count, labels = connected_components(graph, directed=False) if entries else (0, [])
     first = [list(labels).index(label) for label in labels]
 
-    contents, found = found_links(entries, threshold)
-    places = relations.places(found, contents)
+    found = found_links(entries, threshold)
+    places = relations.places(found)
     assert [place.representative for place in places] == first
     for row, place in enumerate(places):
         assert place.size == first.count(first[row])
@@ -250,7 +306,7 @@ def test_clusters_are_connected_components(entries, threshold):
     assert list(dict.fromkeys(numbers)) == list(range(1, count + 1))
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(entry_lists("a"), st.integers(0, 40), st.booleans())
 def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
     copies = {
@@ -258,24 +314,25 @@ def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
         for names, relation, *_ in by_brute_force(entries, threshold)
         if near or relation == "exact"
     }
-    contents, found = found_links(entries, threshold)
-    kept = relations.kept(found, contents, None, near).tolist()
+    found = found_links(entries, threshold)
+    kept = relations.keep_mask(found, near)
     assert len(kept) == len(entries)
     for row, each in enumerate(entries):
         earlier = [other.name for other, keep in zip(entries[:row], kept, strict=False) if keep]
         assert kept[row] == (not any(frozenset((name, each.name)) in copies for name in earlier))
 
-    # What was dropped, each with the reason: the first dataset of its own content if that is kept,
-    # else, of the kept ones before that, an exact copy, then the closest, then the first.
-    copied = relations.copied(found, contents, None, near)
+    # What was dropped, each with the reason: the first dataset with its fingerprint if that is
+    # kept, else, of the kept ones before that, an exact copy, then the closest, then the first.
+    copied = relations.duplicates_of(found, kept, near)
     reasons = dict(zip(copied.a.tolist(), copied.b.tolist(), strict=True))
     assert list(reasons) == [row for row, keep in enumerate(kept) if not keep]
     every = by_brute_force(entries, threshold)
     assert named(copied, entries, entries) <= every
     how = {names: (how, apart, bits) for names, how, apart, bits in every}
-    first_of_content = contents.rows.first()[contents.rows.numbers].tolist()
+    rows = found.sides.a.rows
+    first_with_fingerprint = rows.first()[rows.labels].tolist()
     for row, reason in reasons.items():
-        first = first_of_content[row]
+        first = first_with_fingerprint[row]
         before = [
             (relation == "near", apart * 128 // bits, bits != 128, other)
             for other in range(first)
@@ -286,12 +343,12 @@ def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
         assert reason == (first if kept[first] else min(before)[-1])
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(entry_lists("a"), st.integers(0, 128))
 def test_compact_pairs_join_the_same_datasets(entries, threshold):
     expected = by_brute_force(entries, threshold)
-    contents, found = found_links(entries, threshold)
-    compact = relations.compact_pairs(found, contents, None)
+    found = found_links(entries, threshold)
+    compact = relations.compact_pairs(found)
     pairs = named(compact, entries, entries)
     assert pairs <= expected  # true pairs, each once
     exact = [names for names, relation, *_ in pairs if relation == "exact"]
@@ -316,13 +373,43 @@ def test_compact_pairs_join_the_same_datasets(entries, threshold):
         assert clusters(pairs) == clusters(expected)
 
 
-@settings(max_examples=100)
+def test_compact_pairs_of_two_groups_are_the_closest():
+    """Of two files, wide and narrow codes: a and c differ in 9 of 128 bits, b and c in none of 64,
+    and d in 4 of 64 from a and b. The first dataset of a fingerprint stands for the others.
+    """
+    entries = [
+        entry("a", 0, 1),
+        entry("b", 0, 1, narrow=True),
+        entry("c", ones(9, start=64), 2),
+        entry("d", ones(8, start=60), 2, narrow=True),
+        entry("b again", 0, 1, narrow=True),
+    ]
+    compact = relations.compact_pairs(found_links(entries, 24))
+    assert named(compact, entries, entries) == Counter(
+        {
+            (frozenset(("a", "b")), "exact", 0, 64): 1,
+            (frozenset(("a", "b again")), "exact", 0, 64): 1,
+            (frozenset(("c", "d")), "exact", 4, 64): 1,
+            (frozenset(("b", "c")), "near", 0, 64): 1,
+        }
+    )
+
+
+@examples(100)
+@given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
+def test_estimates_from_all_datasets_are_exact(entries, reference, threshold):
+    for others in (None, reference):
+        if entries and others != []:
+            estimate = links.estimate_pairs(links.fingerprints(entries, others), threshold)
+            assert estimate == by_brute_force(entries, threshold, others).total()
+
+
+@examples(100)
 @given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
 def test_compact_pairs_with_a_reference_name_each_exact_copy_once(entries, reference, threshold):
     expected = by_brute_force(entries, threshold, reference)
-    a, b = links.contents(entries, reference)
-    found = links.find_links(a, b, threshold, limit=10**6)
-    pairs = named(relations.compact_pairs(found, a, b), entries, reference)
+    found = found_links(entries, threshold, reference)
+    pairs = named(relations.compact_pairs(found), entries, reference)
     assert pairs <= expected
     exact = [names for names, relation, *_ in pairs if relation == "exact"]
     for each in entries:
@@ -334,6 +421,30 @@ def test_compact_pairs_with_a_reference_name_each_exact_copy_once(entries, refer
         ]
         mine = [names for names in exact if each.name in names]
         assert mine == [frozenset((each.name, name)) for name in copies[:1]]
+
+
+def test_a_dropped_dataset_is_a_duplicate_of_one_that_is_kept():
+    """Distances: 1-2 10, 2-3 2, 1-3 12. 3 is closer to 2, which is dropped itself.
+
+    4 is like 3 and 5 like 2, but for the name; 6 is alone.
+    """
+    known = [(0, 1), (ones(10), 2), (ones(12), 3), (ones(12), 3), (ones(10), 2), (ones(64, 64), 6)]
+    entries = [entry(str(n), data, instance) for n, (data, instance) in enumerate(known, start=1)]
+    found = found_links(entries, 12)
+    keep = relations.keep_mask(found, near=True)
+    assert keep.tolist() == [True, False, False, False, False, True]
+    pairs = relations.duplicates_of(found, keep, near=True)
+    assert [tuple(map(int, pair[:2])) for pair in zip(*pairs, strict=True)] == [
+        (1, 0),
+        (2, 0),
+        (3, 0),
+        (4, 0),
+    ]
+    assert pairs.distance.tolist() == [10, 12, 12, 10]
+    keep = relations.keep_mask(found, near=False)
+    assert keep.tolist() == [True, True, True, False, False, True]
+    pairs = relations.duplicates_of(found, keep, near=False)
+    assert (pairs.a.tolist(), pairs.b.tolist()) == ([3, 4], [2, 1])
 
 
 SEARCH, BRUTE_FORCE = 10.0**9, 0.0  # what a comparison costs; it decides between the two
@@ -372,8 +483,9 @@ def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
     monkeypatch.setattr(hamming, "BAND_ROWS", 32)
     for count in (0, 1, 2, 300):
         hashes = hashes_with_neighbours(count, count, words, threshold + 3)
-        _, cost, by_brute_force = hamming.plan(hashes, None, threshold)
-        assert (cost < by_brute_force) == (way == SEARCH and count > 1)
+        task = hamming.Task(hashes, hashes, True, threshold)
+        if way == BRUTE_FORCE or count > 2:
+            assert (hamming.make_plan(task).cost < way * task.comparisons) == (way == SEARCH)
         apart = all_distances(hashes, hashes)
 
         found = hamming.pairs_within(hashes, None, threshold, jobs=jobs)
@@ -387,6 +499,39 @@ def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
         assert sorted(zip(*(array.tolist() for array in found), strict=True)) == list(
             zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
         )
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
+@pytest.mark.parametrize("threshold", [1, 12])
+@pytest.mark.parametrize("with_others", [False, True])
+def test_shares_of_the_work_add_up_to_the_whole(monkeypatch, with_others, threshold, way, jobs):
+    """And come while a chunk, or a band of rows, is under way."""
+    monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
+    monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
+    monkeypatch.setattr(hamming, "LOOKUPS_AT_ONCE", 500)
+    hashes = hashes_with_neighbours(1, 2000, 2, 12)
+    shares = []
+    others = hashes[:700] if with_others else None
+    hamming.pairs_within(hashes, others, threshold, jobs=jobs, report=shares.append)
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) >= 0
+    if way == BRUTE_FORCE and jobs == 1:
+        # Of one set, half of the rows are compared with all, and half with the other half.
+        half = sum(shares[: len(shares) // 2])
+        assert half == pytest.approx(0.5 if with_others else 0.75, abs=0.01)
+    parts = 2 if way == BRUTE_FORCE else 13  # bands, or chunks at most
+    assert jobs == 2 or len(shares) > 2 * parts
+
+
+def test_chunks_are_numbers_of_their_bits():
+    """Beside the end of a word, across it, and the whole of their hash's first and last bits."""
+    [high, low] = [0x0123456789ABCDEF, 0xFEDCBA9876543210]
+    hashes = np.array([[high, low]], dtype=np.uint64)
+    for width in (1, 5, 22):
+        for start in range(129 - width):
+            bits = f"{high:064b}{low:064b}"[start : start + width]
+            assert hamming.chunk_of(hashes, hamming.Chunk(start, width, 0)) == [int(bits, 2)]
 
 
 @pytest.mark.parametrize("bits", [64, 128])
@@ -403,58 +548,132 @@ def test_chunks_cannot_all_differ_by_more_than_their_radius(bits):
             assert all(1 <= chunk.width <= hamming.MOST_CHUNK_BITS for chunk in chunks)
 
 
-def test_hashes_that_crowd_together_are_compared_by_brute_force():
-    """The search is given up when brute force would be done."""
+def pairs_of_a_sample(hashes: np.ndarray, threshold: int, found: hamming.HashPairs) -> bool:
+    """Whether a hundred of the hashes are in as many pairs as by brute force."""
+    sample = np.arange(0, len(hashes), len(hashes) // 100)
+    expected = (all_distances(hashes[sample], hashes) <= threshold).sum(axis=1) - 1
+    degree = np.bincount(np.concatenate([found.a, found.b]), minlength=len(hashes))
+    return degree[sample].tolist() == expected.tolist()
+
+
+def test_hashes_that_crowd_together_are_compared_by_brute_force(monkeypatch):
+    """Two groups that have 96 of 128 bits in common, and none of them with each other.
+
+    The search is given up when brute force would be done; the shares of all that was done add up
+    to the whole.
+    """
     rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 2**16, (8000, 2), dtype=np.uint64)  # 96 of 128 bits are 0
-    chunks, cost, by_brute_force = hamming.plan(hashes, None, 3)
-    assert cost < by_brute_force
-    tally = hamming.Tally(10**9, 10**6)
-    with pytest.raises(hamming.TooManyCandidatesError):
-        for count in range(1, len(chunks) + 1):
-            hamming.search(hashes, None, 3, chunks[:count], tally)
-    found = hamming.pairs_within(hashes, None, 3)
-    sample = np.arange(0, 8000, 80)
-    expected = (all_distances(hashes[sample], hashes) <= 3).sum(axis=1) - 1
-    degree = np.bincount(np.concatenate([found.a, found.b]), minlength=8000)
-    assert degree[sample].tolist() == expected.tolist()
+    hashes = np.array([[0, 0], [2**64 - 1] * 2], dtype=np.uint64)[rng.integers(0, 2, 8000)]
+    hashes[:, 1] ^= rng.integers(0, 2**32, 8000, dtype=np.uint64)
+    given_up, shares = [], []
+    search = hamming.search
+
+    def watched(*arguments):
+        try:
+            yield from search(*arguments)
+        except hamming.TooManyCandidatesError:
+            given_up.append(sum(shares))
+            raise
+
+    monkeypatch.setattr(hamming, "search", watched)
+    found = hamming.pairs_within(hashes, None, 3, report=shares.append)
+    assert 0 < given_up[0] < 1
+    assert sum(shares) == pytest.approx(1)
+    assert pairs_of_a_sample(hashes, 3, found)
+
+
+@pytest.mark.parametrize("with_others", [False, True])
+def test_bits_that_do_not_vary_are_not_searched_by(monkeypatch, with_others):
+    """40 of the first bits are those of one hash, 16 others vary in one of 20; brute force fails.
+
+    The chunks have the 72 others only, so that few candidates are looked at.
+    """
+    monkeypatch.setattr(hamming, "compare", lambda *_: pytest.fail("searched in vain"))
+    monkeypatch.setattr(hamming, "REORDERED_AT_ONCE", 1000)
+    hashes = hashes_with_neighbours(5, 6000, 2, 10)
+    bits = np.unpackbits(hashes.view(np.uint8), axis=1)
+    bits[:, :40] = bits[0, :40]
+    bits[:, 90:106] = np.random.default_rng(6).random((6000, 16)) < 0.05
+    hashes = np.packbits(bits, axis=1).view(np.uint64)
+    spent = []
+    monkeypatch.setattr(hamming.Budget, "spend", lambda _, candidates: spent.append(candidates))
+    if with_others:
+        found = hamming.pairs_within(hashes[:3000], hashes, 6)
+        apart = hamming.distances(hashes[:3000], hashes) <= 6  # is tested above
+        assert sorted(zip(found.a.tolist(), found.b.tolist(), strict=True)) == [
+            *map(tuple, np.argwhere(apart).tolist())
+        ]
+    else:
+        found = hamming.pairs_within(hashes, None, 6)
+        assert pairs_of_a_sample(hashes, 6, found)
+    assert sum(spent) < 6000 * 6000 / 20
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
-def test_too_many_pairs_are_counted_by_sample(monkeypatch, way, jobs):
-    """20,000 hashes, all within 12 bits of each other: 199,990,000 pairs."""
+def test_the_limit_is_for_all_parts_of_the_work_together(monkeypatch, way, jobs):
+    """2,048 hashes with 12 bits in all combinations of 11: all are within the threshold.
+
+    The bands of brute force have 1,024 rows each, so that no worker finds all pairs.
+    """
     monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
-    hashes = np.zeros((20_000, 2), dtype=np.uint64)
-    hashes[:, 1] = np.arange(20_000) % 4096  # 12 bits
-    with pytest.raises(hamming.TooManyPairsError) as error:
-        hamming.pairs_within(hashes, None, 12, limit=1_000_000, jobs=jobs)
-    assert error.value.about == 199_990_000
-    with pytest.raises(hamming.TooManyPairsError) as error:
-        hamming.pairs_within(hashes[:1000], hashes, 12, limit=1_000_000, jobs=jobs)
-    assert error.value.about == 20_000_000
+    hashes = np.zeros((2048, 2), dtype=np.uint64)
+    hashes[:, 1] = np.arange(2048)
+    for others, count in ((None, 2048 * 2047 // 2), (hashes, 2048 * 2048)):
+        found = hamming.pairs_within(hashes, others, 12, limit=count, jobs=jobs)
+        assert len(found.a) == count
+        with pytest.raises(hamming.TooManyPairsError) as error:
+            hamming.pairs_within(hashes, others, 12, limit=count - 1, jobs=jobs)
+        assert error.value.count > count - 1
+        # No part goes on for long when it has found too many by itself.
+        with pytest.raises(hamming.TooManyPairsError) as error:
+            hamming.pairs_within(hashes, others, 12, limit=1000, jobs=jobs)
+        assert 1000 < error.value.count <= 1000 + hamming.CANDIDATES_AT_ONCE
 
 
-def test_one_flipped_byte_in_a_megabyte_is_near_and_never_exact(tmp_path, script):
+def test_the_nearest_hash_is_found_in_every_tile():
+    """Others in three tiles of columns, the nearest in each of them, the hash itself nearer."""
+    rng = np.random.default_rng(3)
+    hashes = rng.integers(0, 2**64, (3 * hamming.TILE_COLUMNS, 2), dtype=np.uint64)
+    itself = np.arange(40) * 300
+    apart = all_distances(hashes[itself], hashes)
+    apart[np.arange(40), itself] = 200
+    assert set(apart.argmin(axis=1) // hamming.TILE_COLUMNS) == {0, 1, 2}
+    assert hamming.nearest(hashes[itself], hashes, itself).tolist() == apart.min(axis=1).tolist()
+    # The only other hash that is near comes before the tile of the hash itself, or after it.
+    hashes[5], hashes[9000] = 0, 1
+    assert hamming.nearest(hashes[[5, 9000]], hashes, np.array([5, 9000])).tolist() == [2, 2]
+
+
+def test_nothing_is_near_where_there_is_no_other():
+    """128 bits may all differ, which is not the same."""
+    zeros, ones_ = np.zeros((1, 2), np.uint64), np.full((1, 2), 2**64 - 1, np.uint64)
+    assert hamming.nearest(zeros, ones_).tolist() == [128]
+    assert hamming.nearest(zeros, zeros[:0]).tolist() == [hamming.NOTHING_NEAR]
+    assert hamming.nearest(zeros, zeros, np.array([0])).tolist() == [hamming.NOTHING_NEAR]
+    assert hamming.NOTHING_NEAR > 128
+
+
+def test_one_flipped_byte_in_a_megabyte_is_near_and_never_exact(tmp_path, similarity):
     content = bytearray(np.random.default_rng(1).bytes(10**6))
     (tmp_path / "a").write_bytes(content)
     content[500_000] ^= 1
     (tmp_path / "b").write_bytes(content)
-    done = script("iscc_similarity", "a", "b", "--pairs", "p.tsv")
+    done = similarity("a", "b", "--pairs", "p.tsv")
     assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster of copies\n"
     row = (tmp_path / "p.tsv").read_text().splitlines()[1].split("\t")
     assert row[:3] == ["a", "b", "near"]
     assert int(row[3]) == distance(row[6], row[7])
 
 
-def test_tables_of_real_images(tmp_path, script):
+def test_tables_of_real_images(tmp_path, similarity):
     nuclei, retouched = codes_of_file("nuclei.tif").wide, codes_of_file("nuclei_retouched.tif").wide
     files = {"b.tif": "nuclei.tif", "a.tif": "nuclei.tif", "c.tif": "nuclei_retouched.tif"}
     for name, source in files.items():
         (tmp_path / name).write_bytes((TEST_DATA / source).read_bytes())
     (tmp_path / "d.png").write_bytes((TEST_DATA / "microaneurysms.png").read_bytes())
-    done = script("iscc_similarity", *files, "d.png", "--pairs", "p.tsv", "--clusters", "c.tsv")
+    done = similarity(*files, "d.png", "--pairs", "p.tsv", "--clusters", "c.tsv")
     assert done.stderr == ""
     assert done.stdout == "4 datasets: 1 exact pair, 2 near pairs, 1 cluster of copies\n"
     assert distance(nuclei, retouched) == 7
@@ -481,24 +700,22 @@ def test_codes_are_decoded_all_at_once_as_one_by_one(monkeypatch):
         iscc(int.from_bytes(rng.bytes(16)), int.from_bytes(rng.bytes(8)), narrow=bool(i % 3))
         for i in range(50)
     ]
-    bodies, wide = links.decoded(isccs)
+    bodies, wide = links.decode_all(isccs)
     for text, body, is_wide in zip(isccs, bodies, wide.tolist(), strict=True):
         code = codes.parse(text)
         assert body.tobytes() == code.data.ljust(16, b"\0") + code.instance.ljust(16, b"\0")
         assert is_wide == (len(code.data) == 16)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(entry_lists("a"), entry_lists("b"))
 def test_the_nearest_is_that_of_brute_force(entries, reference):
     """Against itself and against a reference; the closest by bits of 128, those of 64 doubled."""
-    a, b = links.contents(entries, reference)
     rows = np.arange(len(entries))
-    for other, others in ((None, entries), (b, reference)):
-        found = links.find_links(a, other, 128, limit=10**6)
-        apart, exact = relations.nearest(found, a, other, rows)
+    for others in (None, reference):
+        apart, exact = relations.nearest(found_links(entries, 128, others), rows)
         # With a threshold of 128 every pair that can be compared is near, or exact.
-        pairs = by_brute_force(entries, 128, None if other is None else others)
+        pairs = by_brute_force(entries, 128, others)
         for row, each in enumerate(entries):
             mine = [pair for pair in pairs if each.name in pair[0]]
             assert exact[row] == any(relation == "exact" for _, relation, *_ in mine)
@@ -507,43 +724,43 @@ def test_the_nearest_is_that_of_brute_force(entries, reference):
                 assert apart[row] == min(near) if near else np.isnan(apart[row])
 
 
-def test_manifests_are_compared_without_reading_a_dataset(tmp_path, script):
+def test_manifests_are_compared_without_reading_a_dataset(tmp_path, similarity):
     header = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
     content = b"x" * 3000
     (tmp_path / "1.tsv").write_text(header + manifest_line("gone.tif", content))
     (tmp_path / "2.tsv").write_text("iscc\t#name\n" + f"{codes_of(content).narrow}\told.tif\n")
-    done = script("iscc_similarity", "--manifest", "1.tsv", "--manifest", "2.tsv", "--pairs", "p")
+    done = similarity("--manifest", "1.tsv", "--manifest", "2.tsv", "--pairs", "p")
     assert done.returncode == 0
     [_, row] = (tmp_path / "p").read_text().splitlines()
     assert row.split("\t")[:6] == ["gone.tif", "old.tif", "exact", "0", "64", "100.0"]
 
 
-def test_tiny_datasets_are_only_ever_exact(tmp_path, script):
+def test_tiny_datasets_are_only_ever_exact(tmp_path, similarity):
     for name, content in {"a": bytes(2047), "b": bytes(2046), "c": bytes(2047), "d": b""}.items():
         (tmp_path / name).write_bytes(content)
-    script("iscc_similarity", *"abcd", "--threshold", "128", "--pairs", "p.tsv")
+    similarity(*"abcd", "--threshold", "128", "--pairs", "p.tsv")
     rows = [line.split("\t") for line in (tmp_path / "p.tsv").read_text().splitlines()[1:]]
     assert [row[:3] for row in rows] == [["a", "c", "exact"]]
 
 
 @pytest.mark.parametrize("threshold", ["-1", "129", "1.5", "x", "", "\u0661"])
-def test_a_threshold_out_of_range_is_refused(script, threshold):
-    done = script("iscc_similarity", "a", f"--threshold={threshold}")
+def test_a_threshold_out_of_range_is_refused(similarity, threshold):
+    done = similarity("a", f"--threshold={threshold}")
     assert done.returncode == 2
-    assert f"{threshold!r} is no whole number from 0 to 128" in done.stderr
+    assert f"argument --threshold: {threshold!r} is not an integer" in done.stderr
 
 
-def test_tiny_datasets_are_known_by_their_size_or_their_note(tmp_path, script):
+def test_tiny_datasets_are_known_by_their_size_or_their_note(tmp_path, similarity):
     """A manifest may have been cut to a few columns; the size tells more where both are there."""
     for columns, row in (("filesize\tnote", "2047\t"), ("note", "tiny"), ("note", "empty")):
         rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
         (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
-        done = script("iscc_similarity", "--manifest", "m.tsv")
+        done = similarity("--manifest", "m.tsv")
         assert done.stdout == "2 datasets: 0 exact pairs, 0 near pairs, 0 clusters of copies\n"
     for columns, row in (("filesize\tnote", "2048\ttiny"), ("note", "small"), ("note", "my own")):
         rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
         (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
-        done = script("iscc_similarity", "--manifest", "m.tsv")
+        done = similarity("--manifest", "m.tsv")
         assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster of copies\n"
 
 
@@ -553,27 +770,24 @@ CODE = codes_of(b"x").wide
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        (f"{CODE[:-1]}1", "'1' is not a digit of base32 (A to Z, 2 to 7)"),
-        (CODE[:-1], "54 characters long; its kind has 55"),
-        (f"{CODE}A", "56 characters long; its kind has 55"),
-        (f"{CODE[:-1]}B", "its last character has bits set that belong to no byte"),
-        (
-            CODE.replace("K4A", "MAI"),
-            "it is an ISCC-ID; an ISCC-CODE of a file's bytes begins with K4A or KUA",
-        ),
+        (f"{CODE[:-1]}1", "base32"),
+        (CODE[:-1], "54"),
+        (f"{CODE}A", "56"),
+        (f"{CODE[:-1]}B", "padding"),
+        (CODE.replace("K4A", "MAI"), "ISCC-ID"),
     ],
     ids=["digit", "short", "long", "trailing bits", "header"],
 )
 @pytest.mark.parametrize("option", ["--manifest", "--reference"])
-def test_a_broken_code_is_refused_with_line_and_name(tmp_path, script, broken, reason, option):
+def test_a_broken_code_is_refused_with_line_and_name(tmp_path, similarity, broken, reason, option):
     (tmp_path / "m.tsv").write_text(f"#name\tiscc\na\t{CODE}\nb\t{broken}\n")
     (tmp_path / "good.tsv").write_text(f"#name\tiscc\na\t{CODE}\n")
     other = "--reference" if option == "--manifest" else "--manifest"
-    done = script("iscc_similarity", option, "m.tsv", other, "good.tsv", "--pairs", "p.tsv")
+    done = similarity(option, "m.tsv", other, "good.tsv", "--pairs", "p.tsv")
     assert done.returncode == 2
-    assert done.stderr == (
-        f'iscc_similarity: "m.tsv", line 3, "b": no ISCC: {reason}; found "{broken}"\n'
-    )
+    assert done.stderr.startswith('iscc_similarity: "m.tsv", line 3, "b": ')
+    assert reason in done.stderr
+    assert f'found "{broken}"' in done.stderr
     assert not (tmp_path / "p.tsv").exists()
 
 
@@ -586,7 +800,8 @@ ALL_OUTPUTS = [
 
 def write_manifest(path: Path, entries: list[Entry]) -> None:
     rows = ((entry.name, entry.iscc, entry.filesize) for entry in entries)
-    manifest.write_table(path, ("#name", "iscc", "filesize"), rows)
+    text = "".join(manifest.table_lines(("#name", "iscc", "filesize"), rows))
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 # 1 and 3 are equal; 2 is 10 bits from them and 5 is 8 from 2 and 18 from them; 4 and 6 are alone,
@@ -601,9 +816,9 @@ SIX = [
 ]
 
 
-def test_all_outputs_of_one_set(tmp_path, script):
+def test_all_outputs_of_one_set(tmp_path, similarity):
     write_manifest(tmp_path / "m.tsv", SIX)
-    done = script("iscc_similarity", "--manifest", "m.tsv", *ALL_OUTPUTS, "--duplicates", "near")
+    done = similarity("--manifest", "m.tsv", *ALL_OUTPUTS, "--duplicates", "near")
     assert done.stderr == ""
     assert done.stdout == "6 datasets: 1 exact pair, 3 near pairs, 1 cluster of copies\n"
     rows = [line.split("\t") for line in (tmp_path / "pairs").read_text().splitlines()]
@@ -635,19 +850,19 @@ def test_all_outputs_of_one_set(tmp_path, script):
         "6\t\t\t\t\t\t0\n"
     )
 
-    done = script("iscc_similarity", "--manifest", "m.tsv", *ALL_OUTPUTS)
+    done = similarity("--manifest", "m.tsv", *ALL_OUTPUTS)
     assert (tmp_path / "keep").read_text() == "1\n2\n4\n5\n6\n"
     assert (tmp_path / "drop").read_text() == "3\n"
 
 
-def test_all_outputs_with_a_reference(tmp_path, script):
+def test_all_outputs_with_a_reference(tmp_path, similarity):
     """The same six and one narrow code, against three of them and a narrow one 4 bits from 1."""
     write_manifest(tmp_path / "new.tsv", [*SIX, entry("7", ones(60), 7, narrow=True)])
     write_manifest(tmp_path / "old 1.tsv", [SIX[4], SIX[1]])
     write_manifest(tmp_path / "old 2.tsv", [SIX[5], entry("n", ones(4), 8, narrow=True)])
     references = ("--reference", "old 1.tsv", "--reference", "old 2.tsv")
     outputs = [word.replace("--clusters", "--matches") for word in ALL_OUTPUTS]
-    done = script("iscc_similarity", "--manifest", "new.tsv", *references, *outputs)
+    done = similarity("--manifest", "new.tsv", *references, *outputs)
     assert done.stderr == ""
     assert done.stdout == (
         "7 datasets and 4 of the reference: 3 exact pairs, 8 near pairs, 6 datasets with a match\n"
@@ -657,14 +872,14 @@ def test_all_outputs_with_a_reference(tmp_path, script):
         ["2", "2", "exact", "0", "128", "2", "2"],
         ["5", "5", "exact", "0", "128", "5", "1"],
         ["6", "6", "exact", "0", "128", "6", "3"],
-        ["1", "n", "near", "4", "64", "1", "4"],
-        ["3", "n", "near", "4", "64", "3", "4"],
-        ["4", "n", "near", "4", "64", "4", "4"],
-        ["2", "n", "near", "6", "64", "2", "4"],
         ["2", "5", "near", "8", "128", "2", "1"],
         ["5", "2", "near", "8", "128", "5", "2"],
+        ["1", "n", "near", "4", "64", "1", "4"],  # of as large a share, but of fewer bits
+        ["3", "n", "near", "4", "64", "3", "4"],
+        ["4", "n", "near", "4", "64", "4", "4"],
         ["1", "2", "near", "10", "128", "1", "2"],
         ["3", "2", "near", "10", "128", "3", "2"],
+        ["2", "n", "near", "6", "64", "2", "4"],
     ]
     # To 1, n is closer than 2: 4 bits of 64, which are 8 of 128, against 10.
     matches = [line.split("\t") for line in (tmp_path / "clusters").read_text().splitlines()]
@@ -690,7 +905,7 @@ def test_all_outputs_with_a_reference(tmp_path, script):
     assert lines[6:] == ["6\t\t\t0\t", "7\t84\t100\t\t112"]
 
 
-def test_the_inputs_of_galaxy_may_hold_a_reference(tmp_path, script):
+def test_the_inputs_of_galaxy_may_hold_a_reference(tmp_path, similarity):
     for name, content in {"a": b"a" * 3000, "b": b"b" * 3000}.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "m").write_text(f"#name\tiscc\nold\t{codes_of(b'b' * 3000).wide}\n")
@@ -702,7 +917,7 @@ def test_the_inputs_of_galaxy_may_hold_a_reference(tmp_path, script):
         ({"manifests": [m], "reference_manifests": [m]}, ["old", "old", "exact"]),
     ):
         (tmp_path / "inputs.json").write_text(json.dumps(inputs))
-        done = script("iscc_similarity", "--inputs", "inputs.json", "--pairs", "p", "--jobs", 2)
+        done = similarity("--inputs", "inputs.json", "--pairs", "p", "--jobs", 2)
         assert done.returncode == 0, done.stderr
         [_, row] = (tmp_path / "p").read_text().splitlines()
         assert row.split("\t")[:3] == expected
@@ -729,20 +944,20 @@ def test_the_inputs_of_galaxy_may_hold_a_reference(tmp_path, script):
         ),
     ],
 )
-def test_inputs_that_contradict_each_other(tmp_path, script, inputs, arguments, message):
+def test_inputs_that_contradict_each_other(tmp_path, similarity, inputs, arguments, message):
     (tmp_path / "inputs.json").write_text(json.dumps(inputs))
-    done = script("iscc_similarity", "--inputs", "inputs.json", *arguments)
+    done = similarity("--inputs", "inputs.json", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, script):
+def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, similarity):
     (tmp_path / "a").write_bytes(b"a" * 3000)
     (tmp_path / "m").write_text(f"#name\tiscc\nold\t{codes_of(b'a' * 3000).wide}\n")
     inputs = {"datasets": {"element_identifier": "new", "source_path": "a"}}
     (tmp_path / "inputs.json").write_text(json.dumps(inputs))
-    done = script("iscc_similarity", "--inputs", "inputs.json", "--reference", "m")
+    done = similarity("--inputs", "inputs.json", "--reference", "m")
     assert done.stdout == (
         "1 dataset and 1 of the reference: 1 exact pair, 0 near pairs, 1 dataset with a match\n"
     )
@@ -756,99 +971,102 @@ def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, sc
             ["--duplicates", "near"],
             "--duplicates is about lists: expected --keep, --drop or --copies, found none",
         ),
-        (["--max-pairs", "0"], "argument --max-pairs: '0' is no whole number from 1 to"),
-        (["--pairs", "p", "--picture", "d"], 'cannot write "d": it is a folder'),
-        (["--pairs", "p", "--keep", "p"], 'cannot write "p": it is read or written here already'),
-        (["--copies", "m.tsv"], 'cannot write "m.tsv": it is read or written here already'),
+        (["--max-pairs", "0"], "argument --max-pairs: '0' is not an integer"),
+        (["--pairs", "p", "--picture", "d"], 'cannot write "d": '),
+        (["--pairs", "p", "--keep", "p"], 'cannot write "p": '),
+        (["--copies", "m.tsv"], 'cannot write "m.tsv": '),
+        (["--clusters", "p", "--matches", "b"], "--clusters and --matches are one table"),
         (["--duplicates", "all"], "argument --duplicates: invalid choice: 'all'"),
         (["a"], "argument FILE: not allowed with argument --manifest"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_in_one_line(tmp_path, script, arguments, message):
+def test_options_that_make_no_sense_are_refused_in_one_line(
+    tmp_path, similarity, arguments, message
+):
     write_manifest(tmp_path / "m.tsv", SIX)
     (tmp_path / "d").mkdir()
-    done = script("iscc_similarity", "--manifest", "m.tsv", *arguments)
+    done = similarity("--manifest", "m.tsv", *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"iscc_similarity: {message}")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "p").exists()
 
 
-def test_a_name_that_stands_for_two_cannot_be_on_a_list(tmp_path, script):
+def test_a_name_that_stands_for_two_cannot_be_on_a_list(tmp_path, similarity):
     write_manifest(tmp_path / "m.tsv", [entry("x", 0, 1), entry("y", 0, 1), entry("x", 0, 1)])
-    done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--keep", "k")
+    done = similarity("--manifest", "m.tsv", "--pairs", "p", "--keep", "k")
     assert done.returncode == 2
-    assert done.stderr == (
-        'iscc_similarity: cannot put "x" on a list: "x" belongs on the other one, and these lists '
-        "are read by names alone, without blanks at the ends; rename one of them\n"
-    )
+    assert done.stderr.startswith('iscc_similarity: cannot put "x" on a list: ')
     assert [path.name for path in tmp_path.iterdir()] == ["m.tsv"]
 
 
-def test_exact_copies_with_other_data_codes_are_folded_too(tmp_path, script):
+def test_exact_copies_with_other_data_codes_are_folded_too(tmp_path, similarity):
     """No file has such codes, but a manifest may; 1,500 are 1,124,250 pairs."""
     rows = (f"{n}\t{iscc(n << 64, 1)}\n" for n in range(1500))
     (tmp_path / "m.tsv").write_text("#name\tiscc\n" + "".join(rows))
-    arguments = ("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--threshold", 0)
-    done = script(*arguments)
+    arguments = ("--manifest", "m.tsv", "--pairs", "p", "--threshold", 0)
+    done = similarity(*arguments)
     assert done.returncode == 2
     assert done.stderr == (
-        "iscc_similarity: different contents make 1,124,250 exact pairs, more than the limit of "
-        "1,000,000: choose fewer datasets, the compact form (--compact) if they are exact copies, "
-        "or a higher limit (--max-pairs)\n"
+        "iscc_similarity: there are 1,124,250 exact pairs, more than the limit of 1,000,000: "
+        "choose fewer datasets, the compact form (--compact) if they are exact copies, or a higher "
+        "limit (--max-pairs)\n"
     )
-    done = script(*arguments, "--compact")
+    done = similarity(*arguments, "--compact")
     assert done.returncode == 0
     assert (tmp_path / "p").read_text().count("\texact\t") == 1499
 
 
-def test_a_matrix_needs_no_pairs(tmp_path, script):
+def test_a_matrix_needs_no_pairs(tmp_path, similarity):
     """All 1,999,000 pairs are near here, and nobody asks for them."""
     write_manifest(tmp_path / "m.tsv", [entry(str(n), n << 64, n) for n in range(2000)])
     arguments = ("--manifest", "m.tsv", "--threshold", 128, "--matrix", "x", "--clusters", "c")
-    done = script("iscc_similarity", *arguments)
+    done = similarity(*arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "x").read_text().count("\n") == 2001
 
 
-def test_compact_pairs_of_a_thousand_copies(tmp_path, script):
+def test_compact_pairs_of_a_thousand_copies(tmp_path, similarity):
     """499,500 exact pairs in full, 999 compact; one near copy is near to the first alone."""
     near = entry("near", ones(5), 2)
     write_manifest(tmp_path / "m.tsv", [entry(f"{i:04}", 0, 1) for i in range(1000)] + [near])
-    arguments = ("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p.tsv", "--max-pairs", 1000)
-    done = script(*arguments)
+    arguments = ("--manifest", "m.tsv", "--pairs", "p.tsv", "--max-pairs", 1000)
+    done = similarity(*arguments)
     assert done.returncode == 2
     assert done.stderr == (
-        "iscc_similarity: the exact copies alone make 499,500 pairs, more than the limit of 1,000: "
-        "choose the compact form (--compact), in which an exact copy is paired with the first of "
-        "its kind alone and which has 1,000, or a higher limit (--max-pairs)\n"
+        "iscc_similarity: there are 499,500 exact pairs and 1,000 near pairs, more than the limit "
+        "of 1,000: choose the compact form (--compact), which has 1,000, or a higher limit "
+        "(--max-pairs)\n"
     )
     assert not (tmp_path / "p.tsv").exists()
-    done = script(*arguments, "--compact")
+    done = similarity(*arguments, "--compact")
     assert done.returncode == 0
     rows = [line.split("\t") for line in (tmp_path / "p.tsv").read_text().splitlines()]
     assert [row[:4] for row in rows[1:]] == [
         *(["0000", f"{i:04}", "exact", "0"] for i in range(1, 1000)),
         ["0000", "near", "near", "5"],
     ]
-    done = script(*arguments[:-1], 999, "--compact")
+    done = similarity(*arguments[:-1], 999, "--compact")
     assert done.stderr == (
-        "iscc_similarity: the compact form has 1,000 pairs, more than the limit of 999: choose a "
-        "smaller threshold, or a higher limit (--max-pairs)\n"
+        "iscc_similarity: there are 1,000 pairs in the compact form, more than the limit of 999: "
+        "choose a smaller threshold, or a higher limit (--max-pairs)\n"
     )
 
 
-def test_the_limit_counts_pairs_of_datasets(tmp_path, script):
+def test_the_limit_counts_pairs_of_datasets(tmp_path, similarity):
     """40 copies of one, 40 of another that is near: 1,560 exact and 1,600 near pairs."""
     copies = [entry(f"{i}", ones(5) if i % 2 else 0, i % 2) for i in range(80)]
     write_manifest(tmp_path / "m.tsv", copies)
-    done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3159)
-    assert "1,560 exact and 1,600 near pairs, more than the limit of 3,159: choose" in done.stderr
-    done = script("iscc_similarity", "--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3160)
+    done = similarity("--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3159)
+    assert (
+        "1,560 exact pairs and 1,600 near pairs, more than the limit of 3,159: choose"
+        in done.stderr
+    )
+    done = similarity("--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3160)
     assert done.returncode == 0
     assert len((tmp_path / "p").read_text().splitlines()) == 3161
     # Where no pairs are asked for, their number is no matter.
-    done = script("iscc_similarity", "--manifest", "m.tsv", "--clusters", "c", "--max-pairs", 1)
+    done = similarity("--manifest", "m.tsv", "--clusters", "c", "--max-pairs", 1)
     assert done.returncode == 0
 
 
@@ -884,46 +1102,41 @@ def test_outputs_are_the_same_for_any_number_of_workers(tmp_path, monkeypatch):
 
 def test_long_comparisons_say_how_far_they_are(tmp_path, monkeypatch, capsys):
     write_manifest(tmp_path / "m.tsv", [*SIX, entry("7", ones(60), 7, narrow=True)])
-    monkeypatch.setattr(coding, "SECONDS_BETWEEN_NEWS", 0)
+    monkeypatch.setattr(messages, "SECONDS_BETWEEN_REPORTS", 0)
     assert iscc_similarity.main(["--manifest", str(tmp_path / "m.tsv")]) == 0
     news = capsys.readouterr().err.splitlines()
-    parts = ["wide with wide", "wide with narrow", "narrow with narrow"]
+    parts = ["narrow with narrow", "narrow with wide", "wide with wide"]
     assert news == [f"compared {part} codes: 100%, 0 s" for part in parts]
 
 
 @NEEDS_FORK
-def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch, capsys):
+def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch, similarity):
     write_manifest(tmp_path / "m.tsv", SIX)
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
     monkeypatch.setattr(hamming, "compare", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    status = iscc_similarity.main(
-        ["--manifest", str(tmp_path / "m.tsv"), "--pairs", str(tmp_path / "p"), "--jobs", "2"]
-    )
-    assert status == 2
-    assert capsys.readouterr().err == (
-        "iscc_similarity: a process that compared codes died with status -9; -9 is what a process "
-        "gets that takes too much memory\n"
+    done = similarity("--manifest", "m.tsv", "--pairs", "p", "--jobs", 2)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "iscc_similarity: a process that compared codes was killed by signal 9 (SIGKILL), probably "
+        "because the machine ran out of memory\n"
     )
     assert not (tmp_path / "p").exists()
 
 
-def test_a_name_with_a_line_break_cannot_stand_on_a_list(tmp_path, script):
+def test_a_name_with_a_line_break_cannot_stand_on_a_list(tmp_path, similarity):
     write_manifest(tmp_path / "m.tsv", [entry("a\nb", 0, 1)])
-    done = script("iscc_similarity", "--manifest", "m.tsv", *ALL_OUTPUTS)
+    done = similarity("--manifest", "m.tsv", *ALL_OUTPUTS)
     assert done.returncode == 2
-    assert done.stderr == (
-        'iscc_similarity: cannot put "a\\nb" on a list: a list has one name a line, and this '
-        "name has a line break\n"
-    )
+    assert done.stderr.startswith('iscc_similarity: cannot put "a\\nb" on a list: ')
     assert [path.name for path in tmp_path.iterdir()] == ["m.tsv"]
-    done = script("iscc_similarity", "--manifest", "m.tsv", "--picture", "picture.png")
+    done = similarity("--manifest", "m.tsv", "--picture", "picture.png")
     assert done.returncode == 0
 
 
-def test_a_matrix_that_is_too_large_is_refused(tmp_path, script):
+def test_a_matrix_that_is_too_large_is_refused(tmp_path, similarity):
     write_manifest(tmp_path / "m.tsv", [entry(str(i), 0, 1) for i in range(2001)])
     for other in ((), ("--reference", tmp_path / "m.tsv")):
-        done = script("iscc_similarity", "--manifest", "m.tsv", *other, "--matrix", "x")
+        done = similarity("--manifest", "m.tsv", *other, "--matrix", "x")
         assert done.returncode == 2
         assert "a matrix of 2,001 datasets: at most 2,000 are possible" in done.stderr
 
@@ -946,7 +1159,7 @@ EXACT_COLOUR = (0xE8, 0x59, 0x0C)  # of cells, and in the key
     ("count", "with_reference"),
     [(0, False), (1, False), (2, True), (7, False), (60, True), (101, False), (401, False)],
 )
-def test_pictures(tmp_path, script, count, with_reference):
+def test_pictures(tmp_path, similarity, count, with_reference):
     """Of so many datasets, with all hostile names; the same bytes each time."""
     names = [HOSTILE_NAMES[i] if i < len(HOSTILE_NAMES) else f"image {i}" for i in range(count)]
     hashes = hashes_with_neighbours(count, count, 2, 20)
@@ -963,7 +1176,7 @@ def test_pictures(tmp_path, script, count, with_reference):
     reference = ("--reference", "m.tsv") if with_reference else ()
     pictures = []
     for _ in range(2 if count == 7 else 1):
-        done = script("iscc_similarity", *source, *reference, "--picture", "p.png")
+        done = similarity(*source, *reference, "--picture", "p.png")
         assert (done.returncode, done.stderr) == (0, "")
         pictures.append((tmp_path / "p.png").read_bytes())
     assert len(set(pictures)) == 1
@@ -975,14 +1188,13 @@ def test_pictures(tmp_path, script, count, with_reference):
     assert (area[EXACT_COLOUR] > 1000) == (count > 1)
 
 
-def test_the_heat_map_shows_what_there_is(tmp_path):
+def test_the_heat_map_shows_what_there_is():
     """Cells by their colours: 1 and 3 are exact copies, 2 is 4 and 4 is 64 bits from them."""
-    path = tmp_path / "p.png"
     distances = np.array([[0, 4, 0, 64], [4, 0, 4, 64], [0, 4, 0, 64], [64, 64, 64, 0.0]])
     exact = np.eye(4, dtype=bool)
     exact[0, 2] = exact[2, 0] = True
-    picture.heat_map(path, ["a", "b", "c", "d"], distances, exact, 12)
-    with Image.open(path) as image:
+    png = picture.heat_map(["a", "b", "c", "d"], None, distances, exact, 12)
+    with Image.open(io.BytesIO(png)) as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     share = {
         name: (np.abs(pixels - np.array(colour) * 255) < 2).all(axis=1).sum()
@@ -999,13 +1211,13 @@ def test_the_heat_map_shows_what_there_is(tmp_path):
         assert 0.85 * cells < share[name] / cell < 1.15 * cells, share
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(entry_lists("a"), st.sampled_from([0, 12, 40, 127, 128]))
 def test_frames_are_the_clusters(entries, threshold):
     """In the order of the heat map, those of the table are framed."""
-    contents, found = found_links(entries, threshold)
-    expected = Counter(place.representative for place in relations.places(found, contents))
-    distances, exact = links.distances_by_row(contents, contents)
+    found = found_links(entries, threshold)
+    expected = Counter(place.representative for place in relations.places(found))
+    distances, exact = links.distances_by_row(found.sides)
     tree = picture.single_linkage(distances, exact)
     if len(entries) < 2:
         assert tree is None
@@ -1013,7 +1225,7 @@ def test_frames_are_the_clusters(entries, threshold):
     order = leaves_list(tree).tolist()
     frames = picture.clusters_in_order(tree, np.array(order), threshold)
     framed = {frozenset(order[start : start + size]) for start, size in frames}
-    places = relations.places(found, contents)
+    places = relations.places(found)
     assert framed == {
         frozenset(row for row, place in enumerate(places) if place.representative == first)
         for first, size in expected.items()
@@ -1021,13 +1233,12 @@ def test_frames_are_the_clusters(entries, threshold):
     }
 
 
-def test_histograms_show_every_dataset(tmp_path):
+def test_histograms_show_every_dataset():
     """10 exact, 20 at distance 3, 30 at 40, 40 that are too small: 1 : 2 : 3 : 4 by area."""
-    path = tmp_path / "p.png"
     nearest = np.repeat([0, 3, 40, np.nan], [10, 20, 30, 40])
     exact = np.arange(100) < 10
-    picture.histograms(path, "", nearest, exact, "", {"1": 1}, 12)
-    with Image.open(path) as image:
+    png = picture.histograms("", nearest, exact, "", {"1": 1}, 12)
+    with Image.open(io.BytesIO(png)) as image:
         area = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 24)}
     band = {
         name: colour for (_, name), colour in zip(picture.BANDS, picture.BAND_COLOURS, strict=True)
@@ -1041,13 +1252,30 @@ def test_histograms_show_every_dataset(tmp_path):
     assert 0.7 < chance_area / (1.5 * exact_area) < 1.4
 
 
+def test_bars_count_every_cluster_and_every_dataset():
+    """Four alone, three pairs, and a cluster of twelve; of eight datasets one exact, two near."""
+    entries = [entry(f"{n}", n << 64, n) for n in range(4)]
+    for number, copies in enumerate((2, 2, 12, 2), start=4):
+        entries += [entry(f"{number} {copy}", number << 64, number) for copy in range(copies)]
+    bars = tables.sizes_of_clusters(relations.places(found_links(entries, 0)))
+    assert {label: count for label, count in bars.items() if count} == {
+        "1": 4,
+        "2": 3,
+        "11 to 100": 1,
+    }
+    found = found_links(entries[:8], 1, [entries[0], entry("y", 6 << 64, 77)])
+    # Of 0, 1, 2, 3, 4, 4, 5 and 5, with 0 and 6: 0 is exact; 1, 2 and both 4 are a bit from one.
+    kinds = tables.kinds_of_matches(entries[:8], relations.best_matches(found))
+    assert kinds == {"exact": 1, "near": 4, "none": 3}
+
+
 def test_labels_are_short_text():
     assert picture.shortened("a\tb\udcff") == "a\\tb\ufffd"
     assert picture.shortened("x" * 30 + "y" * 30) == "x" * 24 + "…" + "y" * 24
     assert picture.fonts_for("cell ядро") == ["DejaVu Sans"]
 
 
-def test_copies_are_exact_ones_unless_near_ones_are_asked_for(tmp_path, script):
+def test_copies_are_exact_ones_unless_near_ones_are_asked_for(tmp_path, similarity):
     """The chain of three: b is 10 bits from a, c is 13 from a and 21 from b."""
     write_manifest(tmp_path / "m.tsv", [*CHAIN, entry("a2", 0, 1)])
     exact = ["a2\ta\texact\t0\t128\t100.0\t4\t1"]
@@ -1058,48 +1286,48 @@ def test_copies_are_exact_ones_unless_near_ones_are_asked_for(tmp_path, script):
         (["--duplicates", "near"], near + exact),
         (["--duplicates", "near", "--threshold", 9], exact),
     ]:
-        done = script("iscc_similarity", "--manifest", "m.tsv", "--copies", "c.tsv", *options)
+        done = similarity("--manifest", "m.tsv", "--copies", "c.tsv", *options)
         assert done.returncode == 0, done.stderr
         header, *lines = (tmp_path / "c.tsv").read_text().splitlines()
         assert header == "#name\tcopy_of\trelation\tdistance\tbits\tsimilarity\trow\tcopy_of_row"
         assert lines == expected
 
 
-def test_nothing_compared_with_a_reference_has_all_outputs(tmp_path, script):
+def test_nothing_compared_with_a_reference_has_all_outputs(tmp_path, similarity):
     write_manifest(tmp_path / "m.tsv", SIX)
     reference = {"element_identifier": "m", "source_path": str(tmp_path / "m.tsv")}
     inputs = {"datasets": [], "reference_manifests": [reference]}
     (tmp_path / "inputs.json").write_text(json.dumps(inputs))
     outputs = [f"--{each}={each}" for each in ("pairs", "matches", "keep", "copies", "picture")]
-    done = script("iscc_similarity", "--inputs", "inputs.json", *outputs)
+    done = similarity("--inputs", "inputs.json", *outputs)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "picture").stat().st_size > 0
 
 
 @pytest.mark.parametrize("key", ["manifests", "reference_manifests"])
-def test_an_archive_without_a_manifest_is_an_error(tmp_path, script, key):
+def test_an_archive_without_a_manifest_is_an_error(tmp_path, similarity, key):
     (tmp_path / "inputs.json").write_text(json.dumps({"datasets": [], key: []}))
     if key == "manifests":
         (tmp_path / "inputs.json").write_text(json.dumps({key: []}))
-    done = script("iscc_similarity", "--inputs", "inputs.json", "--pairs", "p")
+    done = similarity("--inputs", "inputs.json", "--pairs", "p")
     message = "iscc_similarity: expected one manifest or more, found none\n"
     assert (done.returncode, done.stderr) == (2, message)
 
 
-def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_path, script):
+def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_path, similarity):
     """It strips its lines: " a" on the list of what to drop would take away "a" as well."""
     write_manifest(tmp_path / "m.tsv", [entry("x", 0, 1), entry(" a", 0, 1), entry("b", 0, 2)])
     lists = ["--keep", "k", "--drop", "d"]
-    assert script("iscc_similarity", "--manifest", "m.tsv", *lists).returncode == 0
+    assert similarity("--manifest", "m.tsv", *lists).returncode == 0
     write_manifest(tmp_path / "m.tsv", [entry("x", 0, 1), entry(" a", 0, 1), entry("a", 0, 2)])
-    done = script("iscc_similarity", "--manifest", "m.tsv", *lists, "--pairs", "p")
+    done = similarity("--manifest", "m.tsv", *lists, "--pairs", "p")
     assert done.returncode == 2
     assert done.stderr.startswith('iscc_similarity: cannot put " a" on a list: ')
     assert not (tmp_path / "p").exists()
 
 
-def test_the_limit_is_for_all_kinds_of_contents_together(monkeypatch):
-    """Of which size, hash and width are known or not. All are counted before any is expanded."""
+def test_exact_links_of_all_kinds_are_counted_before_there_is_one(monkeypatch):
+    """Of which size, hash and width are known or not: 800 fingerprints, all exact duplicates."""
     hashes = (None, "1e20" + "0" * 64)
     kinds = [*product((False, True), (None, 10**6), hashes)]
     entries = [
@@ -1107,35 +1335,106 @@ def test_the_limit_is_for_all_kinds_of_contents_together(monkeypatch):
         for number in range(100)
         for narrow, size, datahash in kinds
     ]
-    contents, _ = links.contents(entries, None)
-    monkeypatch.setattr(links, "expanded", lambda *_: pytest.fail("counted too late"))
-    with pytest.raises(links.TooManyExactError) as error:
-        links.find_links(contents, None, 0, limit=50_000)
-    assert error.value.count == 800 * 799 // 2
+    sides = links.fingerprints(entries)
+    count = 800 * 799 // 2
+    assert len(links.find_links(sides, 0, limit=count).a) == count
+    monkeypatch.setattr(links, "expand", lambda *_: pytest.fail("counted too late"))
+    with pytest.raises(hamming.TooManyPairsError) as error:
+        links.find_links(sides, 0, limit=count - 1)
+    assert (error.value.count, error.value.are_exact, error.value.is_estimate) == (
+        (count, True, False)
+    )
 
 
-def test_the_limit_is_for_near_pairs_of_all_widths_together():
-    """300 wide and 300 narrow codes, all alike: 44,850 pairs of the one, as many of the other."""
+def test_near_links_of_all_widths_are_counted_before_there_is_one(monkeypatch):
+    """300 wide and 300 narrow fingerprints in three groups of equal Data-Codes, all near."""
     entries = [
-        entry(f"{number} {narrow}", ones(number % 3, start=number % 60), number, narrow)
+        entry(f"{number} {narrow}", ones(number % 3), number + 1000 * narrow, narrow)
         for number in range(300)
         for narrow in (False, True)
     ]
-    contents, _ = links.contents(entries, None)
-    assert len(links.find_links(contents, None, 128, limit=600 * 599 // 2).a) == 600 * 599 // 2
-    with pytest.raises(hamming.TooManyPairsError):
-        links.find_links(contents, None, 128, limit=100_000)
+    sides = links.fingerprints(entries)
+    count = 600 * 599 // 2
+    found = links.find_links(sides, 128, limit=count)
+    assert len(found.a) == count
+    assert not found.exact.any()
+    with pytest.raises(hamming.TooManyPairsError) as error:
+        links.find_links(sides, 128, limit=count - 1)
+    assert (error.value.count, error.value.are_exact, error.value.is_estimate) == (
+        (count, False, False)
+    )
 
 
-def test_memory_that_is_not_enough_is_said_in_one_sentence(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_pairs_that_are_not_all_found_are_estimated_in_datasets(monkeypatch, with_reference):
+    """All 3,000 near, of 1,000 fingerprints, or with 1,500 of 500; wide and narrow ones."""
+    monkeypatch.setattr(links, "SAMPLE", 100)
+    entries = [
+        entry(f"{n} {copy}", n << 70, n, narrow=n < 300) for n in range(1000) for copy in range(3)
+    ]
+    reference = entries[:1500] if with_reference else None
+    count = 3000 * 1500 if with_reference else 3000 * 2999 // 2
+    with pytest.raises(hamming.TooManyPairsError) as error:
+        links.find_links(links.fingerprints(entries, reference), 128, limit=2000)
+    assert (error.value.count, error.value.is_estimate) == (count, True)
+
+
+def test_the_estimate_is_of_a_sample_of_all(monkeypatch):
+    """One half is alike, the other is not: of 2,000 datasets 1,000 make 499,500 pairs."""
+    monkeypatch.setattr(links, "SAMPLE_COMPARISONS", 500_000)  # 251 of 2,000
+    rng = np.random.default_rng(2)
+    entries = [
+        entry(str(i), int.from_bytes(rng.bytes(16)) if i % 2 else i << 64, i) for i in range(2000)
+    ]
+    estimate = links.estimate_pairs(links.fingerprints(entries), 12)
+    assert 0.9 * 499_500 < estimate < 1.1 * 499_500
+
+
+def test_an_estimate_is_never_below_what_was_found(tmp_path, similarity, monkeypatch):
+    monkeypatch.setattr(links, "estimate_pairs", lambda *_: 3)
+    write_manifest(tmp_path / "m.tsv", [entry(str(i), i << 64, i) for i in range(10)])
+    arguments = ("--manifest", "m.tsv", "--threshold", 30, "--pairs", "p", "--max-pairs", 44)
+    done = similarity(*arguments)
+    assert done.stderr == (
+        "iscc_similarity: about 45 pairs are within the threshold 30, more than the limit of 44: "
+        "choose a smaller threshold, the compact form (--compact) if they are exact copies, or a "
+        "higher limit (--max-pairs)\n"
+    )
+    assert similarity(*arguments[:-1], 45).returncode == 0
+    # In the compact form they only have to fit into memory.
+    monkeypatch.setattr(iscc_similarity, "MOST_LINKS", 44)
+    assert "about 45 pairs" in similarity(*arguments, "--compact").stderr
+
+
+def test_no_comparing_process_outlives_the_first_one(tmp_path):
+    """The codes crowd together in two groups, so that each part of the search takes seconds."""
+    rng = np.random.default_rng(4)
+    data = [
+        (-(i % 2)) % (1 << 128) ^ int(tail) for i, tail in enumerate(rng.integers(0, 2**62, 80_000))
+    ]
+    write_manifest(tmp_path / "m.tsv", [entry("", code, i) for i, code in enumerate(data)])
+    script = Path(iscc_similarity.__file__)
+    first = psutil.Popen([sys.executable, script, "--manifest", tmp_path / "m.tsv", "--jobs", "2"])
+    try:
+        workers = []
+        while not (len(workers) == 2 and all(each.cpu_times().user > 0.2 for each in workers)):
+            assert first.poll() is None
+            time.sleep(0.05)
+            workers = first.children()
+    finally:
+        first.kill()
+        first.wait()
+    _, alive = psutil.wait_procs(workers, timeout=3)
+    assert not alive
+
+
+def test_memory_that_is_not_enough_is_said_in_one_sentence(tmp_path, monkeypatch, similarity):
     write_manifest(tmp_path / "m.tsv", SIX)
 
     def too_much(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(links, "find_links", too_much)
-    assert iscc_similarity.main(["--manifest", str(tmp_path / "m.tsv")]) == 2
-    assert capsys.readouterr().err == (
-        "iscc_similarity: there is not enough memory for all pairs: choose fewer datasets, or a "
-        "lower limit (--max-pairs)\n"
-    )
+    done = similarity("--manifest", "m.tsv")
+    assert done.returncode == 2
+    assert "memory" in done.stderr

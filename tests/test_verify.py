@@ -1,20 +1,20 @@
 """iscc_verify: each dataset and each line is accounted for once, and OK means the same bytes."""
 
 import json
-import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import audit
 import codes
 import listing
 from dev.environments import PROJECT
+from exploring import examples
 from manifest import Entry
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
@@ -64,6 +64,8 @@ def test_every_status_of_real_images(tmp_path, script):
     extra = codes_of(b"nobody listed this").wide
     apart = distance(nuclei.wide, retouched.wide)
     broken_code = codes_of(b"").wide[:-1]
+    with pytest.raises(codes.CodeError) as reason:
+        codes.parse(broken_code)
     assert (tmp_path / "r.tsv").read_text() == (
         f"{REPORT}"
         f"nuclei_3d.tif\tOK\t{three_d.narrow}\t{three_d.wide}\t\t\tname\t4\t\n"
@@ -76,8 +78,7 @@ def test_every_status_of_real_images(tmp_path, script):
         "another dataset before it has the same name\n"
         f"retina.jpg\tMISSING\t{retina.wide}\t\t\t\t\t5\t\n"
         f"cell.png\tDUPLICATE\t{cell.wide}\t\t\t\t\t7\tline 2 lists the same name already\n"
-        f"broken.tif\tINVALID\t\t\t\t\t\t8\tno ISCC: 54 characters long; "
-        f'its kind has 55; found "{broken_code}"\n'
+        f'broken.tif\tINVALID\t\t\t\t\t\t8\tnot an ISCC: {reason.value}; found "{broken_code}"\n'
     )
     assert (tmp_path / "passed").read_text() == "nuclei_3d.tif\ncell.png\n"
     assert (tmp_path / "failed").read_text() == "it's.tif\nnuclei.tif\nnew name.png\nit's.tif\n"
@@ -127,7 +128,7 @@ CONTENTS = [random.Random(n).randbytes(3000 if n % 3 else 100) for n in range(40
 EDITS = ["keep", "change", "rename", "remove", "add", "list twice", "come twice"]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.sampled_from(EDITS), max_size=12), st.randoms(use_true_random=False))
 def test_the_report_says_what_was_edited(edits, chance):
     """Whatever was done to a collection, and in whatever order it comes back."""
@@ -178,7 +179,7 @@ NAMES = st.sampled_from(["a", "a.tif", "x/a.tif", "y\\a.tif", "a.png", "x/b", ".
 SOME = st.sampled_from(CONTENTS[:4])
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.lists(st.tuples(NAMES | st.none(), SOME), max_size=8),
     st.lists(st.tuples(NAMES, SOME), max_size=8),
@@ -322,16 +323,16 @@ def test_no_bit_of_a_code_may_differ(bit, narrow):
     bit %= 8 * (len(decoded) - 2)
     decoded[2 + bit // 8] ^= 1 << bit % 8
     flipped = listing.Listed(1, "a", "ISCC:" + codes.encode(bytes(decoded)))
-    assert audit.same_content(then, now)
-    assert not audit.same_content(flipped, now)
+    assert audit.has_content(now, then)
+    assert not audit.has_content(now, flipped)
 
 
 def test_size_and_datahash_have_to_agree_where_they_are_listed():
     now = audit.Actual.of(entry_of("a", A))
     then = listed("a", A, 1)
-    assert audit.same_content(then._replace(filesize=None, datahash=None), now)
-    assert not audit.same_content(then._replace(filesize=len(A) + 1), now)
-    assert not audit.same_content(then._replace(datahash="1e20" + "0" * 64), now)
+    assert audit.has_content(now, then._replace(filesize=None, datahash=None))
+    assert not audit.has_content(now, then._replace(filesize=len(A) + 1))
+    assert not audit.has_content(now, then._replace(datahash="1e20" + "0" * 64))
 
 
 def folder(root: Path, files: dict[str, bytes]) -> None:
@@ -347,7 +348,7 @@ def test_folders_as_a_whole_and_file_by_file(tmp_path, script):
     done = script("iscc_verify", "z.zarr", "--manifest", "whole")
     assert done.stdout == counts(OK=1)
 
-    script("iscc_sum", "z.zarr", "--per-file", "--manifest", "files")
+    script("iscc_manifest", "z.zarr", "--per-file", "--manifest", "files")
     done = script("iscc_verify", "z.zarr", "--manifest", "files", "--passed", "p")
     assert done.stdout == counts(OK=3)
     assert (tmp_path / "p").read_text() == "z.zarr\n"
@@ -459,7 +460,7 @@ def test_mismatches_are_the_lines_that_count(tmp_path, script):
     """And a list of them, with nothing in it but the header, where all is well."""
     for name in ("a", "b", "c"):
         (tmp_path / name).write_bytes(name.encode() * 30_000)
-    script("iscc_sum", "a", "b", "--manifest", "m.tsv")
+    script("iscc_manifest", "a", "b", "--manifest", "m.tsv")
     (tmp_path / "b").write_bytes(b"c" * 30_000)
 
     header = "#name\tstatus\tdistance\tbits\tdetail\tline\texpected\tactual"
@@ -488,17 +489,29 @@ def test_mismatches_are_the_lines_that_count(tmp_path, script):
 )
 def test_no_output_takes_the_place_of_an_input(tmp_path, script, option):
     (tmp_path / "a").write_bytes(b"a")
-    script("iscc_sum", "a", "--manifest", "m.tsv")
+    script("iscc_manifest", "a", "--manifest", "m.tsv")
     before = (tmp_path / "m.tsv").read_bytes()
     done = script("iscc_verify", "a", "--manifest", "m.tsv", option, "m.tsv")
     assert (done.returncode, (tmp_path / "m.tsv").read_bytes()) == (2, before)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\r"])
+@pytest.mark.parametrize("option", ["--passed", "--failed"])
+def test_a_name_with_a_line_break_cannot_be_on_a_list(tmp_path, script, name, option):
+    (tmp_path / "f").write_bytes(A)
+    dataset = {"element_identifier": name, "source_path": str(tmp_path / "f")}
+    write_form(tmp_path, datasets=dataset, codes=codes_of(A).wide)
+    done = script("iscc_verify", "--inputs", "inputs.json", option, "list")
+    assert done.returncode == 2
+    assert "has a line break" in done.stderr
+    assert not (tmp_path / "list").exists()
 
 
 def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_path, script):
     """It strips its lines, so "a " that passed would let "a" pass, which did not."""
     for name in ("a", "a "):
         (tmp_path / name).write_bytes(name.encode())
-    script("iscc_sum", "a", "a ", "--manifest", "m.tsv")
+    script("iscc_manifest", "a", "a ", "--manifest", "m.tsv")
     done = script("iscc_verify", "a", "a ", "--manifest", "m.tsv", "--passed", "p", "--failed", "f")
     assert done.returncode == 0
     (tmp_path / "a").write_bytes(b"changed")
@@ -513,7 +526,7 @@ def test_a_manifest_that_comes_through_a_pipe_is_read_from_its_beginning(tmp_pat
     names = [f"{number:0100}.bin" for number in range(200)]
     for number, name in enumerate(names):
         (tmp_path / name).write_bytes(b"%d" % number)
-    script("iscc_sum", *names, "--manifest", "m", "--checksums", "c", "--records", "r")
+    script("iscc_manifest", *names, "--manifest", "m", "--checksums", "c", "--records", "r")
     for manifest_of_all in ("m", "c", "r"):
         command = [sys.executable, SCRIPT, *names[100:], "--manifest", "/dev/stdin"]
         with subprocess.Popen(
@@ -534,7 +547,7 @@ def test_a_name_that_ends_with_a_slash_is_a_name_of_its_own(tmp_path, script):
         {"element_identifier": "a", "source_path": str(tmp_path / "cell")},
     ]
     (tmp_path / "sum.json").write_text(json.dumps({"datasets": chosen}))
-    script("iscc_sum", "--inputs", "sum.json", "--manifest", "m")
+    script("iscc_manifest", "--inputs", "sum.json", "--manifest", "m")
     source = {"element_identifier": "m", "source_path": str(tmp_path / "m")}
     (tmp_path / "verify.json").write_text(json.dumps({"datasets": chosen, "manifest": source}))
     done = script("iscc_verify", "--inputs", "verify.json")
@@ -581,28 +594,229 @@ def test_long_lines_take_no_long_time(tmp_path, script):
     assert script("iscc_verify", "folder", "--manifest", "digest").returncode == 0
 
 
+def write_form(tmp_path: Path, **inputs: object) -> None:
+    (tmp_path / "inputs.json").write_text(json.dumps(inputs))
+
+
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
+    ("inputs", "arguments", "word"),
     [
-        ("MemoryError", 2, "iscc_verify: there is not enough memory for what is listed\n"),
-        ("KeyError", 70, "Traceback"),
+        ({"manifest": [], "codes": "x"}, [], "found both"),
+        ({}, [], 'expected the key "manifest" or "codes", found none'),
+        ({"codes": 1}, [], "expected a text"),
+        ({"codes": "x"}, ["--manifest", "m"], "--manifest: "),
+        ({"manifest": []}, ["--manifest", "m"], "--manifest: "),
+        ({"manifests": [], "codes": "x"}, [], 'found "manifests"'),
     ],
 )
-def test_only_a_mismatch_ends_with_status_one(tmp_path, error, status, said):
+def test_two_things_to_check_against_are_refused(tmp_path, script, inputs, arguments, word):
+    """One of them would win without a word."""
+    write_form(tmp_path, datasets=[], **inputs)
+    (tmp_path / "m").write_text(HEADER + manifest_line("a", b"a"))
+    done = script("iscc_verify", "--inputs", "inputs.json", *arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+
+
+def test_a_manifest_whose_lines_end_in_carriage_returns_hides_nothing(tmp_path, script):
+    """Alone, and behind another one; b's file is gone."""
     (tmp_path / "a").write_bytes(b"a")
-    (tmp_path / "m").write_text(f"#name\tiscc\na\t{codes_of(b'a').wide}\n")
-    program = f"""
-import audit, iscc_verify, sys
-def broken(*_): raise {error}
-audit.audit = broken
-sys.exit(iscc_verify.main(["a", "--manifest", "m"]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(SCRIPT.parent)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == status
-    assert done.stderr.startswith(said)
+    a, b = (HEADER + manifest_line(name, name.encode()) for name in "ab")
+    for text in (a + b.replace("\n", "\r"), a.rstrip("\n") + b, a.rstrip("\n") + b[len(HEADER) :]):
+        (tmp_path / "m").write_bytes(text.encode())
+        done = script("iscc_verify", "a", "--manifest", "m", "--on-mismatch", "fail")
+        assert done.returncode in (1, 2)
+        for command in (
+            ("iscc_manifest", "--join", "m", "--manifest", "joined"),
+            ("iscc_similarity", "--manifest", "m"),
+        ):
+            assert script(*command).returncode == 2
+
+
+def lists(tmp_path: Path) -> tuple[list[str], list[str]]:
+    return tuple((tmp_path / name).read_text().splitlines() for name in ("p", "f"))
+
+
+LISTS = ("--passed", "p", "--failed", "f", "--report", "r")
+
+
+def test_a_directory_that_was_emptied_is_reported(tmp_path, script):
+    """Its only file is in the other one now, where it is MOVED."""
+    folder(tmp_path / "one", {"x": A})
+    folder(tmp_path / "two", {"y": B})
+    script("iscc_manifest", "one", "two", "--per-file", "--manifest", "m")
+    (tmp_path / "one" / "x").rename(tmp_path / "two" / "z")
+    done = script("iscc_verify", "one", "two", "--manifest", "m", *LISTS)
+    assert done.stdout == counts(OK=1, MOVED=1, CHANGED=1)
+    rows = [line.split("\t") for line in (tmp_path / "r").read_text().splitlines()[1:]]
+    assert [[*row[:2], row[-1]] for row in rows] == [
+        ["two/y", "OK", ""],
+        ["two/z", "MOVED", 'listed as "one/x"'],
+        ["one", "CHANGED", "no file is left in it"],
+    ]
+    assert lists(tmp_path) == ([], ["one", "two"])
+
+
+def test_a_directory_that_lost_a_file_to_another_one_fails(tmp_path, script):
+    folder(tmp_path / "one", {"x": A, "w": C})
+    folder(tmp_path / "two", {"y": B})
+    script("iscc_manifest", "one", "two", "--per-file", "--manifest", "m")
+    (tmp_path / "one" / "x").rename(tmp_path / "x")
+    done = script("iscc_verify", "one", "two", "x", "--manifest", "m", *LISTS)
+    assert done.stdout == counts(OK=2, MOVED=1)
+    assert lists(tmp_path) == (["two"], ["one", "x"])
+
+
+def test_the_same_file_name_in_another_directory_is_not_the_same_name(tmp_path, script):
+    """Chunks of all images have the same names: one in another image was moved."""
+    for image in ("one.zarr", "two.zarr"):
+        folder(tmp_path / image, {"0/0": image.encode() * 1000})
+    folder(tmp_path / "one.zarr", {"0/7": A})
+    script("iscc_manifest", "one.zarr", "two.zarr", "--per-file", "--manifest", "m")
+    (tmp_path / "one.zarr/0/7").rename(tmp_path / "two.zarr/0/7")
+    done = script("iscc_verify", "one.zarr", "two.zarr", "--manifest", "m", *LISTS)
+    assert done.stdout == counts(OK=2, MOVED=1)
+    assert lists(tmp_path) == ([], ["one.zarr", "two.zarr"])
+
+
+def test_a_second_line_of_the_same_name_fails_no_dataset(tmp_path, script):
+    (tmp_path / "a").write_bytes(A)
+    lines = HEADER + manifest_line("a", A) + manifest_line("a", B)
+    (tmp_path / "m").write_text(lines)
+    done = script("iscc_verify", "a", "--manifest", "m", *LISTS)
+    assert done.stdout == counts(OK=1, DUPLICATE=1)
+    assert lists(tmp_path) == (["a"], [])
+
+
+def test_slashes_at_the_end_of_a_name(tmp_path, script):
+    """A directory is listed with one by `iscc-sum --tree`; a dataset of a form may be called so."""
+    folder(tmp_path, {"d/x": A, "f": B})
+    items = [
+        {"element_identifier": "f/", "source_path": str(tmp_path / "f")},
+        {
+            "element_identifier": "d",
+            "source_path": "",
+            "ext": "directory",
+            "extra_files_path": str(tmp_path / "d"),
+        },
+    ]
+    write_form(tmp_path, datasets=items)
+    options = ["--inputs", "inputs.json", "--manifest", "m", "--checksums", "c"]
+    assert script("iscc_manifest", *options).returncode == 0
+    for name in "mc":
+        manifest = {"element_identifier": "m", "source_path": str(tmp_path / name)}
+        write_form(tmp_path, datasets=items, manifest=manifest)
+        assert script("iscc_verify", "--inputs", "inputs.json").stdout == counts(OK=2)
+    # Beside a file of that name, a directory is still the one without.
+    text = f"{codes_of(A).wide} *d/\n{codes_of(B).wide} *f\n"
+    (tmp_path / "m").write_text(text)
+    assert script("iscc_verify", "d", "f", "--manifest", "m").stdout == counts(OK=2)
+
+
+@pytest.mark.parametrize("column", ["data_code", "instance_code"])
+@pytest.mark.parametrize("name", ["a", "old"])
+def test_units_beside_a_code_are_checked(tmp_path, script, column, name):
+    """Where no datahash says more; also in bits that the code beside them does not have."""
+    (tmp_path / "a").write_bytes(A)
+    right, other = codes_of(A), codes_of(B)
+    decoded = bytearray(codes.decode(codes.digits_of(getattr(right, column)))[0])
+    decoded[-1] ^= 1
+    last_bit = "ISCC:" + codes.encode(bytes(decoded))
+    for unit, is_ok in (
+        (getattr(right, column).lower(), True),
+        (last_bit, False),
+        (getattr(other, column), False),
+    ):
+        for text in (
+            f"#name\tiscc\t{column}\n{name}\t{right.narrow}\t{unit}\n",
+            f"{right.narrow} *{name}\n  {unit}\n",
+        ):
+            (tmp_path / "m").write_text(text)
+            done = script("iscc_verify", "a", "--manifest", "m")
+            ok = counts(OK=1) if name == "a" else counts(MOVED=1)
+            assert (done.stdout == ok) == is_ok
+
+
+def test_many_slashes_take_no_long_time():
+    """Few beginnings of a name are looked at, however many slashes it has."""
+    names = {"d" * length for length in (3, 2000)}
+    directories = audit.Directories(names)
+    assert directories.lengths == {3, 2000}
+    assert directories.above("ddd/a") == {"ddd"}
+    assert directories.above("d" * 2000 + "/" * 1900) == {"d" * 2000}
+    assert directories.above("ddd") == directories.above(None) == set()
+    assert audit.Directories({"a", "a/b"}).above("a/b/c") == {"a", "a/b"}
+
+
+@pytest.mark.parametrize(
+    ("manifest_", "datasets", "expected"),
+    [
+        # The size counts where it is listed, whatever the name.
+        ([("x", A)], [("y", A)], [("y", "MOVED", "content", 1)]),
+        # A second line of a name, and a second dataset, are in no pair, not even by content.
+        (
+            [("a", A), ("a", B)],
+            [("b", B)],
+            [
+                ("b", "EXTRA", None, None),
+                ("a", "MISSING", None, 1),
+                ("a", "DUPLICATE", None, 2),
+            ],
+        ),
+        (
+            [("b", B)],
+            [("a", A), ("a", B)],
+            [
+                ("a", "EXTRA", None, None),
+                ("a", "DUPLICATE", None, None),
+                ("b", "MISSING", None, 1),
+            ],
+        ),
+        # An entry that is taken by its name is no rival of one with the same base name.
+        (
+            [("a.tif", A), ("x/a.tif", B)],
+            [("a.tif", A), ("y/a.tif", C)],
+            [
+                ("a.tif", "OK", "name", 1),
+                ("y/a.tif", "EXTRA", None, None),
+                ("x/a.tif", "MISSING", None, 2),
+            ],
+        ),
+        (
+            [("a.tif", A), ("x/a.png", B)],
+            [("a.tif", A), ("a.jpg", C)],
+            [
+                ("a.tif", "OK", "name", 1),
+                ("a.jpg", "EXTRA", None, None),
+                ("x/a.png", "MISSING", None, 2),
+            ],
+        ),
+        # Dots at the beginning belong to the stem.
+        ([("..a.x", A)], [("..a.y", B)], [("..a.y", "CHANGED", "stem", 1)]),
+        (
+            [(".a.x", A)],
+            [("..a.y", B)],
+            [("..a.y", "EXTRA", None, None), (".a.x", "MISSING", None, 1)],
+        ),
+    ],
+)
+def test_who_does_not_belong_together(manifest_, datasets, expected):
+    assert said(audited(manifest_, datasets)) == expected
+
+
+def test_the_first_line_with_the_content_is_named():
+    """Two others list it, and a dataset of each of these names is there."""
+    before = [("x", A), ("y", A), ("z", B)]
+    findings = audited(before, [("x", A), ("y", A), ("z", A)])
+    assert findings[2].status == "CHANGED"
+    assert findings[2].detail == 'its content is listed as "x"'
+
+
+def test_content_is_found_by_a_line_that_does_not_say_the_size():
+    sizeless = listing.Listed(1, "old", codes_of(A).wide)
+    for entry in (sizeless, sizeless._replace(filesize=len(A))):
+        [finding] = audit.audit(listing.Listing([entry], []), [entry_of("new", A)])
+        assert (finding.status, finding.matched_by) == ("MOVED", "content")
+    other = sizeless._replace(filesize=len(A) + 1)
+    findings = audit.audit(listing.Listing([other], []), [entry_of("new", A)])
+    assert [finding.status for finding in findings] == ["EXTRA", "MISSING"]

@@ -41,8 +41,8 @@ MAIN_TYPES = {
     0: "a Meta-Code",
     1: "a Semantic-Code",
     2: "a Content-Code",
-    3: "a Data-Code of a length or version that is not known",
-    4: "an Instance-Code of a length or version that is not known",
+    3: "a Data-Code of unknown length or version",
+    4: "an Instance-Code of unknown length or version",
     5: "an ISCC-CODE that is neither WIDE nor SUM",
     6: "an ISCC-ID",
     7: "an ISCC-FLAKE",
@@ -50,7 +50,7 @@ MAIN_TYPES = {
 
 
 class CodeError(ValueError):
-    """A string that is no ISCC of a file's bytes; the message says why."""
+    """A string that is not an ISCC of a file's bytes; the message says why."""
 
 
 class Code(NamedTuple):
@@ -63,7 +63,7 @@ class Code(NamedTuple):
 def parse(text: str) -> Code:
     """Read an ISCC-CODE (WIDE or SUM), a Data-Code or an Instance-Code.
 
-    Letter case, the prefix, dashes and outer white space are free. Everything else is strict:
+    Letter case, the prefix, dashes and outer whitespace are free. Everything else is strict:
     a length that does not fit the header, a digit that base32 does not have, or bits set beyond
     the last byte raise CodeError, so that no two spellings of the digits mean the same code.
     """
@@ -72,54 +72,45 @@ def parse(text: str) -> Code:
         foreign = next(digit for digit in digits if digit not in BASE32)
         raise CodeError(f"{foreign!r} is not a digit of base32 (A to Z, 2 to 7)")
     if len(digits) < HEADER_CHARACTERS:
-        raise CodeError(f"{len(digits)} characters are too few for an ISCC")
+        raise CodeError(f"expected at least {HEADER_CHARACTERS} characters, found {len(digits)}")
     decoded, left_over = decode(digits)
     header = decoded[:HEADER_BYTES]
     if header not in KINDS:
-        what = MAIN_TYPES.get(header[0] >> 4, "no known kind of ISCC")
+        what = MAIN_TYPES.get(header[0] >> 4, "an unknown type of ISCC")
         raise CodeError(f"it is {what}; an ISCC-CODE of a file's bytes begins with K4A or KUA")
     data_bytes, instance_bytes = KINDS[header]
     expected = characters(HEADER_BYTES + data_bytes + instance_bytes)
     if len(digits) != expected:
-        raise CodeError(f"{len(digits)} characters long; its kind has {expected}")
+        raise CodeError(
+            f"expected {expected} characters for this type of ISCC, found {len(digits)}"
+        )
     if left_over:
-        raise CodeError("its last character has bits set that belong to no byte")
+        raise CodeError("non-zero padding bits in the last character")
     instance = HEADER_BYTES + data_bytes
     return Code(decoded[HEADER_BYTES:instance], decoded[instance:])
 
 
-def whole(digits: str) -> re.Match[str] | None:
-    """Whether digits are a code that `parse` reads, told without reading it.
-
-    The first three digits are the header's, and so is the first bit of the fourth; the last digit
-    has no bit set that belongs to no byte.
-    """
-    return WHOLE.fullmatch(digits)
+def is_valid(digits: str) -> bool:
+    """Whether `parse` reads these digits, told by their pattern, without decoding them."""
+    return VALID.fullmatch(digits) is not None
 
 
-def checked(text: str) -> str:
-    """The digits of a code, in capitals; raises CodeError, as `parse` does, if it is none."""
+def normalize(text: str) -> str:
+    """The digits of a code, in capitals; raises CodeError as `parse` does."""
     digits = text.removeprefix(PREFIX)
-    if whole(digits):
+    if is_valid(digits):
         return digits  # as nearly all are, and much faster
     parse(text)
     return digits_of(text)
 
 
 def digits_of(text: str) -> str:
-    """The digits of what may be an ISCC, without all that is free; nothing is checked."""
+    """The digits of what may be an ISCC, without prefix, dashes and whitespace; unchecked."""
     digits = text.strip()
     if digits[: len(PREFIX)].upper() == PREFIX:
         digits = digits[len(PREFIX) :]
     digits = digits.replace("-", "")
     return digits.upper() if digits.isascii() else digits
-
-
-def distance(a: bytes, b: bytes) -> tuple[int, int]:
-    """Hamming distance of two hashes and the bits compared: those of the shorter one."""
-    length = min(len(a), len(b))
-    difference = int.from_bytes(a[:length]) ^ int.from_bytes(b[:length])
-    return difference.bit_count(), 8 * length
 
 
 def characters(byte_count: int) -> int:
@@ -140,7 +131,11 @@ def decode(digits: str) -> tuple[bytes, int]:
 
 
 def pattern(header: bytes, hash_bytes: int) -> str:
-    """A regular expression for the codes of one kind."""
+    """A regular expression for the digits of one kind of code.
+
+    The first three are the header's, and so is the first bit of the fourth; of the last one, the
+    bits that belong to no byte are 0.
+    """
     length = characters(HEADER_BYTES + hash_bytes)
     beyond = 5 * length - 8 * (HEADER_BYTES + hash_bytes)
     half = 16 * (header[-1] & 1)
@@ -148,4 +143,8 @@ def pattern(header: bytes, hash_bytes: int) -> str:
     return f"{encode(header)[:3]}[{fourth}][{BASE32}]{{{length - 5}}}[{last}]"
 
 
-WHOLE = re.compile("|".join(pattern(header, sum(sizes)) for header, sizes in KINDS.items()))
+VALID = re.compile("|".join(pattern(header, sum(sizes)) for header, sizes in KINDS.items()))
+# A code within a text, if it is too long to be there by chance: of 128 bits or more.
+LONG = re.compile(
+    "|".join(pattern(header, sum(sizes)) for header, sizes in KINDS.items() if sum(sizes) >= 16)
+)

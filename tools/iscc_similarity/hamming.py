@@ -1,8 +1,8 @@
 """All pairs of hashes within a Hamming distance: arrays in, arrays out, and no pair missed.
 
-A hash is a row of unsigned 64-bit words, the first bit of which is the highest bit of the first
-word. Where the threshold is small beside the number of bits, most pairs are never looked at
-(multi-index hashing: Norouzi, Punjani and Fleet, 2012, https://arxiv.org/abs/1307.2982):
+A hash is a row of one or two unsigned 64-bit words, the first bit of which is the highest bit of
+the first word. Where the threshold is small beside the number of bits, most pairs are never looked
+at (multi-index hashing: Norouzi, Punjani and Fleet, 2012, https://arxiv.org/abs/1307.2982):
 
     Cut the bits into chunks, and give each a radius, so that the sum of (radius + 1) over all of
     them is more than the threshold. Two hashes within the threshold then differ by no more than
@@ -14,24 +14,27 @@ word. Where the threshold is small beside the number of bits, most pairs are nev
     taken from the first of them.
 
 How to cut is decided by what it costs, which is also compared with brute force: all pairs in tiles
-that fit the processor's cache. The set of pairs is the same, whatever is chosen.
+that fit the processor's cache. The set of pairs is the same, whatever is chosen; their order is
+not.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import cache, partial
+from functools import cache, partial, reduce
 from itertools import accumulate, combinations
 from typing import NamedTuple
 
 import numpy as np
 
 import workers
+from workers import Report
 
 WORD_BITS = 64
 
 # A table of where each value of a chunk begins takes 8 bytes a value: 32 MiB at most.
 MOST_CHUNK_BITS = 22
+INDEX_BITS = WORD_BITS - MOST_CHUNK_BITS
 
 # What is compared at once: arrays of this many 64-bit words stay in a processor's cache.
 LOOKUPS_AT_ONCE = 1 << 18
@@ -39,11 +42,14 @@ CANDIDATES_AT_ONCE = 1 << 16
 TILE_ROWS, TILE_COLUMNS = 16, 4096
 # Rows of tiles that one worker takes on.
 BAND_ROWS = 64 * TILE_ROWS
+REORDERED_AT_ONCE = 1 << 16
 
 NOTHING_NEAR = 255  # more bits than two words have
 
-# How many hashes are compared with all others to tell about how many pairs there are.
+# Bits that nearly all hashes have in common are of no use in a chunk: they are left out if, in a
+# sample, the others are less than this share.
 SAMPLE = 1000
+LEAST_BALANCE = 1 / 8
 
 # Nanoseconds, measured on one core (benchmarks/README.md); only their ratios matter.
 COST_OF_SORTING = 75.0  # a hash, for each chunk
@@ -55,12 +61,26 @@ COST_OF_COMPARISON = 2.0  # by brute force
 WORTH_A_WORKER = 50e6  # to start one takes about 20 ms
 
 
-class Pairs(NamedTuple):
-    """Pairs of hashes: indices into the two sets, and distances, each of shape (pairs,)."""
+class HashPairs(NamedTuple):
+    """Pairs of hashes: indices (int64) into the two sets, and distances (uint8), shape (pairs,)."""
 
     a: np.ndarray
     b: np.ndarray
     distance: np.ndarray
+
+
+class Task(NamedTuple):
+    """What to compare: the hashes of a with those of b, or of one set (b is a) all with all."""
+
+    a: np.ndarray
+    b: np.ndarray
+    one_set: bool
+    threshold: int
+
+    @property
+    def comparisons(self) -> int:
+        n = len(self.a)
+        return n * (n - 1) // 2 if self.one_set else n * len(self.b)
 
 
 class Chunk(NamedTuple):
@@ -71,12 +91,20 @@ class Chunk(NamedTuple):
     radius: int
 
 
-class TooManyPairsError(Exception):
-    """There are more pairs than the limit: `about` so many."""
+class Plan(NamedTuple):
+    """How to search: by which chunks, once the bits are in another order, if that is given."""
 
-    def __init__(self, about: int):
-        super().__init__(about)
-        self.about = about
+    chunks: list[Chunk]
+    cost: float  # if the hashes spread evenly
+    order: np.ndarray | None
+
+
+class TooManyPairsError(Exception):
+    """There are more pairs than the limit: `count`, or, from a sample, about so many."""
+
+    def __init__(self, count: int, is_estimate: bool = False, are_exact: bool = False):
+        super().__init__(count, is_estimate, are_exact)
+        self.count, self.is_estimate, self.are_exact = count, is_estimate, are_exact
 
 
 class TooManyCandidatesError(Exception):
@@ -89,53 +117,90 @@ def pairs_within(
     threshold: int,
     limit: float = math.inf,
     jobs: int = 1,
-    look: Callable[[float], None] = lambda done: None,
-) -> Pairs:
+    report: Report = lambda share: None,
+) -> HashPairs:
     """Every pair of hashes at a Hamming distance of at most `threshold`, each once.
 
-    hashes_a    uint64, shape (n, words), up to three words; fold equal hashes before, or all
-                their pairs are found
+    hashes_a    uint64, shape (n, words), one or two words; fold equal hashes before, or all their
+                pairs are found
     hashes_b    uint64, shape (m, words): pairs are one of a and one of b, in this order; None:
                 pairs are two of a, the smaller index first
     threshold   bits, 0 to 64 * words
-    limit       raise TooManyPairsError if there are more, with a guess how many
+    limit       raise TooManyPairsError as soon as more are found; its count is that of these
     jobs        processes that share the work
-    look        is told from time to time which fraction is done
+    report      is told which share of all work has been done since it was last told
 
     Time: for n random hashes of 128 bits and a threshold of 12, 0.2 s for 100,000 and 3 s for
     1,000,000 on one core; where brute force is faster, n * n / 2 comparisons, and never more than
     about twice these. Memory: about 80 bytes a hash and job, and 20 a pair.
     """
-    chunks, cost, by_brute_force = plan(hashes_a, hashes_b, threshold)
-    if min(cost, by_brute_force) < WORTH_A_WORKER:
+    one_set = hashes_b is None
+    task = Task(hashes_a, hashes_a if one_set else hashes_b, one_set, threshold)
+    by_brute_force = COST_OF_COMPARISON * task.comparisons
+    plan = make_plan(task)
+    if min(plan.cost, by_brute_force) < WORTH_A_WORKER:
         jobs = 1
-    try:
-        if cost < by_brute_force:
-            # With more candidates than these, brute force would be done already.
-            tally = Tally(limit, by_brute_force / COST_OF_CANDIDATE)
-            tasks = [
-                partial(search, hashes_a, hashes_b, threshold, chunks[:count], tally)
-                for count in range(1, len(chunks) + 1)
-            ]
-            try:
-                return joined(run(tasks, tally, jobs, look))
-            except TooManyCandidatesError:
-                pass
-        tally = Tally(limit, math.inf)
-        tasks = [
-            partial(compare, hashes_a, hashes_b, threshold, start, tally)
-            for start in range(0, len(hashes_a), BAND_ROWS)
-        ]
-        return joined(run(tasks, tally, jobs, look))
-    except TooManyPairsError as error:
-        raise TooManyPairsError(max(error.about, estimate(hashes_a, hashes_b, threshold))) from None
+    done = 0.0
+
+    def add(share: float) -> None:
+        nonlocal done
+        done += share
+        report(share)
+
+    if plan.cost < by_brute_force:
+        # With more candidates than these, brute force would be done already.
+        budget = Budget(by_brute_force / COST_OF_CANDIDATE)
+        find = partial(search, reorder_task(task, plan.order), plan.chunks, budget)
+        try:
+            return run(find, range(len(plan.chunks)), limit, jobs, add)
+        except TooManyCandidatesError:
+            pass
+    left = 1 - done
+    bands = range(0, len(hashes_a), BAND_ROWS)
+    return run(partial(compare, task), bands, limit, jobs, lambda share: report(share * left))
+
+
+def run(
+    find: Callable[[int, Report], Iterable[HashPairs]],
+    items: Sequence[int],
+    limit: float,
+    jobs: int,
+    report: Report,
+) -> HashPairs:
+    """The pairs that `find(item, report)` gives for all items, in whatever order.
+
+    Workers are processes: of the time that NumPy takes for arrays that fit a cache, too much is
+    Python's own.
+    """
+    work = partial(find_all, find, limit)
+    if jobs == 1:
+        return concatenate((work(item, report) for item in items), limit)
+    portions = [[number] for number in range(len(items))]
+    # No worker goes on when there are too many pairs.
+    with closing(workers.in_processes(work, items, portions, jobs, report)) as results:
+        return concatenate((pairs for _, pairs in results), limit)
+
+
+def find_all(
+    find: Callable[[int, Report], Iterable[HashPairs]], limit: float, item: int, report: Report
+) -> HashPairs:
+    return concatenate(find(item, report), limit)
+
+
+def concatenate(blocks: Iterable[HashPairs], limit: float) -> HashPairs:
+    """Blocks of pairs as one. Raises TooManyPairsError as soon as there are more than `limit`."""
+    count = 0
+    kept = [HashPairs(*(np.zeros(0, dtype) for dtype in (np.int64, np.int64, np.uint8)))]
+    for block in blocks:
+        count += len(block.a)
+        if count > limit:
+            raise TooManyPairsError(count)
+        kept.append(block)
+    return HashPairs(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))
 
 
 def distances(hashes_a: np.ndarray, hashes_b: np.ndarray) -> np.ndarray:
-    """Hamming distances of all pairs: (n, words) and (m, words) of uint64 to (n, m) of uint8.
-
-    For hashes of up to three words, whose distances uint8 can hold.
-    """
+    """Hamming distances of all pairs: (n, words) and (m, words) of uint64 to (n, m) of uint8."""
     total = np.bitwise_count(hashes_a[:, None, 0] ^ hashes_b[None, :, 0])
     for word in range(1, hashes_a.shape[1]):
         total += np.bitwise_count(hashes_a[:, None, word] ^ hashes_b[None, :, word])
@@ -164,39 +229,58 @@ def nearest(
     return least
 
 
-def estimate(hashes_a: np.ndarray, hashes_b: np.ndarray | None, threshold: int) -> int:
-    """About how many pairs there are, from up to SAMPLE hashes compared with all."""
-    sample = np.unique(np.linspace(0, len(hashes_a) - 1, SAMPLE).astype(np.int64))
-    others = hashes_a if hashes_b is None else hashes_b
-    found = sum(
-        np.count_nonzero(distances(hashes_a[[row]], others) <= threshold) for row in sample.tolist()
-    )
-    if hashes_b is None:
-        # Each has found itself, and will find each pair from both ends.
-        return (found - len(sample)) * len(hashes_a) // len(sample) // 2
-    return found * len(hashes_a) // len(sample)
+def make_plan(task: Task) -> Plan:
+    """The cheapest way to search, by bits that tell hashes of a sample apart.
 
-
-def plan(
-    hashes_a: np.ndarray, hashes_b: np.ndarray | None, threshold: int
-) -> tuple[list[Chunk], float, float]:
-    """The best chunks to search by, what that would cost, and what brute force would cost."""
-    n = len(hashes_a)
-    if hashes_b is None:
-        sorted_hashes, comparisons = n, n * (n - 1) // 2
-    else:
-        sorted_hashes, comparisons = n + len(hashes_b), n * len(hashes_b)
-    bits = WORD_BITS * hashes_a.shape[1]
-    return *cut(bits, threshold, n, sorted_hashes, comparisons), comparisons * COST_OF_COMPARISON
-
-
-def cut(
-    bits: int, threshold: int, lookups: int, sorted_hashes: int, comparisons: int
-) -> tuple[list[Chunk], float]:
-    """The chunks with which a search costs least, and what it costs if hashes spread evenly.
-
-    `lookups` hashes are looked up, among `comparisons` possible pairs.
+    A bit that a share p of the hashes sets is equal in two of them with probability
+    p * p + (1 - p) * (1 - p), which is 1/2 if it is balanced and 1 if it never varies.
     """
+    bits = bits_of(np.concatenate([sample(task.a), sample(task.b)]))
+    share = bits.sum(axis=0) / max(1, len(bits))
+    usable = np.minimum(share, 1 - share) >= LEAST_BALANCE
+    if not usable.any():
+        return Plan([], math.inf, None)
+    equal = share**2 + (1 - share) ** 2
+    information = -np.log2(equal[usable]).mean()
+    chunks, cost = cut(np.count_nonzero(usable), task, information)
+    order = np.argsort(~usable, kind="stable")
+    return Plan(chunks, cost, None if usable.all() else order)
+
+
+def sample(hashes: np.ndarray) -> np.ndarray:
+    """Some hashes, by chance, but the same each time."""
+    count = min(SAMPLE, len(hashes))
+    return hashes[np.random.default_rng(0).integers(0, max(1, len(hashes)), count)]
+
+
+def bits_of(hashes: np.ndarray) -> np.ndarray:
+    """The bits of hashes: (n, words) of uint64 to (n, 64 * words) of uint8, 0 or 1."""
+    return np.unpackbits(hashes.astype(">u8").view(np.uint8), axis=1)
+
+
+def reorder_task(task: Task, order: np.ndarray | None) -> Task:
+    """The same with the bits of all hashes in another order, which changes no distance."""
+    if order is None:
+        return task
+    a = reorder_bits(task.a, order)
+    return task._replace(a=a, b=a if task.one_set else reorder_bits(task.b, order))
+
+
+def reorder_bits(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    result = np.empty_like(hashes)
+    for start in range(0, len(hashes), REORDERED_AT_ONCE):
+        some = slice(start, start + REORDERED_AT_ONCE)
+        bits = np.take(bits_of(hashes[some]), order, axis=1)
+        result[some] = np.packbits(bits, axis=1).view(">u8")
+    return result
+
+
+def cut(bits: int, task: Task, information: float) -> tuple[list[Chunk], float]:
+    """The chunks of the first `bits` bits with which a search costs least, and what it costs.
+
+    `information` is the negative logarithm of the probability that a bit of two hashes is equal.
+    """
+    sorted_hashes = len(task.a) + (0 if task.one_set else len(task.b))
 
     @cache
     def price(width: int, radius: int) -> float:
@@ -204,14 +288,14 @@ def cut(
         return (
             COST_OF_SORTING * sorted_hashes
             + COST_OF_TABLE * 2**width
-            + (COST_OF_CALLS + COST_OF_LOOKUP * lookups) * patterns
-            + COST_OF_CANDIDATE * comparisons * patterns / 2**width
+            + (COST_OF_CALLS + COST_OF_LOOKUP * len(task.a)) * patterns
+            + COST_OF_CANDIDATE * task.comparisons * patterns / 2 ** (information * width)
         )
 
     def cost(chunks: list[Chunk]) -> float:
         return sum(price(chunk.width, chunk.radius) for chunk in chunks)
 
-    cheapest = min(layouts(bits, threshold), key=cost)
+    cheapest = min(layouts(bits, task.threshold), key=cost)
     return cheapest, cost(cheapest)
 
 
@@ -245,28 +329,25 @@ def shares(total: int, parts: int) -> list[int]:
 
 
 def search(
-    hashes_a: np.ndarray,
-    hashes_b: np.ndarray | None,
-    threshold: int,
-    chunks: list[Chunk],
-    tally: "Tally",
-) -> Pairs:
-    """The pairs that the last of the chunks finds and none before it does."""
-    chunk = chunks[-1]
-    a = Sorted(hashes_a, chunk)
-    b = a if hashes_b is None else Sorted(hashes_b, chunk)
+    task: Task, chunks: list[Chunk], budget: "Budget", number: int, report: Report
+) -> Iterator[HashPairs]:
+    """The pairs that the chunk of this number finds and none before it does."""
+    chunk = chunks[number]
+    a = Sorted(task.a, chunk)
+    b = a if task.one_set else Sorted(task.b, chunk)
     table = np.zeros((1 << chunk.width) + 1, dtype=np.int64)
     np.cumsum(np.bincount(b.values, minlength=1 << chunk.width), out=table[1:])
+    patterns = list(patterns_within(chunk.width, chunk.radius))
+    share = 1 / (len(chunks) * len(patterns) * max(1, len(a.values)))  # of the work: one lookup
 
-    found = []
     for start in range(0, len(a.values), LOOKUPS_AT_ONCE):
         values = a.values[start : start + LOOKUPS_AT_ONCE]
-        for flips in flips_within(chunk.width, chunk.radius):
-            wanted = values ^ flips
-            if hashes_b is not None:
+        for pattern in patterns:
+            wanted = values ^ pattern
+            if not task.one_set:
                 rows = np.arange(len(values))
                 first = table[wanted]
-            elif flips:
+            elif pattern:
                 # Of two hashes, each of which finds the other, the one with the smaller value.
                 rows = np.flatnonzero(values < wanted)
                 wanted = wanted[rows]
@@ -275,19 +356,19 @@ def search(
                 rows = np.arange(len(values))
                 first = rows + (start + 1)
             count = table[wanted + 1] - first
-            for i, j in candidates(a, b, rows + start, first, count, threshold, tally):
-                i, j = a.order[i], b.order[j]
-                differing = hashes_a[i] ^ (hashes_a if hashes_b is None else hashes_b)[j]
-                distance = np.bitwise_count(differing).sum(axis=1, dtype=np.uint8)
-                ours = distance <= threshold
-                for earlier in chunks[:-1]:
-                    ours &= np.bitwise_count(part(differing, earlier)) > earlier.radius
-                tally.add_pairs(np.count_nonzero(ours))
-                found.append(Pairs(i[ours], j[ours], distance[ours]))
-    pairs = joined(found)
-    if hashes_b is None:
-        return Pairs(np.minimum(pairs.a, pairs.b), np.maximum(pairs.a, pairs.b), pairs.distance)
-    return pairs
+            for i, j, part in candidates(a, b, rows + start, first, count, task.threshold, budget):
+                if len(i):
+                    i, j = a.order[i], b.order[j]
+                    differing = task.a[i] ^ task.b[j]
+                    distance = np.bitwise_count(differing).sum(axis=1, dtype=np.uint8)
+                    found = distance <= task.threshold
+                    for earlier in chunks[:number]:
+                        found &= np.bitwise_count(chunk_of(differing, earlier)) > earlier.radius
+                    i, j = i[found], j[found]
+                    if task.one_set:
+                        i, j = np.minimum(i, j), np.maximum(i, j)
+                    yield HashPairs(i, j, distance[found])
+                report(share * len(values) * part)
 
 
 class Sorted:
@@ -295,21 +376,21 @@ class Sorted:
 
     values    int64, shape (n,), ascending
     order     int64, shape (n,): where each of them was before
-    rest      uint64, shape (n,): that word of each, of which the chunk holds least
+    folded    uint64, shape (n,): the words of each in one, by exclusive or; two of these differ in
+              no more bits than the hashes, and unlike a single word it is seldom equal by chance
     """
 
     def __init__(self, hashes: np.ndarray, chunk: Chunk):
         # One sort of numbers that hold both is faster than one of the indices.
-        both = part(hashes, chunk) << np.uint64(WORD_BITS - MOST_CHUNK_BITS)
+        both = chunk_of(hashes, chunk) << np.uint64(INDEX_BITS)
         both |= np.arange(len(hashes), dtype=np.uint64)
         both.sort()
-        self.values = (both >> np.uint64(WORD_BITS - MOST_CHUNK_BITS)).astype(np.int64)
-        self.order = (both & np.uint64((1 << WORD_BITS - MOST_CHUNK_BITS) - 1)).astype(np.int64)
-        word = hashes.shape[1] - 1 if chunk.start + chunk.width / 2 < WORD_BITS else 0
-        self.rest = hashes[:, word][self.order]
+        self.values = (both >> np.uint64(INDEX_BITS)).astype(np.int64)
+        self.order = (both & np.uint64((1 << INDEX_BITS) - 1)).astype(np.int64)
+        self.folded = reduce(np.bitwise_xor, hashes.T)[self.order]
 
 
-def part(hashes: np.ndarray, chunk: Chunk) -> np.ndarray:
+def chunk_of(hashes: np.ndarray, chunk: Chunk) -> np.ndarray:
     """The bits of a chunk as numbers: (n, words) of uint64 to (n,) of uint64."""
     word, offset = divmod(chunk.start, WORD_BITS)
     bits = hashes[:, word] << np.uint64(offset)
@@ -318,7 +399,7 @@ def part(hashes: np.ndarray, chunk: Chunk) -> np.ndarray:
     return bits >> np.uint64(WORD_BITS - chunk.width)
 
 
-def flips_within(width: int, radius: int) -> Iterator[int]:
+def patterns_within(width: int, radius: int) -> Iterator[int]:
     """Numbers of `width` bits of which at most `radius` are set."""
     for count in range(radius + 1):
         for bits in combinations(range(width), count):
@@ -332,14 +413,17 @@ def candidates(
     first: np.ndarray,
     count: np.ndarray,
     threshold: int,
-    tally: "Tally",
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions in a and b of pairs that are within the threshold in one word already.
+    budget: "Budget",
+) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """Positions in a and b of pairs that may be within the threshold, and the share of the work.
 
     `rows` of a are beside `count` positions of b, from `first` on. They are looked at in slices,
-    of one row at least, so that memory does not grow with the number of candidates.
+    of one row at least, so that memory does not grow with the number of candidates. The shares
+    that come with the slices add up to 1.
     """
     some = np.flatnonzero(count)
+    if not len(some):
+        yield some, some, 1.0
     rows, first, count = rows[some], first[some], count[some]
     ends = np.cumsum(count)
     starts = ends - count
@@ -347,99 +431,52 @@ def candidates(
     while row < len(rows):
         stop = max(row + 1, int(np.searchsorted(ends, before + CANDIDATES_AT_ONCE, "right")))
         after = int(ends[stop - 1])
-        tally.add_candidates(after - before)
+        budget.spend(after - before)
         at = starts[row:stop] - before
-        i = filled(at, rows[row:stop], after - before)
-        j = filled(at, first[row:stop] - at, after - before)
+        i = decode_runs(at, rows[row:stop], after - before)
+        j = decode_runs(at, first[row:stop] - at, after - before)
         j += np.arange(after - before)
-        close = np.flatnonzero(np.bitwise_count(a.rest[i] ^ b.rest[j]) <= threshold)
-        if len(close):
-            yield i[close], j[close]
+        close = np.flatnonzero(np.bitwise_count(a.folded[i] ^ b.folded[j]) <= threshold)
+        yield i[close], j[close], (stop - row) / len(rows)
         row, before = stop, after
 
 
-def filled(at: np.ndarray, values: np.ndarray, length: int) -> np.ndarray:
-    """Each value from its place on up to the next one's; the first place is 0.
+def decode_runs(starts: np.ndarray, values: np.ndarray, length: int) -> np.ndarray:
+    """Run-length decoding: each value from its start up to the next one; the first start is 0.
 
     What np.repeat does, but that is slow for values that stand alone, and lets no other thread run.
     """
     steps = np.zeros(length, dtype=np.int64)
-    steps[at] = np.diff(values, prepend=0)
+    steps[starts] = np.diff(values, prepend=0)
     return np.cumsum(steps, out=steps)
 
 
-def compare(
-    hashes_a: np.ndarray,
-    hashes_b: np.ndarray | None,
-    threshold: int,
-    start: int,
-    tally: "Tally",
-) -> Pairs:
-    """The pairs of a band of rows of the first set, from `start` on, by brute force."""
-    columns = np.ascontiguousarray((hashes_a if hashes_b is None else hashes_b).T)
-    found = []
-    for top in range(start, min(start + BAND_ROWS, len(hashes_a)), TILE_ROWS):
-        rows = hashes_a[top : top + TILE_ROWS]
-        for left in range(top if hashes_b is None else 0, columns.shape[1], TILE_COLUMNS):
-            apart = distances(rows, columns[:, left : left + TILE_COLUMNS].T)
-            i, j = np.divmod(np.flatnonzero(apart <= threshold), apart.shape[1])
-            i, j = i + top, j + left
-            if hashes_b is None and left < top + TILE_ROWS:
-                upper = i < j
-                i, j = i[upper], j[upper]
-            tally.add_pairs(len(i))
-            found.append(Pairs(i, j, apart[i - top, j - left]))
-    return joined(found)
+class Budget:
+    """How many candidates are worth looking at, in one process."""
 
+    def __init__(self, candidates: float):
+        self.left = candidates
 
-class Tally:
-    """What has been found in this process so far, and when it is too much."""
-
-    def __init__(self, most_pairs: float, most_candidates: float):
-        self.most_pairs, self.most_candidates = most_pairs, most_candidates
-        self.pairs = self.candidates = 0
-
-    def add_pairs(self, count: int) -> None:
-        self.pairs += count
-        if self.pairs > self.most_pairs:
-            raise TooManyPairsError(self.pairs)
-
-    def add_candidates(self, count: int) -> None:
-        self.candidates += count
-        if self.candidates > self.most_candidates:
+    def spend(self, candidates: int) -> None:
+        self.left -= candidates
+        if self.left < 0:
             raise TooManyCandidatesError
 
 
-def run(
-    tasks: list[Callable[[], Pairs]], tally: Tally, jobs: int, look: Callable[[float], None]
-) -> list[Pairs]:
-    """The results of all tasks, in their order.
-
-    Workers are processes: of the time that NumPy takes for arrays that fit a cache, too much is
-    Python's own. They have a tally each, so what they find together is counted here.
-    """
-    results: dict[int, Pairs] = {}
-    if jobs == 1:
-        done = ((number, task()) for number, task in enumerate(tasks))
-    else:
-        portions = [[number] for number in range(len(tasks))]
-        done = workers.in_processes(called, tasks, portions, jobs, lambda _: None)
-        tally = Tally(tally.most_pairs, math.inf)
-    with closing(done):  # no worker goes on when there are too many pairs
-        for number, pairs in done:
-            results[number] = pairs
-            if jobs > 1:
-                tally.add_pairs(len(pairs.a))
-            look(len(results) / len(tasks))
-    return [results[number] for number in range(len(tasks))]
-
-
-def called(task: Callable[[], Pairs], read: Callable[[int], None]) -> Pairs:
-    """Do a task in a worker."""
-    return task()
-
-
-def joined(blocks: Iterable[Pairs]) -> Pairs:
-    """Pairs of many blocks as one."""
-    none = Pairs(*(np.zeros(0, dtype) for dtype in (np.int64, np.int64, np.uint8)))
-    return Pairs(*(np.concatenate(arrays) for arrays in zip(none, *blocks, strict=True)))
+def compare(task: Task, start: int, report: Report) -> Iterator[HashPairs]:
+    """The pairs of a band of rows of the first set, from `start` on, by brute force."""
+    columns = np.ascontiguousarray(task.b.T)
+    n = len(task.a)
+    for top in range(start, min(start + BAND_ROWS, n), TILE_ROWS):
+        rows = task.a[top : top + TILE_ROWS]
+        for left in range(top if task.one_set else 0, len(task.b), TILE_COLUMNS):
+            apart = distances(rows, columns[:, left : left + TILE_COLUMNS].T)
+            i, j = np.divmod(np.flatnonzero(apart <= task.threshold), apart.shape[1])
+            i, j = i + top, j + left
+            if task.one_set and left < top + TILE_ROWS:
+                upper = i < j
+                i, j = i[upper], j[upper]
+            yield HashPairs(i, j, apart[i - top, j - left])
+        # In one set, a row is compared with those below it.
+        share = (2 * (n - top) - len(rows)) / n if task.one_set else 1
+        report(share * len(rows) / n)

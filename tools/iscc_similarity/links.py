@@ -1,19 +1,21 @@
-"""Which contents are copies of which: exact and near links between all distinct contents.
+"""Which fingerprints are duplicates of which: exact and near links between all distinct ones.
 
-A content is what is known of a dataset but its name. Datasets of one content are exact copies of
-each other, so they are folded together before anything is compared: a thousand copies of a file
-cost no more than one, and are not listed two by two unless somebody asks for it.
+A fingerprint is all that is known of a dataset but its name: its codes, size and hash. Datasets
+with the same fingerprint are exact duplicates of each other, so they are grouped before anything is
+compared: a thousand copies of a file cost no more than one, and are not listed two by two unless
+somebody asks for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 import codes
 import hamming
+from hamming import TooManyPairsError
 from manifest import Entry
 
 WIDE_BITS, NARROW_BITS = 128, 64
@@ -27,88 +29,45 @@ CODES_AT_ONCE = 10_000
 
 UNKNOWN = -1
 
-
-class TooManyExactError(Exception):
-    """There are more exact links than the limit: `count` of them."""
-
-    def __init__(self, count: int):
-        super().__init__(count)
-        self.count = count
+# A sample of datasets is compared with all others to estimate the number of pairs: that many
+# datasets, or fewer where these would be more comparisons.
+SAMPLE, SAMPLE_COMPARISONS = 1_000, 100_000_000
 
 
-class Links(NamedTuple):
-    """Pairs of copies; arrays of shape (links,).
+class Groups:
+    """Numbered groups of members, which are numbers as well.
 
-    a, b        int64: which two; contents, or rows of the input, from 0
-    exact       bool: whether they are exact copies; near ones otherwise
-    distance    uint8: of their Data-Codes, in bits
-    bits        uint8: how many bits were compared, 64 or 128
+    labels     int64, shape (n,): the group of each member
+    members    int64, shape (n,): the members in the order of their groups, then as given
+    size       int64, shape (groups,): how many members a group has
+    start      int64, shape (groups,): where they begin in `members`
     """
 
-    a: np.ndarray
-    b: np.ndarray
-    exact: np.ndarray
-    distance: np.ndarray
-    bits: np.ndarray
-
-
-class Members:
-    """The members of numbered sets, given the number of the set for each member.
-
-    count    int64, shape (sets,): how many members a set has
-    """
-
-    def __init__(self, numbers: np.ndarray, sets: int):
-        self.numbers = numbers
-        self.count = np.bincount(numbers, minlength=sets)
-        self.order = np.argsort(numbers, kind="stable")
-        self.start = np.cumsum(self.count) - self.count
+    def __init__(self, labels: np.ndarray, groups: int, members: np.ndarray | None = None):
+        order = np.argsort(labels, kind="stable")
+        self.labels = labels
+        self.members = order if members is None else members[order]
+        self.size = np.bincount(labels, minlength=groups)
+        self.start = np.cumsum(self.size) - self.size
 
     def first(self) -> np.ndarray:
-        """The smallest member of each set, none of which is empty: int64, shape (sets,)."""
-        return self.order[self.start]
+        """The first member of each group, none of which is empty: int64, shape (groups,)."""
+        return self.members[self.start]
 
 
-def products(
-    a: Members, u: np.ndarray, b: Members, v: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each member of the sets `u` of a with each of the sets `v` of b, for each of these pairs.
+class Fingerprints(NamedTuple):
+    """The distinct fingerprints of some datasets, in the order in which they come first.
 
-    Gives the members of a, those of b, and the pairs that they come from, by number.
-    """
-    sizes = a.count[u] * b.count[v]
-    pair = np.repeat(np.arange(len(u)), sizes)
-    within = np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    i, j = np.divmod(within, b.count[v][pair])
-    return a.order[a.start[u][pair] + i], b.order[b.start[v][pair] + j], pair
-
-
-def pairs_inside(a: Members) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each two members of the same set, the smaller first, and the number of the set."""
-    several = np.flatnonzero(a.count > 1)
-    one, two, number = products(a, several, a, several)
-    once = one < two
-    return one[once], two[once], several[number[once]]
-
-
-def count_inside(a: Members) -> int:
-    """How many pairs `pairs_inside` gives."""
-    return int((a.count * (a.count - 1) // 2).sum())
-
-
-class Contents(NamedTuple):
-    """The distinct contents of some datasets, in the order in which they come first.
-
-    rows          the rows of the datasets, from 0, that have each content
-    data          uint64, shape (contents, 2): Data-Codes; of narrow ones the second word is 0
-    instance      uint64, shape (contents, 2): the same for Instance-Codes
-    wide          bool, shape (contents,)
-    size          int64, shape (contents,): bytes, or UNKNOWN
-    datahash      int64, shape (contents,): a number for each datahash, or UNKNOWN
-    comparable    bool, shape (contents,): whether the Data-Code means something
+    rows          the datasets, by their rows from 0, that have each fingerprint
+    data          uint64, shape (n, 2): Data-Codes; of narrow ones the second word is 0
+    instance      uint64, shape (n, 2): the same for Instance-Codes
+    wide          bool, shape (n,)
+    size          int64, shape (n,): bytes, or UNKNOWN
+    datahash      int64, shape (n,): a number for each datahash, or UNKNOWN
+    comparable    bool, shape (n,): whether the Data-Code means something
     """
 
-    rows: Members
+    rows: Groups
     data: np.ndarray
     instance: np.ndarray
     wide: np.ndarray
@@ -117,26 +76,57 @@ class Contents(NamedTuple):
     comparable: np.ndarray
 
 
-def contents(
-    entries: Sequence[Entry], reference: Sequence[Entry] | None
-) -> tuple[Contents, Contents | None]:
-    """Fold entries into contents, and those of a reference, if there is one."""
+class Sides(NamedTuple):
+    """What is compared: the datasets of a with those of b, or with each other (b is a)."""
+
+    a: Fingerprints
+    b: Fingerprints
+
+    @property
+    def is_one_set(self) -> bool:
+        return self.a is self.b
+
+
+class Links(NamedTuple):
+    """Duplicates among fingerprints; arrays of shape (links,).
+
+    Of one set a <= b; a fingerprint that several datasets have is linked with itself.
+
+    a, b        int64: fingerprints of both sides
+    exact       bool: whether they are exact duplicates; near-duplicates otherwise
+    distance    uint8: of their Data-Codes, in bits
+    bits        uint8: how many bits were compared, 64 or 128
+    """
+
+    sides: Sides
+    a: np.ndarray
+    b: np.ndarray
+    exact: np.ndarray
+    distance: np.ndarray
+    bits: np.ndarray
+
+    def select(self, which: np.ndarray) -> Self:
+        return Links(self.sides, *(each[which] for each in self[1:]))
+
+
+def fingerprints(entries: Sequence[Entry], reference: Sequence[Entry] | None = None) -> Sides:
+    """The fingerprints of datasets, and those of a reference, if there is one."""
     hash_numbers: dict[str, int] = {}
-    a = folded_entries(entries, hash_numbers)
-    return a, None if reference is None else folded_entries(reference, hash_numbers)
+    a = group_entries(entries, hash_numbers)
+    return Sides(a, a if reference is None else group_entries(reference, hash_numbers))
 
 
-def folded_entries(entries: Sequence[Entry], hash_numbers: dict[str, int]) -> Contents:
-    """Fold entries into contents; datahashes get the numbers that `hash_numbers` has for them."""
+def group_entries(entries: Sequence[Entry], hash_numbers: dict[str, int]) -> Fingerprints:
+    """Group entries by all but their names; `hash_numbers` numbers the datahashes so far."""
     numbers: dict[tuple, int] = {}
-    row_contents = np.empty(len(entries), dtype=np.int64)
+    labels = np.empty(len(entries), dtype=np.int64)
     firsts = []
     for row, entry in enumerate(entries):
-        known = (entry.iscc, entry.filesize, entry.datahash, entry.alike_means_something)
-        row_contents[row] = number = numbers.setdefault(known, len(firsts))
+        known = (entry.iscc, entry.filesize, entry.datahash, entry.is_comparable)
+        labels[row] = number = numbers.setdefault(known, len(firsts))
         if number == len(firsts):
             firsts.append(entry)
-    bodies, wide = decoded([entry.iscc for entry in firsts])
+    bodies, wide = decode_all([entry.iscc for entry in firsts])
     hashes = bodies.view(">u8").astype(np.uint64).reshape(-1, 2, 2)
     sizes = [UNKNOWN if entry.filesize is None else entry.filesize for entry in firsts]
     datahashes = [
@@ -145,18 +135,18 @@ def folded_entries(entries: Sequence[Entry], hash_numbers: dict[str, int]) -> Co
         else hash_numbers.setdefault(entry.datahash, len(hash_numbers))
         for entry in firsts
     ]
-    return Contents(
-        Members(row_contents, len(firsts)),
+    return Fingerprints(
+        Groups(labels, len(firsts)),
         hashes[:, 0],
         hashes[:, 1],
         wide,
         np.array(sizes, dtype=np.int64),
         np.array(datahashes, dtype=np.int64),
-        np.array([entry.alike_means_something for entry in firsts], dtype=bool),
+        np.array([entry.is_comparable for entry in firsts], dtype=bool),
     )
 
 
-def decoded(isccs: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def decode_all(isccs: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The hashes in ISCC-CODEs, as codes.parse reads them one by one, but all at once.
 
     Gives uint8, shape (codes, 32): Data-Code and Instance-Code, 16 bytes each, narrow ones filled
@@ -165,9 +155,9 @@ def decoded(isccs: list[str]) -> tuple[np.ndarray, np.ndarray]:
     bodies = np.zeros((len(isccs), 2, HASH_BYTES), dtype=np.uint8)
     lengths = np.array([len(iscc) for iscc in isccs], dtype=np.int64)
     for length in np.unique(lengths).tolist():
-        alike = np.flatnonzero(lengths == length)
-        for start in range(0, len(alike), CODES_AT_ONCE):
-            rows = alike[start : start + CODES_AT_ONCE]
+        of_length = np.flatnonzero(lengths == length)
+        for start in range(0, len(of_length), CODES_AT_ONCE):
+            rows = of_length[start : start + CODES_AT_ONCE]
             text = "".join(isccs[row] for row in rows.tolist()).encode("ascii")
             digits = np.frombuffer(text, np.uint8).reshape(-1, length)[:, len(codes.PREFIX) :]
             # Five bits a digit, one after the other; the last ones belong to no byte.
@@ -180,174 +170,195 @@ def decoded(isccs: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_links(
-    a: Contents,
-    b: Contents | None,
+    sides: Sides,
     threshold: int,
-    limit: int,
+    limit: float,
     jobs: int = 1,
-    look: Callable[[str, float], None] = lambda what, done: None,
+    report: Callable[[str, float], None] = lambda what, share: None,
 ) -> Links:
-    """All links of contents of a with those of b, or among those of a where b is None, a < b.
+    """All links of the fingerprints of both sides.
 
     `threshold` is a Hamming distance of 128 bits, which wide codes have. A narrow code is compared
-    on 64 bits, with anything, and half the threshold, rounded down. `look` is told what is being
-    compared, and which fraction of it is done. Raises TooManyExactError if there are more exact
-    links than `limit`, and TooManyPairsError of hamming if there are more links at all.
+    on 64 bits, with anything, and half the threshold, rounded down. `report` is told what is being
+    compared, and which share of that has been done since it was last told.
+
+    Raises TooManyPairsError if there are more than `limit` exact links, with their number, or more
+    than `limit` pairs within the threshold; then its number is that of pairs of datasets, and an
+    estimate, if it is too large to be counted.
     """
-    other = a if b is None else b
-    try:
-        exact_a, exact_b = exact_pairs(a, b, limit)
-    except hamming.TooManyPairsError as error:
-        raise TooManyExactError(error.about) from None
-    near_a, near_b = near_pairs(a, b, threshold, limit, jobs, look)
-    # Exact copies that are within the threshold, as nearly all are, have been found twice.
-    distance, bits = measured(a, exact_a, other, exact_b)
-    within = distance.astype(np.int64) * WIDE_BITS <= threshold * bits.astype(np.int64)
-    alone = ~(within & a.comparable[exact_a] & other.comparable[exact_b])
-    all_a = np.concatenate([near_a, exact_a[alone]])
-    all_b = np.concatenate([near_b, exact_b[alone]])
-    if len(all_a) > limit:
-        raise hamming.TooManyPairsError(len(all_a))
-    return Links(all_a, all_b, same(a, all_a, other, all_b), *measured(a, all_a, other, all_b))
+    exact = exact_pairs(sides, limit)
+    near = near_pairs(sides, threshold, limit, jobs, report)
+    near = near[:, ~are_exact(sides, *near)]  # exact ones are within the threshold as well, mostly
+    a, b = np.concatenate([exact, near], axis=1)
+    if sides.is_one_set:
+        a, b = np.minimum(a, b), np.maximum(a, b)
+    is_exact = np.arange(len(a)) < exact.shape[1]
+    return Links(sides, a, b, is_exact, *data_code_distances(sides, a, b))
 
 
 def near_pairs(
-    a: Contents,
-    b: Contents | None,
+    sides: Sides,
     threshold: int,
-    limit: int,
+    limit: float,
     jobs: int,
-    look: Callable[[str, float], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of comparable contents whose Data-Codes are within the threshold."""
-    other = a if b is None else b
+    report: Callable[[str, float], None],
+) -> np.ndarray:
+    """Pairs of comparable fingerprints within the threshold: int64, shape (2, pairs)."""
+    widths = [np.where(side.comparable, side.wide, LEFT_OUT) for side in sides]
     found = []
-    for wide_a, wide_b in product((True, False), repeat=2):
-        if b is None and wide_b > wide_a:
-            continue  # the same as the other way round
-        rows_a = np.flatnonzero(a.comparable & (a.wide == wide_a))
-        rows_b = np.flatnonzero(other.comparable & (other.wide == wide_b))
+    for wide_a, wide_b, members_a, members_b in class_pairs(sides, *widths):
         words = 2 if wide_a and wide_b else 1
-        unique_a, members_a = folded(a.data[rows_a, :words])
-        unique_b = members_b = None
-        if b is not None or wide_a != wide_b:
-            unique_b, members_b = folded(other.data[rows_b, :words])
+        unique_a, labels_a = group_unique(sides.a.data[members_a, :words])
+        a = b = Groups(labels_a, len(unique_a), members_a)
+        unique_b = None
+        if members_b is not members_a:
+            unique_b, labels_b = group_unique(sides.b.data[members_b, :words])
+            b = Groups(labels_b, len(unique_b), members_b)
         allowed = threshold * words * NARROW_BITS // WIDE_BITS
-        what = " with ".join("wide" if wide else "narrow" for wide in (wide_a, wide_b))
-        news = partial(look, f"{what} codes")
-        room = limit - sum(len(i) for i, _ in found)
+        what = " with ".join("wide" if wide else "narrow" for wide in (wide_a, wide_b)) + " codes"
         try:
-            pairs = hamming.pairs_within(unique_a, unique_b, allowed, room, jobs, news)
-            i, j = expanded(members_a, members_b, pairs.a, pairs.b, room)
-        except hamming.TooManyPairsError as error:
-            raise hamming.TooManyPairsError(limit - room + error.about) from None
-        found.append((rows_a[i], rows_b[j]))
-    return ordered(found, b)
+            pairs = hamming.pairs_within(
+                unique_a, unique_b, allowed, limit, jobs, partial(report, what)
+            )
+        except TooManyPairsError as error:
+            count = max(error.count, estimate_pairs(sides, threshold))
+            raise TooManyPairsError(count, is_estimate=True) from None
+        itself = np.arange(len(unique_a) if a is b else 0)
+        u, v = np.concatenate([pairs.a, itself]), np.concatenate([pairs.b, itself])
+        found.append((a, u, b, v))
+    return expand_all(found, limit, are_exact=False)
 
 
-def exact_pairs(a: Contents, b: Contents | None, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs with equal Instance-Codes, over the shorter of the two, that nothing contradicts."""
-    other = a if b is None else b
-    kinds_a, kinds_b = kinds(a), kinds(other)
-    none = np.zeros(0, dtype=np.int64)
-    groups = []
-    for kind_a, kind_b in product(np.unique(kinds_a), np.unique(kinds_b)):
-        if b is None and kind_b < kind_a:
-            continue  # the same as the other way round
-        rows_a, rows_b = np.flatnonzero(kinds_a == kind_a), np.flatnonzero(kinds_b == kind_b)
-        known = kind_a & kind_b
-        keys_a, keys_b = keys(a, rows_a, known), keys(other, rows_b, known)
-        if b is None and kind_a == kind_b:
-            _, members_a = folded(keys_a)
-            members_b, numbers = None, none
-        else:
-            _, both = folded(np.concatenate([keys_a, keys_b]))
-            members_a = Members(both.numbers[: len(keys_a)], len(both.count))
-            members_b = Members(both.numbers[len(keys_a) :], len(both.count))
-            numbers = np.arange(len(both.count))
-        groups.append((rows_a, rows_b, members_a, members_b, numbers))
-    count = sum(count_expanded(*members, n, n) for _, _, *members, n in groups)
-    if count > limit:
-        raise hamming.TooManyPairsError(count)
+def exact_pairs(sides: Sides, limit: float) -> np.ndarray:
+    """Pairs with equal Instance-Codes, over the shorter of the two, that nothing contradicts.
+
+    Gives int64, shape (2, pairs). Of one set, a fingerprint of several datasets is one with itself.
+    """
     found = []
-    for rows_a, rows_b, members_a, members_b, numbers in groups:
-        i, j = expanded(members_a, members_b, numbers, numbers, limit)
-        found.append((rows_a[i], rows_b[j]))
-    return ordered(found, b)
+    for known_a, known_b, members_a, members_b in class_pairs(sides, *map(what_is_known, sides)):
+        known = known_a & known_b
+        all_keys = keys(sides.a, members_a, known)
+        if members_b is not members_a:
+            all_keys = np.concatenate([all_keys, keys(sides.b, members_b, known)])
+        unique, labels = group_unique(all_keys)
+        a = b = Groups(labels[: len(members_a)], len(unique), members_a)
+        if members_b is not members_a:
+            b = Groups(labels[len(members_a) :], len(unique), members_b)
+        each = np.arange(len(unique))
+        found.append((a, each, b, each))
+    pairs = expand_all(found, limit, are_exact=True)
+    several = np.flatnonzero((sides.a.rows.size > 1) & sides.is_one_set)
+    return np.concatenate([pairs, [several, several]], axis=1)
 
 
-# What may be known of a content, as bits of a number.
+LEFT_OUT = -1
+
+
+def class_pairs(
+    sides: Sides, classes_a: np.ndarray, classes_b: np.ndarray
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Each class of fingerprints of a with each of b; of one set, each two classes once.
+
+    Fingerprints of the class LEFT_OUT are left out. Gives both classes and the members of both,
+    which are the same object if a class meets itself.
+    """
+    for class_a, class_b in product(*map(np.unique, (classes_a, classes_b))):
+        if LEFT_OUT in (class_a, class_b) or (sides.is_one_set and class_b < class_a):
+            continue
+        members_a = members_b = np.flatnonzero(classes_a == class_a)
+        if not (sides.is_one_set and class_a == class_b):
+            members_b = np.flatnonzero(classes_b == class_b)
+        yield int(class_a), int(class_b), members_a, members_b
+
+
+# What may be known of a fingerprint, as bits of a number.
 IS_WIDE, HAS_SIZE, HAS_DATAHASH = 1, 2, 4
 
 
-def kinds(contents: Contents) -> np.ndarray:
-    """What is known of each content: int64, shape (contents,)."""
+def what_is_known(side: Fingerprints) -> np.ndarray:
+    """What is known of each fingerprint: int64, shape (n,)."""
     return (
-        IS_WIDE * contents.wide
-        + HAS_SIZE * (contents.size != UNKNOWN)
-        + HAS_DATAHASH * (contents.datahash != UNKNOWN)
+        IS_WIDE * side.wide
+        + HAS_SIZE * (side.size != UNKNOWN)
+        + HAS_DATAHASH * (side.datahash != UNKNOWN)
     )
 
 
-def keys(contents: Contents, rows: np.ndarray, known: int) -> np.ndarray:
-    """What exact copies agree in, given what is known of both: uint64, shape (rows, columns)."""
-    columns = [contents.instance[rows, 0]]
+def keys(side: Fingerprints, members: np.ndarray, known: int) -> np.ndarray:
+    """What exact duplicates agree in, given what is known of both: uint64, shape (n, columns)."""
+    columns = [side.instance[members, 0]]
     if known & IS_WIDE:
-        columns.append(contents.instance[rows, 1])
+        columns.append(side.instance[members, 1])
     if known & HAS_SIZE:
-        columns.append(contents.size[rows].astype(np.uint64))
+        columns.append(side.size[members].astype(np.uint64))
     if known & HAS_DATAHASH:
-        columns.append(contents.datahash[rows].astype(np.uint64))
+        columns.append(side.datahash[members].astype(np.uint64))
     return np.stack(columns, axis=1)
 
 
-def folded(keys: np.ndarray) -> tuple[np.ndarray, Members]:
-    """The distinct rows of an array of shape (n, columns), and which rows are equal to each."""
+def group_unique(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows of an array of shape (n, columns), and which of them each row is.
+
+    As np.unique does with axis=0, but several times as fast.
+    """
     order = np.lexsort(keys.T[::-1])
     in_order = keys[order]
     is_new = np.ones(len(keys), dtype=bool)
     is_new[1:] = (in_order[1:] != in_order[:-1]).any(axis=1)
-    numbers = np.empty(len(keys), dtype=np.int64)
-    numbers[order] = np.cumsum(is_new) - 1
-    return in_order[is_new], Members(numbers, np.count_nonzero(is_new))
+    labels = np.empty(len(keys), dtype=np.int64)
+    labels[order] = np.cumsum(is_new) - 1
+    return in_order[is_new], labels
 
 
-def expanded(
-    a: Members, b: Members | None, u: np.ndarray, v: np.ndarray, limit: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each member of the sets u of a with each of the sets v of b.
+# Pairs of groups: u[k] of a with v[k] of b, which stand for pairs of their members.
+GroupPairs = tuple[Groups, np.ndarray, Groups, np.ndarray]
 
-    Where b is None: of the sets v of a, and each two members of one set as well. Raises
-    hamming.TooManyPairsError, with their exact number, if there are more than `limit`.
-    """
-    count = count_expanded(a, b, u, v)
+
+def expand_all(found: Sequence[GroupPairs], limit: float, are_exact: bool) -> np.ndarray:
+    """All pairs of members, unless there are too many: int64, shape (2, pairs)."""
+    count = sum(int(pair_counts(*each).sum()) for each in found)
     if count > limit:
-        raise hamming.TooManyPairsError(count)
-    other = a if b is None else b
-    i, j, _ = products(a, u, other, v)
-    if b is None:
-        one, two, _ = pairs_inside(a)
-        i, j = np.concatenate([i, one]), np.concatenate([j, two])
-    return i, j
-
-
-def count_expanded(a: Members, b: Members | None, u: np.ndarray, v: np.ndarray) -> int:
-    """How many pairs `expanded` gives."""
-    other = a if b is None else b
-    return int((a.count[u] * other.count[v]).sum()) + (count_inside(a) if b is None else 0)
-
-
-def ordered(
-    found: list[tuple[np.ndarray, np.ndarray]], b: Contents | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs together; where both are of one set, the smaller number first."""
+        raise TooManyPairsError(count, are_exact=are_exact)
     none = np.zeros((2, 0), dtype=np.int64)
-    i, j = np.concatenate([none, *found], axis=1)
-    return (i, j) if b is not None else (np.minimum(i, j), np.maximum(i, j))
+    return np.concatenate([none, *(expand(*each)[:2] for each in found)], axis=1)
 
 
-def same(a: Contents, i: np.ndarray, b: Contents, j: np.ndarray | slice) -> np.ndarray:
-    """Whether contents i of a and j of b are exact copies: bool, shape (pairs,)."""
+def pair_counts(a: Groups, u: np.ndarray, b: Groups, v: np.ndarray) -> np.ndarray:
+    """How many pairs `expand` gives for each pair of groups: int64, shape (len(u),)."""
+    with_itself = (u == v) & (a is b)
+    return np.where(with_itself, a.size[u] * (a.size[u] - 1) // 2, a.size[u] * b.size[v])
+
+
+def expand(a: Groups, u: np.ndarray, b: Groups, v: np.ndarray) -> np.ndarray:
+    """Each member of group u[k] of a with each one of group v[k] of b, for each k.
+
+    Where both are the same group (b is a), each two of its members once, the first one first. Gives
+    int64, shape (3, pairs): the members of both sides, and k.
+    """
+    with_itself = (u == v) & (a is b)
+    apart, inside = np.flatnonzero(~with_itself), np.flatnonzero(with_itself)
+    k_apart = np.repeat(apart, sizes := a.size[u[apart]] * b.size[v[apart]])
+    i_apart, j_apart = np.divmod(ranges(sizes), b.size[v[k_apart]])
+
+    k_inside = np.repeat(inside, sizes := a.size[u[inside]])
+    position = ranges(sizes)
+    later = a.size[u[k_inside]] - 1 - position  # members of the same group
+    i_inside = np.repeat(position, later)
+    j_inside = i_inside + 1 + ranges(later)
+
+    k = np.concatenate([k_apart, np.repeat(k_inside, later)])
+    i, j = np.concatenate([i_apart, i_inside]), np.concatenate([j_apart, j_inside])
+    return np.stack([a.members[a.start[u[k]] + i], b.members[b.start[v[k]] + j], k])
+
+
+def ranges(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, ... up to each of the lengths, one after the other."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def are_exact(sides: Sides, i: np.ndarray, j: np.ndarray | slice) -> np.ndarray:
+    """Whether fingerprints i of a and j of b are exact duplicates: bool, shape (pairs,)."""
+    a, b = sides
     equal = a.instance[i] == b.instance[j]
     equal[:, 1] |= ~(a.wide[i] & b.wide[j])
     result = equal.all(axis=1)
@@ -356,35 +367,55 @@ def same(a: Contents, i: np.ndarray, b: Contents, j: np.ndarray | slice) -> np.n
     return result
 
 
-def measured(
-    a: Contents, i: np.ndarray, b: Contents, j: np.ndarray | slice
+def data_code_distances(
+    sides: Sides, i: np.ndarray, j: np.ndarray | slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hamming distance of the Data-Codes of contents i of a and j of b, and the bits compared."""
+    """Hamming distances of the Data-Codes of fingerprints i of a and j of b, and the bits compared.
+
+    Both uint8, shape (pairs,). Codes of different lengths are compared over the shorter one. Their
+    distance divided by the bits is the Normalized Prefix Hamming Distance (NPHD) of the ISCC
+    project: https://github.com/iscc/iscc-usearch
+    """
+    a, b = sides
     both_wide = a.wide[i] & b.wide[j]
     apart = np.bitwise_count(a.data[i] ^ b.data[j])
     distance = apart[:, 0] + np.where(both_wide, apart[:, 1], 0).astype(np.uint8)
     return distance, np.where(both_wide, WIDE_BITS, NARROW_BITS).astype(np.uint8)
 
 
-def distances_to_all(a: Contents, i: int, b: Contents) -> tuple[np.ndarray, np.ndarray]:
-    """The distances of content i of a to all of b, and which of these are exact copies.
+def distances_to_all(sides: Sides, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distances of fingerprint i of a to all of b, and which of these are exact duplicates.
 
-    float64, shape (contents,): bits of 128 (of 64 doubled), 0 for exact copies, and NaN where a
-    content is too small to be compared; bool, shape (contents,).
+    float64, shape (n,): bits of 128 (of 64 doubled), 0 for exact duplicates, and NaN where a
+    dataset is too small to be compared; bool, shape (n,).
     """
-    one, every = np.array([i]), slice(None)  # without a copy of every content
-    distance, bits = measured(a, one, b, every)
+    one, every = np.array([i]), slice(None)  # without a copy of every fingerprint
+    distance, bits = data_code_distances(sides, one, every)
     scaled = distance * (WIDE_BITS / bits)
-    scaled[~(a.comparable[one] & b.comparable)] = np.nan
-    exact = same(a, one, b, every)
+    scaled[~(sides.a.comparable[one] & sides.b.comparable)] = np.nan
+    exact = are_exact(sides, one, every)
     scaled[exact] = 0
     return scaled, exact
 
 
-def distances_by_row(a: Contents, b: Contents) -> tuple[np.ndarray, np.ndarray]:
-    """The same for each dataset of a and each of b: both arrays of shape (rows, rows of b)."""
-    by_content = [distances_to_all(a, i, b) for i in range(len(a.wide))]
-    rows = np.ix_(a.rows.numbers, b.rows.numbers)
-    shape = (len(a.wide), len(b.wide))
-    distances, exact = (np.reshape([each[k] for each in by_content], shape) for k in (0, 1))
+def distances_by_row(sides: Sides) -> tuple[np.ndarray, np.ndarray]:
+    """The same for each dataset of a and each of b: both arrays of shape (rows of a, rows of b)."""
+    each = [distances_to_all(sides, i) for i in range(len(sides.a.wide))]
+    rows = np.ix_(sides.a.rows.labels, sides.b.rows.labels)
+    shape = (len(each), len(sides.b.wide))
+    distances, exact = (np.reshape([one[k] for one in each], shape) for k in (0, 1))
     return distances[rows], exact.astype(bool)[rows]
+
+
+def estimate_pairs(sides: Sides, threshold: int) -> int:
+    """About how many pairs of datasets are duplicates, from a sample of the datasets of a."""
+    rows = len(sides.a.rows.labels)
+    count = min(rows, SAMPLE, SAMPLE_COMPARISONS // len(sides.b.wide) + 1)
+    found = 0
+    # By chance, as the input may have a period, but by the same each time.
+    for row in np.random.default_rng(0).permutation(rows)[:count].tolist():
+        distances, exact = distances_to_all(sides, sides.a.rows.labels[row])
+        found += int(sides.b.rows.size[exact | (distances <= threshold)].sum())
+    if sides.is_one_set:  # each has found itself, and will find each pair from both ends
+        return (found - count) * rows // (2 * count)
+    return found * rows // count

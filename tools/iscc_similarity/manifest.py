@@ -1,4 +1,4 @@
-r"""The ISCC manifest: a table with one dataset a line, which people and all three tools read.
+r"""The ISCC manifest: a table with one dataset per line, which people and all tools read.
 
 UTF-8, line feeds, tab-separated, the header first:
 
@@ -6,44 +6,62 @@ UTF-8, line feeds, tab-separated, the header first:
 
 Names are data. Tab, line feed, carriage return and backslash in a field are written \t \n \r \\,
 and a `#` that begins a line \#; nothing else is touched, so a name comes back as it went in.
-A reader needs the columns `name` and `iscc`, in any order. Other lines that begin with `#` are
-comments, so manifests put end to end are a manifest.
+Tables that people make by hand are read as well: a header `Name,ISCC` and commas or semicolons.
+
+**No line with a code is ever lost**, whatever was put end to end, with or without a last line feed,
+or with lone carriage returns as line ends. Every reader asks `classify` what a line is, and codes
+decide: only a line without a code is a comment or a header. A line that was run together with the
+next one has that one's code in its last field, or more fields than the header: it is invalid.
 """
 
-import os
+import csv
 import re
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from enum import Enum
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
-from typing import IO, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 import codes
+from messages import InputError, quote
 
 COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code", "note")
+
+# Column names in the order in which they are preferred; some stand in tables of other tools.
+NAMES = ("name", "file_id", "filename")
+CODES = ("iscc", "iscc_hash")
+KNOWN_COLUMNS = {"name", *COLUMNS[1:]}
+# A table of another tool with this column has a row for each pair, so a dataset stands there often.
+ROWS_ARE_PAIRS = "match_iscc_hash"
 
 # Below these sizes (bytes) a Data-Code says little: the content-defined chunks that it counts
 # are about a kilobyte each, and one flipped byte already changes half or a tenth of them.
 TINY = 2_048
 SMALL = 20_480
-# What is longer is no line of a manifest, but some binary file.
-LONGEST_LINE = 1_000_000
-
 NOTES = ("empty", "tiny", "small")
+
+LONGEST_LINE = 1_000_000  # characters; what is longer is some binary file
+BOM = "\ufeff"
 
 NUMBER_OF_BYTES = re.compile("[0-9]{1,18}")
 BLAKE3_MULTIHASH = re.compile("1[eE]20[0-9a-fA-F]{64}")
+# What begins a code or a hash, be it complete or damaged; codes without a prefix see below.
+BEGINNING_OF_CODE = re.compile(r"ISCC:[\w-]|1e20[0-9a-f]{40}|\) = [0-9a-f]{64}", re.IGNORECASE)
 
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 UNESCAPES = {written: chr(plain) for plain, written in ESCAPES.items()} | {"\\#": "#"}
 
-# Names come from file systems and may hold bytes that are no UTF-8; they go out as they came in.
+# Names come from file systems and may hold bytes that are not UTF-8; they go out as they came in.
 TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
 
 
-class InputError(Exception):
-    """Something that the user gave cannot be used; the message is one sentence for the user."""
+class LineError(ValueError):
+    """A line that is not an entry; the message says why, `name` whose line it seems to be."""
+
+    def __init__(self, reason: str, name: str | None = None):
+        super().__init__(reason)
+        self.name = name
 
 
 class Entry(NamedTuple):
@@ -74,237 +92,245 @@ class Entry(NamedTuple):
         return "tiny" if self.filesize else "empty"
 
     @property
-    def alike_means_something(self) -> bool:
-        """Whether the Data-Code can be compared; below TINY bytes only equality counts."""
+    def is_comparable(self) -> bool:
+        """Whether the Data-Code means something; below TINY bytes only equality counts."""
         return self.note not in ("empty", "tiny")
 
 
-def write(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a manifest, in the order of the entries."""
-    rows = (
-        (e.name, e.iscc, e.filesize, e.datahash, e.data_code, e.instance_code, e.note)
-        for e in entries
-    )
-    write_table(path, COLUMNS, rows)
+class Row(NamedTuple):
+    """The fields of an entry, as they are written but for the name; empty where there is none."""
+
+    name: str
+    code: str
+    filesize: str
+    datahash: str
+    data_code: str
+    instance_code: str
+    note: str
+
+
+class Table:
+    """The columns of a table, in lower case and without #, and what separates them."""
+
+    def __init__(self, columns: list[str], separator: str):
+        self.columns, self.separator = columns, separator
+        self.rows_are_pairs = ROWS_ARE_PAIRS in columns
+        names = [next(each for each in kind if each in columns) for kind in (NAMES, CODES)]
+        self.is_escaped = separator == "\t" and names[0] == "name"
+        self.last_is_name, self.last_is_code = (name == columns[-1] for name in names)
+        # Behind the last field there will be an empty one, for columns that are not there.
+        places = {name: place for place, name in enumerate(columns)}
+        wanted = [*names, *COLUMNS[2:]]
+        self.select = itemgetter(*(places.get(name, len(columns)) for name in wanted))
+
+    def row(self, line: str) -> Row:
+        """The fields of an entry.
+
+        Raises LineError for a line with another number of fields, and for fields that cannot be
+        what their columns say. The code itself is not checked.
+        """
+        values = split(line, self.separator)
+        if len(values) != len(self.columns):
+            raise LineError(
+                f"expected {len(self.columns)} columns as in the header, found {len(values)}"
+            )
+        last = values[-1]
+        values.append("")
+        row = Row._make(self.select(values))
+        if last and not self.last_is_code and contains_code(last):
+            if self.last_is_name or not is_code(last):
+                raise LineError(
+                    f"two lines in one: a code in the column {self.columns[-1]}", row.name
+                )
+        if row.filesize and not NUMBER_OF_BYTES.fullmatch(row.filesize):
+            raise LineError(
+                f"expected a number of bytes in the column filesize, found {quote(row.filesize)}",
+                row.name,
+            )
+        if row.datahash and not BLAKE3_MULTIHASH.fullmatch(row.datahash):
+            raise LineError(
+                "expected a BLAKE3 multihash, 1e20 and 64 hexadecimal digits, in the column "
+                f"datahash, found {quote(row.datahash)}",
+                row.name,
+            )
+        if self.is_escaped and "\\" in row.name:
+            return row._replace(name=unescape(row.name))
+        return row
+
+
+class Kind(Enum):
+    """What a line without columns of its own is."""
+
+    COMMENT = "comment"
+    ENTRY = "entry"
+
+
+def classify(
+    line: str, table: Table | None, first: bool, ended_by_nul: bool = False
+) -> Table | Kind:
+    """What a line is: the header of a table, a comment, or an entry. Raises LineError.
+
+    `table` is the table that the line stands in, if any; `first` says whether nothing but comments
+    came before it. Names may contain line ends only where lines are `ended_by_nul`. A header names
+    a column for names and one for codes, each column once, and contains no code; one that is not
+    the first has no other columns than ours and those of the table before it.
+    """
+    if not ended_by_nul and ("\r" in line or "\0" in line):
+        raise LineError("it contains a carriage return or a NUL: expected lines that end with LF")
+    if "ISCC:" in line and not line.startswith("#"):
+        return Kind.ENTRY  # as nearly all are
+    header = header_of(line)
+    has_code = (header is not None or line.startswith("#")) and contains_code(line)
+    if header and not has_code:
+        names = set(header.columns)
+        if len(names) < len(header.columns) or names.issuperset(CODES):
+            raise LineError("expected a header with different columns, one of them for codes")
+        if first or names <= KNOWN_COLUMNS.union(table.columns if table else ()):
+            return header
+        raise LineError("expected a second header with no other columns than the first")
+    if not line.startswith("#"):
+        return Kind.ENTRY
+    if has_code:
+        raise LineError(
+            r"it begins with # and contains a code: expected a name that begins with \#, or a "
+            "comment without a code"
+        )
+    return Kind.COMMENT
+
+
+def header_of(line: str) -> Table | None:
+    """The table whose columns a line names: one for names and one for codes, at least."""
+    lowered = line.lower()
+    if "iscc" not in lowered:
+        return None
+    for separator in "\t,;":
+        try:
+            columns = [field.strip().removeprefix("#") for field in split(lowered, separator)]
+        except LineError:
+            continue
+        if not (set(columns).isdisjoint(NAMES) or set(columns).isdisjoint(CODES)):
+            return Table(columns, separator)
+    return None
+
+
+def contains_code(text: str) -> bool:
+    """Whether there is anything in a text that a reader takes for a code, or for a damaged one.
+
+    Codes of 64 bits count with their prefix alone: `is_code` does not take them without it.
+    """
+    if BEGINNING_OF_CODE.search(text):
+        return True
+    return codes.LONG.search(text.upper().replace("-", "")) is not None
+
+
+def is_code(text: str) -> bool:
+    """Whether a text is a code or a BLAKE3 hash, to the last digit."""
+    digits = codes.digits_of(text)
+    has_prefix = text.strip()[: len(codes.PREFIX)].upper() == codes.PREFIX
+    is_one = codes.LONG.fullmatch(digits) or (has_prefix and codes.is_valid(digits))
+    return bool(is_one or BLAKE3_MULTIHASH.fullmatch(text))
+
+
+def split(line: str, separator: str) -> list[str]:
+    """The fields of a line; between commas or semicolons they may be quoted. Raises LineError."""
+    if separator == "\t":
+        return line.split("\t")
+    if '"' not in line:
+        return [field.strip() for field in line.split(separator)]
+    try:
+        [fields] = csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError):
+        raise LineError(f"expected fields with {separator} between them, quoted or not") from None
+    return fields
 
 
 def read(path: Path, name: str, may_be_empty: bool = False) -> list[Entry]:
     """Read a manifest, in the order of its lines; `name` is what the user calls it.
 
-    Raises InputError, with the line number, for a line that is no entry, for a file without a
+    Raises InputError, with the line number, for a line that is not an entry, for a file without a
     header that names the columns `name` and `iscc`, and for one without a single entry, unless it
     `may_be_empty` behind its header.
     """
-    entries = []
-    header: dict[str, int] = {}
-    for number, line in lines(path, name):
-        fields = line.split("\t")
-        if is_header(fields, first=not header and not line.startswith("#")):
-            names = [field.lstrip("#") for field in fields]
-            if len(set(names)) < len(names):
-                raise InputError(
-                    f"{line_of(name, number)}: expected columns with different names in the header"
+    entries: list[Entry] = []
+    table: Table | None = None
+    seen: set[Entry] = set()
+    for number, line in read_lines(path, name):
+        try:
+            kind = classify(line, table, first=table is None)
+            if isinstance(kind, Table):
+                table = kind
+            elif kind is Kind.ENTRY and table is None:
+                raise LineError(
+                    "expected the header of a manifest with the columns #name and iscc, found "
+                    f"{quote(line)}"
                 )
-            header = {column: number for number, column in enumerate(names)}
-        elif line.startswith("#"):
-            continue
-        elif not header:
-            raise InputError(
-                f"{line_of(name, number)}: expected the header of a manifest, tab-separated with "
-                f"the columns #name and iscc, but found {shown(line)}"
-            )
-        elif len(fields) != len(header):
-            raise InputError(
-                f"{line_of(name, number)}: expected {len(header)} columns as in the header, found "
-                f"{len(fields)}"
-            )
-        else:
-            try:
-                entries.append(read_entry(fields, header))
-            except ValueError as error:
-                called = shown(fields[header["name"]])
-                raise InputError(f"{line_of(name, number)}, {called}: {error}") from None
-    if not entries and not (header and may_be_empty):
-        raise InputError(f"{shown(name)}: expected a manifest, but it has no entry")
+            elif kind is Kind.ENTRY:
+                entry = read_entry(table.row(line))
+                if table.rows_are_pairs:
+                    if entry in seen:
+                        continue
+                    seen.add(entry)
+                entries.append(entry)
+        except LineError as error:
+            called = "" if error.name is None else f", {quote(error.name)}"
+            raise InputError(f"{quote(name)}, line {number}{called}: {error}") from None
+    if not entries and not (table and may_be_empty):
+        raise InputError(f"{quote(name)}: expected a manifest, but it has no entry")
     return entries
 
 
-def line_of(name: str, number: int) -> str:
-    """A line of a file, as messages call it."""
-    return f"{shown(name)}, line {number}"
-
-
-def is_header(fields: list[str], first: bool) -> bool:
-    """Whether a line names the columns.
-
-    An entry's `iscc` field is a code, so a line with `iscc` and `#name` among its fields is a
-    header wherever it stands; one with `iscc` and `name` is taken for one only at the beginning.
-    """
-    return "iscc" in fields and ("#name" in fields or (first and "name" in fields))
-
-
-def read_entry(fields: list[str], header: dict[str, int]) -> Entry:
-    """Make an entry of a line's fields; `header` says which column is where.
-
-    Raises ValueError for a field that cannot be what its column says.
-    """
-    known = {column: fields[number] for column, number in header.items()}
-    name, iscc = unescape(known["name"]), known["iscc"]
+def read_entry(row: Row) -> Entry:
+    """Make an entry of a row. Raises LineError."""
     try:
-        digits = codes.checked(iscc)
+        digits = codes.normalize(row.code)
     except codes.CodeError as error:
-        raise ValueError(f"no ISCC: {error}; found {shown(iscc)}") from None
+        raise LineError(f"not an ISCC: {error}; found {quote(row.code)}", row.name) from None
     if not digits.startswith(codes.BOTH_UNITS):
-        raise ValueError(f"expected an ISCC-CODE, found a single unit, {shown(iscc)}")
-    size = known.get("filesize") or None
-    if size is not None and not NUMBER_OF_BYTES.fullmatch(size):
-        raise ValueError(f"{shown(size)} in the column filesize is no number of bytes")
-    datahash = known.get("datahash") or None
-    if datahash is not None and not BLAKE3_MULTIHASH.fullmatch(datahash):
-        raise ValueError(
-            f"{shown(datahash)} in the column datahash is no BLAKE3 multihash, 1e20 and 64 "
-            "hexadecimal digits"
-        )
+        raise LineError(f"expected an ISCC-CODE, found an ISCC-UNIT, {quote(row.code)}", row.name)
     return Entry(
-        name,
+        row.name,
         codes.PREFIX + digits,
-        None if size is None else int(size),
-        datahash and datahash.lower(),
-        known.get("data_code") or None,
-        known.get("instance_code") or None,
-        (known.get("note") or None) if size is None else None,
+        int(row.filesize) if row.filesize else None,
+        row.datahash.lower() or None,
+        row.data_code or None,
+        row.instance_code or None,
+        None if row.filesize else row.note or None,
     )
 
 
-def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
     """The lines of a text file with their numbers, without line ends, blank lines and BOM."""
     try:
         with path.open(**TEXT) as text:
             yield from lines_of(text, name)
     except OSError as error:
-        raise InputError(f"cannot read {shown(name)}: {error.strerror}") from None
+        raise InputError(f"cannot read {quote(name)}: {error.strerror}") from None
 
 
 def lines_of(text: TextIO, name: str) -> Iterator[tuple[int, str]]:
-    """The same of a file that is open."""
+    """The same for a file that is open."""
     for number in count(1):
-        line = text.readline(LONGEST_LINE + 1)
+        line = text.readline(LONGEST_LINE + 2)
         if not line:
             return
+        if number == 1:
+            line = line.removeprefix(BOM)
+        line = line.removesuffix("\n").removesuffix("\r")
         if len(line) > LONGEST_LINE:
             raise InputError(
-                f"{line_of(name, number)}: expected a line of text, found more than "
-                f"{LONGEST_LINE:,} characters without an end of line"
+                f"{quote(name)}, line {number}: expected a line of text, found more than "
+                f"{LONGEST_LINE:,} characters without a line feed"
             )
-        if number == 1:
-            line = line.removeprefix("\ufeff")
-        line = line.removesuffix("\n").removesuffix("\r")
         if line.strip():
             yield number, line
 
 
-def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a tab-separated table with a header, names escaped; None is an empty field."""
-    with whole_file(path) as out:
-        out.write("\t".join(columns) + "\n")
-        for row in rows:
-            line = "\t".join(["" if field is None else escape(str(field)) for field in row])
-            out.write(f"\\{line}\n" if line.startswith("#") else f"{line}\n")
-
-
-def write_list(path: Path, names: Iterable[str]) -> None:
-    """Write one name a line and nothing else, as Galaxy's tool Filter collection takes them."""
-    with whole_file(path) as out:
-        out.writelines(f"{name}\n" for name in names)
-
-
-def check_names_of_list(names: Iterable[str]) -> None:
-    """Raise InputError for a name that a list with one name a line cannot hold."""
-    for name in names:
-        if "\n" in name or "\r" in name:
-            raise InputError(
-                f"cannot put {shown(name)} on a list: a list has one name a line, and this name "
-                "has a line break"
-            )
-
-
-def check_lists(names: Iterable[str], others: Iterable[str]) -> None:
-    """Raise InputError if a name on one of two lists would be taken for one on the other.
-
-    Filter collection takes no notice of blanks at the ends of a line: it would take a dataset
-    called "a" for one that is listed as " a".
-    """
-    as_read = {name.strip(): name for name in others}
-    for name in names:
-        if name.strip() in as_read:
-            raise InputError(
-                f"cannot put {shown(name)} on a list: {shown(as_read[name.strip()])} belongs on "
-                "the other one, and these lists are read by names alone, without blanks at the "
-                "ends; rename one of them"
-            )
-
-
-def check_outputs(outputs: list[Path | None], inputs: list[Path | None]) -> None:
-    """Raise InputError if one of the outputs cannot be a file, or would take the place of another
-    that is an input or an output here: before any work is done, and anything is written."""
-    taken = {real(path) for path in inputs if path}
-    for path in outputs:
-        if path is None or descriptor(path) is not None:
-            continue
-        try:
-            if not path.parent.is_dir():
-                raise InputError(f"cannot write {shown(str(path))}: its folder does not exist")
-            if path.is_dir():
-                raise InputError(f"cannot write {shown(str(path))}: it is a folder")
-        except OSError as error:
-            raise InputError(f"cannot write {shown(str(path))}: {error.strerror}") from None
-        target = real(path)
-        if not taken.isdisjoint([target, *target.parents]):
-            raise InputError(f"cannot write {shown(str(path))}: it is read or written here already")
-        taken.add(target)
-
-
-def real(path: Path) -> Path:
-    """The path without links; of links that lead to each other, the path as it is."""
-    return Path(os.path.realpath(path))
-
-
-def descriptor(path: Path) -> int | None:
-    """The number of an open file that is named by its number, as /dev/stdout is."""
-    name = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(str(path), str(path))
-    match = re.fullmatch("/dev/fd/([0-9]{1,9})|/proc/self/fd/([0-9]{1,9})", name)
-    return int(match[1] or match[2]) if match else None
-
-
-@contextmanager
-def whole_file(path: Path, binary: bool = False) -> Iterator[IO]:
-    """Open a file to write, of text or bytes, that is there whole or not at all.
-
-    It gets its name when the block ends. Raises InputError if it cannot be written.
-    """
-    number = descriptor(path)
-    part = target = None
-    try:
-        if number is not None:
-            sys.stdout.flush()  # may be the same file, and what it holds back comes before
-            opened: Path | int = os.dup(number)
-        elif path.exists() and not path.is_file():
-            opened = path  # a pipe, which cannot be swapped
-        else:
-            target = real(path)
-            opened = part = target.with_name(f"{target.name[:50]}.{os.getpid()}.part")
-        with open(opened, "wb") if binary else open(opened, "w", **TEXT) as out:  # noqa: PTH123
-            yield out
-        if part:
-            part.replace(target)
-    except OSError as error:
-        raise InputError(f"cannot write {shown(str(path))}: {error.strerror}") from None
-    except UnicodeEncodeError as error:
-        raise InputError(f"cannot write {shown(error.object)}: it is no text") from None
-    finally:
-        if part:
-            with suppress(OSError):  # it was never made, or has got its name
-                part.unlink()
+def table_lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """The lines of a table with a header, names escaped; None is an empty field."""
+    yield "\t".join(columns) + "\n"
+    for row in rows:
+        line = "\t".join(["" if field is None else escape(str(field)) for field in row])
+        yield f"\\{line}\n" if line.startswith("#") else f"{line}\n"
 
 
 def escape(field: str) -> str:
@@ -314,27 +340,15 @@ def escape(field: str) -> str:
 
 
 def unescape(field: str) -> str:
-    """Undo `escape`; raises ValueError for a backslash that escapes nothing."""
-
+    """Undo `escape`; raises LineError for a backslash that escapes nothing."""
     if "\\" not in field:
         return field
 
     def plain(match: re.Match[str]) -> str:
-        written = match[0]
-        if written not in UNESCAPES:
-            raise ValueError(f"{shown(written)} means nothing in a name; a backslash is \\\\")
-        return UNESCAPES[written]
+        if match[0] not in UNESCAPES:
+            raise LineError(
+                f"invalid escape sequence {quote(match[0])}; write a backslash as \\\\", field
+            )
+        return UNESCAPES[match[0]]
 
     return re.sub(r"\\.?", plain, field, flags=re.DOTALL)
-
-
-def counted(number: int, thing: str) -> str:
-    """A number and what it counts, as messages say it: 1 dataset, 2,000 datasets."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
-def shown(text: str) -> str:
-    """Text as a message quotes it: on one line, printable, and not endless."""
-    text = text if len(text) <= 80 else text[:77] + "..."
-    printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return '"' + "".join(printable) + '"'

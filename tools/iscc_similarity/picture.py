@@ -1,12 +1,12 @@
 """The distances of datasets as a picture (PNG).
 
-Few datasets are a heat map in the order of a hierarchical clustering, so that copies stand side by
-side. Of many there are histograms. Distances are in bits of 128, NaN where a dataset is too small
-to be compared. Everything that is drawn is given; nothing is computed here but the order.
+Few datasets are a heat map in the order of a hierarchical clustering, so that duplicates are side
+by side. Of many there are histograms. Distances are in bits of 128, NaN where a dataset is too
+small to be compared. Everything that is drawn is given; nothing is computed here but the order.
 """
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib import font_manager
@@ -19,7 +19,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from scipy.cluster.hierarchy import dendrogram, fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from manifest import counted, escape, whole_file
+from manifest import escape
+from messages import pluralize
 
 # Above these numbers cells, and before that labels, are too small to be seen.
 MOST_IN_HEAT_MAP = 400
@@ -59,84 +60,60 @@ POINTS_PER_INCH = 72
 
 
 def heat_map(
-    path: Path, names: Sequence[str], distances: np.ndarray, exact: np.ndarray, threshold: int
-) -> None:
-    """Draw all datasets of a set against all, with dendrogram and a border around each cluster.
-
-    distances, exact    shape (datasets, datasets)
-    """
-    count = len(names)
-    cell = cell_size(count, count)
-    figure, axes = figure_for(TREE_WIDTH, count * cell, count * cell)
-    tree = single_linkage(distances, exact)
-    order = np.arange(count) if tree is None else leaves_list(tree)
-    draw_cells(axes, distances[np.ix_(order, order)], exact[np.ix_(order, order)])
-    itself = np.where(np.eye(count, dtype=bool), 1.0, np.nan)
-    axes.imshow(itself, cmap=ListedColormap([ITSELF_COLOUR]), **cells(count, count))
-
-    clusters = 0
-    if tree is not None:
-        beside = axes_at(figure, 0, KEY_HEIGHT, 0.95 * TREE_WIDTH, count * cell)
-        draw_tree(beside, tree, count, threshold)
-        width = 1.8 if count <= MOST_LABELS else 1.0
-        for start, size in clusters_in_order(tree, order, threshold):
-            clusters += 1
-            frame = {"fill": False, "edgecolor": BORDER_COLOUR, "linewidth": width}
-            axes.add_patch(Rectangle((start, start), size, size, **frame))
-    label_sides(axes, names, order, None, order, cell)
-    axes.set_title(
-        f"{counted(count, 'dataset')}, {counted(clusters, 'cluster')} of copies (framed)",
-        loc="left",
-        fontsize=11,
-    )
-    colours = {"exact copy": EXACT_COLOUR, "the dataset itself": ITSELF_COLOUR}
-    add_key(figure, TREE_WIDTH, axes, threshold, colours | colour_of_unknown(distances))
-    save(figure, path)
-
-
-def heat_map_of_two(
-    path: Path,
     names: Sequence[str],
-    others: Sequence[str],
+    others: Sequence[str] | None,
     distances: np.ndarray,
     exact: np.ndarray,
     threshold: int,
-) -> None:
-    """Draw the datasets of one set against those of another, alike ones of both side by side.
+) -> bytes:
+    """Draw datasets against each other (others is None) or against others, similar ones together.
 
-    distances, exact    shape (all, all), where `all` are the datasets of both, in this order
+    Datasets of one set have a dendrogram beside them, and a border around each cluster.
+
+    distances, exact    shape (all, all), where `all` are the names and then the others
     """
-    count = len(names)
-    cell = cell_size(count, len(others))
-    figure, axes = figure_for(0, max(len(others), 1) * cell, max(count, 1) * cell)
+    one_set, count = others is None, len(names)
+    columns = count if one_set else len(others)
+    cell, left = cell_size(count, columns), TREE_WIDTH if one_set else 0
+    figure, axes = figure_for(left, max(columns, 1) * cell, max(count, 1) * cell)
     tree = single_linkage(distances, exact)
     order = np.arange(len(distances)) if tree is None else leaves_list(tree)
-    ours, theirs = order[order < count], order[order >= count]
-    here = np.ix_(ours, theirs)
-    if count and others:
-        draw_cells(axes, distances[here], exact[here])
-    else:  # a picture all the same, with one white cell
-        draw_cells(axes, np.full((1, 1), FARTHEST), np.zeros((1, 1), dtype=bool))
-    label_sides(axes, names, ours, others, theirs - count, cell)
-    axes.set_title(
-        f"{counted(count, 'dataset')} (down) and {len(others):,} of the reference (across)",
-        loc="left",
-        fontsize=11,
-    )
-    colours = {"exact copy": EXACT_COLOUR} | colour_of_unknown(distances[here])
-    add_key(figure, 0, axes, threshold, colours)
-    save(figure, path)
+    down, across = (order, order) if one_set else (order[order < count], order[order >= count])
+    here = np.ix_(down, across)
+    draw_cells(axes, distances[here], exact[here])
+    colours = {"exact copy": EXACT_COLOUR}
+    if one_set:
+        itself = np.where(np.eye(count, dtype=bool), 1.0, np.nan)
+        axes.imshow(itself, cmap=ListedColormap([ITSELF_COLOUR]), **cells(count, count))
+        colours["the dataset itself"] = ITSELF_COLOUR
+        frames = [] if tree is None else clusters_in_order(tree, order, threshold)
+        if tree is not None:
+            beside = axes_at(figure, 0, KEY_HEIGHT, 0.95 * TREE_WIDTH, count * cell)
+            draw_tree(beside, tree, count, threshold)
+        width = 1.8 if count <= MOST_LABELS else 1.0
+        for start, size in frames:
+            frame = {"fill": False, "edgecolor": BORDER_COLOUR, "linewidth": width}
+            axes.add_patch(Rectangle((start, start), size, size, **frame))
+        title = f"{pluralize(len(frames), 'cluster')} of copies (framed)"
+        title = f"{pluralize(count, 'dataset')}, {title}"
+    else:
+        title = f"{pluralize(count, 'dataset')} (down) and {columns:,} of the reference (across)"
+    label_sides(axes, names, down, others, across - (0 if one_set else count), cell)
+    axes.set_title(title, loc="left", fontsize=11)
+    if np.isnan(distances[here]).any():
+        colours["too small to compare"] = UNKNOWN_COLOUR
+    add_key(figure, left, axes, threshold, colours)
+    return png(figure)
 
 
 def histograms(
-    path: Path,
     title: str,
     nearest: np.ndarray,
     exact: np.ndarray,
     title_of_bars: str,
     bars: dict[str, int],
     threshold: int,
-) -> None:
+) -> bytes:
     """Draw how far the nearest dataset is from each, and beside it a few numbers by their labels.
 
     nearest, exact    shape (datasets,): distance, and whether it is an exact copy
@@ -175,7 +152,7 @@ def histograms(
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    save(figure, path)
+    return png(figure)
 
 
 def single_linkage(distances: np.ndarray, exact: np.ndarray) -> np.ndarray | None:
@@ -239,6 +216,8 @@ def cells(rows: int, columns: int) -> dict:
 
 def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray) -> None:
     """Colour the cells by distance, and those of exact copies."""
+    if not distances.size:  # a picture all the same, with one white cell
+        distances, exact = np.full((1, 1), FARTHEST), np.zeros((1, 1), dtype=bool)
     axes.imshow(distances, cmap=COLOURS, vmin=0, vmax=FARTHEST, **cells(*distances.shape))
     overlay = np.where(exact, 1.0, np.nan)
     axes.imshow(overlay, cmap=ListedColormap([EXACT_COLOUR]), **cells(*exact.shape))
@@ -343,11 +322,6 @@ def characters_of(font: str) -> set[int]:
     return set(opened.get_charmap()) if opened.scalable else set()
 
 
-def colour_of_unknown(distances: np.ndarray) -> dict[str, str]:
-    """The entry of the key for cells without a distance, where there are some."""
-    return {"too small to compare": UNKNOWN_COLOUR} if np.isnan(distances).any() else {}
-
-
 def add_key(
     figure: Figure, left: float, axes: Axes, threshold: int, colours: dict[str, str]
 ) -> None:
@@ -378,7 +352,7 @@ def add_key(
     )
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    with whole_file(path, binary=True) as out:
-        figure.savefig(out, format="png", bbox_inches="tight", pad_inches=0.15)
+def png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", bbox_inches="tight", pad_inches=0.15)
+    return out.getvalue()

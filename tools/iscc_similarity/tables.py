@@ -1,4 +1,4 @@
-"""The tables of a comparison: from links between rows, counted from 0, to columns and rows.
+"""The tables of a comparison: from pairs of rows, counted from 0, to columns and rows.
 
 Rows are counted from 1 in the tables. `others` are the entries of the reference, or the same
 entries again where there is none.
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 import relations
-from links import Links
 from manifest import Entry
+from relations import Pairs
 
 PAIR_COLUMNS = (
     "#name_a",
@@ -57,28 +57,22 @@ COPY_COLUMNS = (
 )
 
 
-def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Links) -> list[tuple]:
-    """The table of pairs: sorted by distance, then names, then rows.
+def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Pairs) -> Iterator[tuple]:
+    """The table of pairs: the closest first, by the share of bits that differ, then those of which
+    more bits were compared, then by names, then by rows.
 
     Within a pair of one set the names are in order; a dataset of a reference is always the second.
     """
     one_set = others is entries
     rows = []
-    for a, b, exact, distance, bits in zip(*(each.tolist() for each in pairs), strict=True):
+    closeness = relations.closeness(pairs)
+    columns = (each.tolist() for each in (closeness, *pairs))
+    for close, a, b, *how in zip(*columns, strict=True):
         if one_set and (entries[b].name, b) < (entries[a].name, a):
             a, b = b, a
-        rows.append(
-            (
-                entries[a].name,
-                others[b].name,
-                *related(exact, distance, bits),
-                entries[a].iscc,
-                others[b].iscc,
-                a + 1,
-                b + 1,
-            )
-        )
-    return sorted(rows, key=lambda row: (row[3], row[0], row[1], row[8], row[9]))
+        rows.append((close, entries[a].name, others[b].name, a, b, how))
+    for _, name_a, name_b, a, b, how in sorted(rows):
+        yield (name_a, name_b, *related(*how), entries[a].iscc, others[b].iscc, a + 1, b + 1)
 
 
 def related(exact: bool, distance: int, bits: int) -> tuple[str, int, int, str]:
@@ -96,7 +90,7 @@ def cluster_rows(entries: Sequence[Entry], places: Sequence[relations.Place]) ->
 
 
 def match_rows(
-    entries: Sequence[Entry], others: Sequence[Entry], matches: Links
+    entries: Sequence[Entry], others: Sequence[Entry], matches: Pairs
 ) -> Iterator[tuple]:
     """The table of matches: every dataset once, in input order."""
     match_of = {
@@ -111,9 +105,11 @@ def match_rows(
         yield (entry.name, *related(*how), match.name, match.iscc, row + 1)
 
 
-def copy_rows(entries: Sequence[Entry], others: Sequence[Entry], copied: Links) -> Iterator[tuple]:
+def copy_rows(
+    entries: Sequence[Entry], others: Sequence[Entry], duplicates: Pairs
+) -> Iterator[tuple]:
     """The table of copies: every dataset that is dropped, and the one that it is a copy of."""
-    for a, b, *how in zip(*(each.tolist() for each in copied), strict=True):
+    for a, b, *how in zip(*(each.tolist() for each in duplicates), strict=True):
         yield (entries[a].name, others[b].name, *related(*how), a + 1, b + 1)
 
 
@@ -135,7 +131,7 @@ def sizes_of_clusters(places: Sequence[relations.Place]) -> dict[str, int]:
     return bars
 
 
-def kinds_of_matches(entries: Sequence[Entry], matches: Links) -> dict[str, int]:
+def kinds_of_matches(entries: Sequence[Entry], matches: Pairs) -> dict[str, int]:
     """How many datasets have an exact match, a near one, or none."""
     exact = int(matches.exact.sum())
     near = len(matches.a) - exact

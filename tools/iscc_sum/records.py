@@ -2,46 +2,45 @@
 
 import json
 import mimetypes
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from coding import Dataset
-from manifest import Entry, whole_file
+from inputs import Dataset
+from manifest import Entry
 
 SCHEMA = "http://purl.org/iscc/schema/0.8.0.json"
 
-# Python's own list alone, since that of the system is another one on every machine.
+# Python's own list alone, since that of the system is different on every machine.
 MEDIATYPES = mimetypes.MimeTypes()
 
 
-def write_checksums(path: Path, datasets: list[Dataset], entries: list[Entry]) -> None:
-    r"""Write a line `ISCC:... *name` for each dataset, as `iscc-sum` does, which can check them.
+def checksum_lines(datasets: Sequence[Dataset], entries: Sequence[Entry]) -> Iterator[str]:
+    r"""A line `ISCC:... *name` for each dataset, as `iscc-sum` writes them and checks them.
 
-    A name behind which a directory stands ends with a slash. A line feed, carriage return or
-    backslash in a name is written \n \r \\, and then a backslash begins the line, as sha256sum
-    and its kin have it; `iscc-sum` cannot read such a line.
+    The name of a directory ends with a slash. A line feed, carriage return or backslash in a name
+    is written \n \r \\, and then a backslash begins the line, as sha256sum and its kin do it;
+    `iscc-sum` cannot read such a line.
     """
-    with whole_file(path) as out:
-        for dataset, entry in zip(datasets, entries, strict=True):
-            name = entry.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-            mark = "" if name == entry.name else "\\"
-            slash = "/" if dataset.path.is_dir() else ""
-            out.write(f"{mark}{entry.iscc} *{name}{slash}\n")
+    for dataset, entry in zip(datasets, entries, strict=True):
+        name = entry.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        mark = "" if name == entry.name else "\\"
+        slash = "/" if dataset.path.is_dir() else ""
+        yield f"{mark}{entry.iscc} *{name}{slash}\n"
 
 
-def write_records(path: Path, datasets: list[Dataset], entries: list[Entry]) -> None:
-    """Write an array of ISCC metadata records (iscc-schema 0.8.0), one for each dataset."""
-    generator = f"iscc-sum {version('iscc-sum')}"
-    with whole_file(path) as out:
-        out.write("[")
-        for number, (dataset, entry) in enumerate(zip(datasets, entries, strict=True)):
-            out.write(",\n" if number else "\n")
-            out.write(json.dumps(record(dataset, entry, generator)))
-        out.write("\n]\n")
+def record_lines(
+    datasets: Sequence[Dataset], entries: Sequence[Entry], generator: str
+) -> Iterator[str]:
+    """An array of ISCC metadata records (iscc-schema 0.8.0), one for each dataset."""
+    yield "["
+    for number, (dataset, entry) in enumerate(zip(datasets, entries, strict=True)):
+        yield ",\n" if number else "\n"
+        yield json.dumps(record(dataset, entry, generator))
+    yield "\n]\n"
 
 
 def record(dataset: Dataset, entry: Entry, generator: str) -> dict[str, object]:
-    """What iscc-schema says of a file; the media type is left out where it is not known."""
+    """One record; the media type is left out where it is not known."""
     mediatype = mediatype_of(dataset)
     return {
         "$schema": SCHEMA,

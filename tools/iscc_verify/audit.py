@@ -2,7 +2,7 @@
 
 First, names that stand twice are set aside as DUPLICATE: of the datasets of a name all but the
 first, and of the entries of a name all but the first. An entry that belongs to a dataset is then
-looked for in this order, and what has found its counterpart is out of the game:
+looked for in this order, and what has found its counterpart is no longer considered:
 
     1. the same name, or flat name                              OK, or CHANGED
     2. the same part of the name, and the same content          OK
@@ -14,21 +14,25 @@ looked for in this order, and what has found its counterpart is out of the game:
 A flat name has _ for each slash, as Galaxy's *Flatten collection* makes s1_forward of s1/forward.
 Parts of a name are the base name, which is what is behind the last slash, and the stem, which is
 what of that is before the first dot. Flat names and parts only count for what has no counterpart of
-the same name, where no other dataset, and no other entry that is left, has the same. Where there is
-only one dataset and only one entry, and that has no name, they belong together.
+the same name, where no other dataset, and no other entry that is left, has the same; and not for
+files in a directory, whose names may be in every other directory as well. Where there is only one
+dataset and only one entry, and that has no name, they belong together.
 
-Content is the same if the hash and, where they are listed, the Data-Code and the size are.
+**OK is never wrong**: it is said in one place, of a dataset for which `has_content` holds, and that
+is true only if everything that the line says is true of the bytes that were read. Pairing decides
+only which line that is, each of them at most once, so a line without its dataset stays MISSING.
 """
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import codes
 from listing import Listed, Listing
-from manifest import Entry, shown
+from manifest import Entry
+from messages import quote
 
 OK = "OK"
 CHANGED = "CHANGED"
@@ -65,15 +69,16 @@ class Finding(NamedTuple):
 
 
 class Actual(NamedTuple):
-    """A dataset as it is now: its entry, and its hashes, 16 and 32 bytes."""
+    """A dataset as it is now: its entry, and its hashes, of 32 bytes each."""
 
     entry: Entry
     data: bytes
     instance: bytes
 
     @classmethod
-    def of(cls, entry: Entry) -> "Actual":
-        return cls(entry, codes.parse(entry.iscc).data, bytes.fromhex(entry.datahash[4:]))
+    def of(cls, entry: Entry) -> Self:
+        data = codes.parse(entry.data_code).data
+        return cls(entry, data, bytes.fromhex(entry.datahash[4:]))
 
     def descriptions(self) -> set[tuple[str, int | None, str | None]]:
         """All that an entry of this content may say: code or hash, size, and datahash."""
@@ -86,13 +91,16 @@ class Actual(NamedTuple):
         return set(product([datahash, *codes_of_it], [None, size], [None, datahash]))
 
 
-def audit(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
+def audit(
+    listing: Listing, entries: Sequence[Entry], directories: Collection[str] = ()
+) -> list[Finding]:
     """What there is to say of datasets, in their order, and of lines without one, in theirs.
 
     `entries` are those of the datasets as they are now, with wide codes and datahashes.
+    `directories` are the names of those that are checked file by file.
     """
     actual = [Actual.of(entry) for entry in entries]
-    pairing = Pairing(listing.entries, actual)
+    pairing = Pairing(listing.entries, actual, Directories(directories))
     pairing.match()
     findings = [pairing.finding(number) for number in range(len(actual))]
     rest = [pairing.left_over(number) for number in range(len(listing.entries))]
@@ -103,11 +111,28 @@ def audit(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
     return findings + sorted(without_dataset, key=lambda finding: finding.line)
 
 
+class Directories:
+    """The names of directories, to tell which of them a name, read as a path, is in."""
+
+    def __init__(self, names: Collection[str]):
+        self.names = set(names)
+        self.lengths = {len(name) for name in names}
+
+    def above(self, name: str | None) -> set[str]:
+        """Those that a name is in: few lengths are tried, however many slashes it has."""
+        if not name:
+            return set()
+        beginnings = {name[:length] for length in self.lengths if name[length : length + 1] == "/"}
+        return beginnings & self.names
+
+
 class Pairing:
     """Which dataset belongs to which entry; both are known by their numbers."""
 
-    def __init__(self, listed: Sequence[Listed], actual: Sequence[Actual]):
-        self.listed, self.actual = listed, actual
+    def __init__(
+        self, listed: Sequence[Listed], actual: Sequence[Actual], directories: Directories
+    ):
+        self.listed, self.actual, self.directories = listed, actual, directories
         self.first_dataset = first_of_each(dataset.entry.name for dataset in actual)
         self.first_entry = first_of_each(entry.name for entry in listed)
         self.entry_of: dict[int, int] = {}
@@ -121,8 +146,7 @@ class Pairing:
             self.pair(0, 0, BY_BEING_ALONE)
         same_names = self.same_names()
         for dataset, entry, how in same_names:
-            whole = how in (BY_NAME, BY_FLAT_NAME)
-            if whole or same_content(self.listed[entry], self.actual[dataset]):
+            if how in (BY_NAME, BY_FLAT_NAME) or self.has_content(dataset, entry):
                 self.pair(dataset, entry, how)
         self.match_contents()
         for dataset, entry, how in same_names:
@@ -136,14 +160,15 @@ class Pairing:
             name = self.actual[number].entry.name
             if name in self.first_entry:
                 pairs.append((number, self.first_entry[name], BY_NAME))
-            elif number not in self.entry_of:
+            elif number not in self.entry_of and not self.directories.above(name):
                 nameless[number] = name
+        named = self.named_entries() if nameless else []
         parts = ((BY_FLAT_NAME, flat_name), (BY_BASE_NAME, base_name), (BY_STEM, stem))
         for how, key in parts:
             if not nameless:
                 break
             taken = {entry for _, entry, _ in pairs}
-            free = [number for number in self.named_entries() if number not in taken]
+            free = [number for number in named if number not in taken]
             of_entries = [(key(self.listed[number].name), number) for number in free]
             of_datasets = [key(self.actual[number].entry.name) for number in self.datasets()]
             once = Counter(of_datasets), Counter(name for name, _ in of_entries)
@@ -169,8 +194,8 @@ class Pairing:
         every = set().union(*wanted.values())
         queues: dict[tuple, deque[int]] = defaultdict(deque)
         for number, entry in enumerate(self.listed):
-            if entry[2:] in every and self.is_first_entry(number):
-                queues[entry[2:]].append(number)
+            if entry[2:5] in every and self.is_first_entry(number):
+                queues[entry[2:5]].append(number)
         first = {description: queue[0] for description, queue in queues.items()}
         for dataset, descriptions in wanted.items():
             known = [each for each in descriptions if each in queues]
@@ -180,33 +205,33 @@ class Pairing:
                 while queues[each] and queues[each][0] in self.used:
                     queues[each].popleft()
             free = [queues[each][0] for each in known if queues[each]]
-            if free:
+            if free and self.has_content(dataset, min(free)):
                 self.pair(dataset, min(free), BY_CONTENT)
 
     def is_ok(self, dataset: int) -> bool:
         entry = self.entry_of.get(dataset)
-        return entry is not None and same_content(self.listed[entry], self.actual[dataset])
+        return entry is not None and self.has_content(dataset, entry)
+
+    def has_content(self, dataset: int, entry: int) -> bool:
+        return has_content(self.actual[dataset], self.listed[entry])
 
     def pair(self, dataset: int, entry: int, how: str) -> None:
-        """Let two belong together, if both are still free."""
+        """Match a dataset to an entry, unless either is taken."""
         if dataset not in self.entry_of and entry not in self.used:
             self.entry_of[dataset] = entry
             self.matched_by[dataset] = how
             self.used.add(entry)
 
-    def datasets(self) -> list[int]:
+    def datasets(self) -> Collection[int]:
         """The datasets but those whose name another one had before."""
-        return [
-            number
-            for number, dataset in enumerate(self.actual)
-            if self.first_dataset[dataset.entry.name] == number
-        ]
+        return self.first_dataset.values()
 
     def named_entries(self) -> list[int]:
+        """The entries that a part of the name may find: those that are not in a directory."""
         return [
             number
-            for number, entry in enumerate(self.listed)
-            if entry.name is not None and self.is_first_entry(number)
+            for name, number in self.first_entry.items()
+            if name is not None and not (self.directories.names and self.directories.above(name))
         ]
 
     def is_first_entry(self, number: int) -> bool:
@@ -223,19 +248,19 @@ class Pairing:
             )
         if dataset in self.listed_as:
             elsewhere = self.listed[self.listed_as[dataset]]
-            where = f"line {elsewhere.line}" if elsewhere.name is None else shown(elsewhere.name)
+            where = f"line {elsewhere.line}" if elsewhere.name is None else quote(elsewhere.name)
             found = found._replace(detail=f"its content is listed as {where}")
         if dataset not in self.entry_of:
             return found
         listed = self.listed[self.entry_of[dataset]]
         how = self.matched_by[dataset]
         found = found._replace(expected=listed.expected, matched_by=how, line=listed.line)
-        if not same_content(listed, actual):
+        if not has_content(actual, listed):
             changed = difference(listed, actual)
             detail = "; ".join(part for part in (changed.pop("detail"), found.detail) if part)
             return found._replace(status=CHANGED, detail=detail or None, **changed)
         if how == BY_CONTENT and listed.name is not None:
-            return found._replace(status=MOVED, detail=f"listed as {shown(listed.name)}")
+            return found._replace(status=MOVED, detail=f"listed as {quote(listed.name)}")
         return found._replace(status=OK, detail=None)
 
     def left_over(self, number: int) -> Finding | None:
@@ -277,30 +302,36 @@ def stem(name: str) -> str:
     return base[: len(base) - len(bare)] + bare.partition(".")[0]
 
 
-def same_content(listed: Listed, actual: Actual) -> bool:
+def has_content(actual: Actual, listed: Listed) -> bool:
     """Whether a dataset is what an entry says, in everything that it says."""
-    data, instance = listed.hashes
+    hashes = [listed.hashes, *map(codes.parse, listed.units)]
     return (
-        actual.instance[: len(instance)] == instance
-        and actual.data[: len(data)] == data
+        all(actual.instance.startswith(instance) for _, instance in hashes)
+        and all(actual.data.startswith(data) for data, _ in hashes)
         and listed.filesize in (None, actual.entry.filesize)
         and listed.datahash in (None, actual.entry.datahash)
     )
 
 
 def difference(listed: Listed, actual: Actual) -> dict[str, object]:
-    """Distance, bits and a word on the size of what changed, as fields of a finding."""
+    """Distance, bits and a word on what changed, as fields of a finding."""
+    data, instance = listed.hashes
+    detail = None
     if listed.filesize not in (None, actual.entry.filesize):
         detail = f"{actual.entry.filesize:,} bytes, listed were {listed.filesize:,}"
     elif listed.datahash not in (None, actual.entry.datahash) and actual.instance.startswith(
-        listed.hashes.instance
+        instance
     ):
         detail = "its Instance-Code is as listed, but not the datahash of the same line"
-    else:
-        detail = None
     then = Entry("", "", listed.filesize)
-    data = listed.hashes.data
-    if not (data and then.alike_means_something and actual.entry.alike_means_something):
+    if not (data and then.is_comparable and actual.entry.is_comparable):
         return {"detail": detail}
-    distance, bits = codes.distance(data, actual.data)
+    distance, bits = data_code_distance(data, actual.data)
     return {"distance": distance, "bits": bits, "detail": detail}
+
+
+def data_code_distance(a: bytes, b: bytes) -> tuple[int, int]:
+    """Hamming distance of two Data-Codes, and the bits compared: those of the shorter one."""
+    length = min(len(a), len(b))
+    difference = int.from_bytes(a[:length]) ^ int.from_bytes(b[:length])
+    return difference.bit_count(), 8 * length

@@ -5,31 +5,42 @@ that is. The report has a line for each dataset, in input order, and after them 
 of the manifest that no dataset belongs to:
 
     OK         the same bytes as when the manifest was made
-    CHANGED    other bytes; the distance says how much they differ, where sizes allow to say it
+    CHANGED    other bytes; the distance says how much they differ, where sizes allow it
     MOVED      the content is listed, but under another name
     EXTRA      a dataset that the manifest does not list
     MISSING    an entry of the manifest without a dataset
     DUPLICATE  a name that another dataset, or another line, has already
-    INVALID    a line that is no entry
+    INVALID    a line that is not an entry
 """
 
-import argparse
-import gc
-import json
-import re
 import sys
-import traceback
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    import startup
+
+    startup.begin()
+
+import argparse
+import json
 from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
-from pathlib import Path
+from typing import NamedTuple
 
 import audit
 import coding
+import command
+import inputs
 import listing
+import lists
 import manifest
-from audit import Finding
-from manifest import InputError, shown
+import outputs
+from audit import Directories, Finding
+from command import Outcome
+from inputs import Dataset, Form
+from messages import InputError, quote
 
 COLUMNS = ("#name", *Finding._fields[1:-1])
 # What people read first comes first.
@@ -37,66 +48,26 @@ MISMATCH_COLUMNS = ("#name", "status", "distance", "bits", "detail", "line", "ex
 
 FAIL, REPORT = "fail", "report"
 MOST_CULPRITS = 5
-BUG = 70  # EX_SOFTWARE
+CODES_IN_FORM = "the codes in the form"
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_arguments(argv)
-    gc.disable()  # a million entries have no cycles, but looking for them takes seconds
-    try:
-        listed, datasets = read_inputs(args)
-        files, owners, folders = file_by_file(datasets, listed.entries)
-        entries = coding.code_all(files, jobs=args.jobs)
-        findings = audit.audit(listed, entries)
-        failed = names_that_failed(findings, owners, folders)
-        culprits = [each for each in findings if counts_as_mismatch(each, args.ignore)]
-        write_outputs(args, findings, culprits, [each.name for each in datasets], failed)
-        counts = Counter(finding.status for finding in findings)
-        coding.finish(", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES))
-    except InputError as error:
-        print(f"iscc_verify: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("iscc_verify: interrupted", file=sys.stderr)
-        return 130
-    except MemoryError:
-        print("iscc_verify: there is not enough memory for what is listed", file=sys.stderr)
-        return 2
-    except Exception:  # a bug of ours must not end with 1, which says that something does not match
-        traceback.print_exc()
-        return BUG
-    if culprits and args.on_mismatch == FAIL:
-        print(f"iscc_verify: {named(culprits)}", file=sys.stderr)
-        return 1
-    return 0
+    return command.execute(make_parser(), verify, argv)
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = coding.Parser(
-        prog="iscc_verify",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    coding.add_arguments(parser)
+def make_parser() -> command.Parser:
+    parser = command.Parser("iscc_verify", __doc__)
+    parser.add_datasets()
     parser.add_argument(
         "--manifest",
         metavar="M",
-        help="the manifest to check against; needed with files, a Galaxy tool has it in its inputs",
+        help="the manifest to check against; needed with files, a Galaxy form names its own",
     )
-    parser.add_argument("--report", type=Path, metavar="OUT", help="table of what was found")
-    parser.add_argument(
-        "--mismatches",
-        type=Path,
-        metavar="OUT",
-        help="table of the lines of the report that are mismatches",
-    )
-    parser.add_argument(
-        "--passed", type=Path, metavar="OUT", help="list of the datasets that are OK"
-    )
-    parser.add_argument("--failed", type=Path, metavar="OUT", help="list of the other datasets")
-    parser.add_argument(
-        "--summary", type=Path, metavar="OUT", help="counts of each status, as JSON"
-    )
+    parser.add_output("--report", "table of what was found")
+    parser.add_output("--mismatches", "table of the lines of the report that are mismatches")
+    parser.add_output("--passed", "list of the datasets that are OK")
+    parser.add_output("--failed", "list of the other datasets")
+    parser.add_output("--summary", "counts of each status, as JSON")
     parser.add_argument(
         "--on-mismatch",
         choices=[REPORT, FAIL],
@@ -111,67 +82,131 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         default=[],
         help="do not count this as a mismatch; may be given twice",
     )
-    args = parser.parse_args(argv)
-    if args.files and not args.manifest:
-        parser.error("the argument --manifest is needed")
-    return args
+    return parser
 
 
-def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[coding.Dataset]]:
+def verify(args: argparse.Namespace) -> Outcome:
+    listed, datasets = read_inputs(args)
+    checked = choose_files(datasets, listed.entries)
+    entries = coding.code_all(checked.files, jobs=args.jobs)
+    findings = audit.audit(listed, entries, checked.directories)
+    findings += [
+        Finding(name, audit.CHANGED, matched_by=audit.BY_NAME, detail="no file is left in it")
+        for name in checked.emptied
+    ]
+    failed = names_that_failed(findings, listed.entries, checked)
+    culprits = [each for each in findings if counts_as_mismatch(each, args.ignore)]
+    write_outputs(args, findings, culprits, [each.name for each in datasets], failed)
+    counts = Counter(finding.status for finding in findings)
+    summary = ", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES)
+    fails = culprits and args.on_mismatch == FAIL
+    return Outcome(summary, describe(culprits) if fails else "")
+
+
+def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[Dataset]]:
     """What is expected, and the datasets to check; nothing of them is read yet."""
-    source = pasted = None
-    if args.manifest:
-        source = coding.named_by_path(args.manifest)
+    pasted = None
+    if args.inputs:
+        if args.manifest:
+            raise InputError(f"--manifest: {quote(str(args.inputs))} names what to check against")
+        form = Form(args.inputs, ("datasets", "manifest", "codes"))
+        form.one_of("datasets")
+        datasets = form.datasets("datasets")
+        if form.one_of("manifest", "codes") == "codes":
+            pasted, sources = form.text("codes"), []
+        else:
+            sources = form.datasets("manifest")
+            if len(sources) != 1:
+                raise InputError(f"expected one manifest, found {len(sources)}")
+    elif args.manifest:
+        datasets = [inputs.from_path(path) for path in args.files]
+        sources = [inputs.from_path(args.manifest)]
     else:
-        pasted = coding.inputs_of_galaxy(args.inputs).get("codes")
-        if pasted is None:
-            [source, *more] = coding.required_from_galaxy(args.inputs, "manifest") or [None]
-            if source is None or more:
-                raise InputError(f"expected one manifest, found {1 + len(more) if source else 0}")
-        elif not isinstance(pasted, str):
-            raise InputError(f'{shown(str(args.inputs))}: expected a text under the key "codes"')
-    datasets = coding.datasets(args)
-    inputs = [args.inputs, source and source.path, *(each.path for each in datasets)]
-    outputs = [args.report, args.mismatches, args.passed, args.failed, args.summary]
-    manifest.check_outputs(outputs, inputs)
+        raise InputError("the argument --manifest is needed")
+    read = [args.inputs, *(each.path for each in [*sources, *datasets])]
+    outputs.check(args.outputs, read)
     if args.passed or args.failed:
-        manifest.check_names_of_list(each.name for each in datasets)
-    if source:
-        return listing.read(source.path, source.name), datasets
-    return listing.read_text(pasted, "the codes in the form"), datasets
+        lists.check_names(each.name for each in datasets)
+    if pasted is None:
+        listed = listing.read(sources[0].path, sources[0].name)
+    else:
+        listed = listing.read_text(pasted, CODES_IN_FORM)
+    return without_slashes(listed, datasets), datasets
 
 
-def file_by_file(
-    datasets: Sequence[coding.Dataset], entries: Sequence[listing.Listed]
-) -> tuple[list[coding.Dataset], list[str], set[str]]:
-    """The datasets, folders as their files where the manifest lists these.
+def without_slashes(listed: listing.Listing, datasets: Sequence[Dataset]) -> listing.Listing:
+    """The same, but directories called as the datasets are: `iscc-sum --tree` adds a slash."""
+    names = {each.name for each in datasets}
+    with_slash = {f"{each.name}/" for each in datasets if coding.is_directory(each)} - names
+    if not with_slash:
+        return listed
+    return listed._replace(
+        entries=[
+            entry._replace(name=entry.name[:-1]) if entry.name in with_slash else entry
+            for entry in listed.entries
+        ]
+    )
 
-    That it does if the name of an entry begins with that of the folder and a slash; if it lists the
-    folder as well, that is checked, too. Gives with each dataset the name of the one that it is, or
-    that it is a file of, and the names of all folders that are checked file by file.
+
+class Checked(NamedTuple):
+    """What is read: files or whole directories, each with the name of the dataset that it is of.
+
+    `directories` are the names of the datasets that are checked file by file.
     """
-    folders = {each.name for each in datasets if each.path.is_dir()}
-    whole, by_file = set(), set()
-    if folders:  # few manifests are about folders, and some are long
-        longest = max(map(len, folders))
+
+    files: list[Dataset]
+    owners: list[str]
+    directories: set[str]
+
+    @property
+    def emptied(self) -> list[str]:
+        """The directories in which there is no file at all."""
+        return sorted(self.directories.difference(self.owners))
+
+
+def choose_files(datasets: Sequence[Dataset], entries: Sequence[listing.Listed]) -> Checked:
+    """Take directories file by file where the manifest lists their files.
+
+    It does if the name of an entry begins with that of the directory and a slash; if it lists the
+    directory as well, that is checked, too.
+    """
+    directories = Directories({each.name for each in datasets if coding.is_directory(each)})
+    whole: set[str] = set()
+    by_file: set[str] = set()
+    if directories.names:  # few manifests are about directories, and some are long
         for entry in entries:
-            whole |= {entry.name} & folders
-            by_file |= folders_above(entry.name or "", longest) & folders
-    result, owners = [], []
+            whole |= {entry.name} & directories.names
+            by_file |= directories.above(entry.name)
+    checked = Checked([], [], by_file)
     for dataset in datasets:
-        of_dataset = [dataset]
-        if dataset.name in by_file:
-            of_dataset = coding.files_of_tree(dataset)
-            if dataset.name in whole:
-                of_dataset = [dataset, *of_dataset]
-        result += of_dataset
-        owners += [dataset.name] * len(of_dataset)
-    return result, owners, by_file
+        files = coding.files_in(dataset) if dataset.name in by_file else [dataset]
+        if dataset.name in by_file & whole:
+            files = [dataset, *files]
+        checked.files.extend(files)
+        checked.owners.extend([dataset.name] * len(files))
+    return checked
 
 
-def folders_above(name: str, longest: int) -> set[str]:
-    """What a name, read as a path, has before its slashes, but nothing longer than that."""
-    return {name[: slash.start()] for slash in re.finditer("/", name[: longest + 1])}
+def names_that_failed(
+    findings: Sequence[Finding], entries: Sequence[listing.Listed], checked: Checked
+) -> set[str]:
+    """The names of datasets that are not OK, or of which a file is not, or is not there.
+
+    A name that two datasets have is among them if one of them is not OK.
+    """
+    directories = Directories(checked.directories)
+    listed_as = {entry.line: entry.name for entry in entries} if directories.names else {}
+    failed = set(checked.emptied)
+    for finding in findings:
+        if finding.status == audit.OK:
+            continue
+        if finding.dataset is None:
+            failed |= directories.above(finding.name)
+        else:
+            failed.add(checked.owners[finding.dataset])
+        # What was moved is no longer where it was listed.
+        failed |= directories.above(listed_as.get(finding.line))
+    return failed
 
 
 def write_outputs(
@@ -182,41 +217,25 @@ def write_outputs(
     failed: set[str],
 ) -> None:
     """Write what was asked for; `culprits` are the findings that do not match."""
-    passed = [name for name in names if name not in failed]
+    passed, others = (
+        [name for name in names if (name in failed) == wanted] for wanted in (False, True)
+    )
     if args.passed or args.failed:
-        manifest.check_lists(passed, failed)
-    if args.report:
-        manifest.write_table(args.report, COLUMNS, (finding[:-1] for finding in findings))
-    if args.mismatches:
-        columns = attrgetter("name", *MISMATCH_COLUMNS[1:])
-        manifest.write_table(args.mismatches, MISMATCH_COLUMNS, map(columns, culprits))
-    if args.passed:
-        manifest.write_list(args.passed, passed)
-    if args.failed:
-        manifest.write_list(args.failed, (name for name in names if name in failed))
-    if args.summary:
-        with manifest.whole_file(args.summary) as out:
-            json.dump(summary(findings, culprits, len(names), args.ignore), out, indent=2)
-            out.write("\n")
-
-
-def names_that_failed(
-    findings: Sequence[Finding], owners: Sequence[str], folders: set[str]
-) -> set[str]:
-    """The names of datasets that are not OK, or, of a folder, of which a file is not, or missing.
-
-    A name that two datasets have is among them if one of them is not OK.
-    """
-    failed = set()
-    longest = max(map(len, folders), default=0)
-    for finding in findings:
-        if finding.status == audit.OK:
-            continue
-        if finding.dataset is not None:
-            failed.add(owners[finding.dataset])
-        elif folders:
-            failed |= folders_above(finding.name, longest) & folders
-    return failed
+        lists.check_apart(passed, others)
+    with outputs.Outputs() as out:
+        if args.report:
+            rows = (finding[:-1] for finding in findings)
+            out.write_lines(args.report, manifest.table_lines(COLUMNS, rows))
+        if args.mismatches:
+            rows = map(attrgetter("name", *MISMATCH_COLUMNS[1:]), culprits)
+            out.write_lines(args.mismatches, manifest.table_lines(MISMATCH_COLUMNS, rows))
+        if args.passed:
+            out.write_lines(args.passed, lists.list_lines(passed))
+        if args.failed:
+            out.write_lines(args.failed, lists.list_lines(others))
+        if args.summary:
+            counted = summary(findings, culprits, len(names), args.ignore)
+            out.write_lines(args.summary, [json.dumps(counted, indent=2), "\n"])
 
 
 def counts_as_mismatch(finding: Finding, ignore: Sequence[str]) -> bool:
@@ -236,10 +255,10 @@ def summary(
     }
 
 
-def named(culprits: Sequence[Finding]) -> str:
+def describe(culprits: Sequence[Finding]) -> str:
     """How many do not match, and the first few of them."""
     first = [
-        f"{shown(each.name) if each.name or each.line is None else f'line {each.line}'} is "
+        f"{quote(each.name) if each.name or each.line is None else f'line {each.line}'} is "
         f"{each.status}"
         for each in culprits[:MOST_CULPRITS]
     ]
@@ -250,4 +269,4 @@ def named(culprits: Sequence[Finding]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

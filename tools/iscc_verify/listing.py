@@ -4,7 +4,7 @@ The format is found by looking. These are read, with a BOM, CRLF, blank lines, c
 codes in either letter case:
 
     #name iscc ...                      the manifest of iscc_sum, or any table whose header names
-                                        a column for names and one for codes
+                                        a column for names and one for codes; CSV as well
     ISCC:... *name, ISCC:...  name      iscc-sum; behind a \ the name is escaped, as sha256sum does
     ISCC-SUM (name) = ISCC:...          iscc-sum --tag
       ISCC:...                          iscc-sum --units: indented, below its file's line
@@ -15,6 +15,10 @@ codes in either letter case:
     {"iscc": ..., "filename": ...}      JSON: an object, an array, or an object a line
 
 Digests of other kinds (md5sum, sha256sum, SFV, BagIt, hashdeep) are invalid, and called by name.
+
+No line is lost: `manifest.classify` says which lines are headers or comments, and none of these has
+a code. Every other line has one code. One whose name contains a code as well, because two lines
+were run together, is invalid, and so is one with a carriage return or a NUL in it.
 """
 
 import io
@@ -24,17 +28,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import codes
 import manifest
-from manifest import BLAKE3_MULTIHASH, InputError, shown
-
-# Columns of a table that has a header; iscc_hash and file_id stand in the table of another tool,
-# which has a row for each pair, so that a dataset may stand there several times.
-NAME_COLUMNS = ("#name", "name", "file_id", "filename")
-CODE_COLUMNS = ("iscc", "iscc_hash")
-ROWS_ARE_PAIRS = "match_iscc_hash"
+from manifest import BLAKE3_MULTIHASH, Kind, LineError, Table, contains_code, is_code
+from messages import InputError, quote
 
 ISCC_SUM_TAG = re.compile(r"ISCC-SUM \((.*)\) = (\S+)\s*", re.IGNORECASE | re.DOTALL)
 BLAKE3_TAG = re.compile(r"BLAKE3 \((.*)\) = ([0-9a-f]{64})\s*", re.IGNORECASE | re.DOTALL)
@@ -55,9 +54,10 @@ DIGESTS = {
     96: "96-digit digests as sha384sum writes them",
     128: "128-digit digests as sha512sum writes them",
 }
+MOST_WITHOUT_ENTRY = 10_000  # lines, after which a file is no manifest
 BEGINNING = 8192  # bytes that are looked at to tell how lines end; no name is as long
-BOM = b"\xef\xbb\xbf"
 MULTIHASH = "1e20"  # BLAKE3, 32 bytes
+SHORTEST_CODE = codes.characters(codes.HEADER_BYTES + 8)  # 64 bits, which need their prefix
 DATA_UNIT = "GA"  # how a Data-Code begins
 
 ESCAPED = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
@@ -68,9 +68,10 @@ class Listed(NamedTuple):
 
     line        its number in the manifest, from 1; in a JSON array the number of the object
     name        None for a code that stands alone
-    expected    a code that holds an Instance-Code, in capitals with its prefix, or a datahash
+    expected    a code that contains an Instance-Code, in capitals with its prefix, or a datahash
     filesize    bytes, None where the manifest does not say
     datahash    what more the manifest says of the BLAKE3 hash, or None
+    units       Data-Code and Instance-Code, where these say more than what is above
     """
 
     line: int
@@ -78,6 +79,7 @@ class Listed(NamedTuple):
     expected: str
     filesize: int | None = None
     datahash: str | None = None
+    units: tuple[str, ...] = ()
 
     @property
     def hashes(self) -> codes.Code:
@@ -88,7 +90,7 @@ class Listed(NamedTuple):
 
 
 class Invalid(NamedTuple):
-    """A line that is no entry, and why; `name` is whose line it seems to be, if anyone's."""
+    """A line that is not an entry, and why; `name` is whose line it seems to be, if anyone's."""
 
     line: int
     name: str | None
@@ -102,31 +104,8 @@ class Listing(NamedTuple):
     invalid: list[Invalid]
 
 
-class LineError(ValueError):
-    """A line that is no entry; the message says why, `name` whose line it seems to be."""
-
-    def __init__(self, reason: str, name: str | None = None):
-        super().__init__(reason)
-        self.name = name
-
-
 def read(path: Path, name: str) -> Listing:
     """Read a manifest that the user calls `name`; InputError if there is no entry in it at all."""
-    return listing(lines(path, name), name)
-
-
-def read_text(text: str, name: str) -> Listing:
-    """The same for a manifest that was typed or pasted."""
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
-    return listing(enumerate(lines, start=1), name)
-
-
-def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
-    """The lines of a manifest with their numbers.
-
-    Where NUL ends the first of them, as `iscc-sum -z` does it, it ends all. The lines of JSON may
-    be as long as they like.
-    """
     try:
         with path.open("rb") as stream:
             beginning = stream.read(BEGINNING)
@@ -134,169 +113,149 @@ def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
                 stream.seek(0)
             else:  # a pipe, whose beginning does not come twice
                 stream = io.BytesIO(beginning + stream.read())
-            beginning = beginning.removeprefix(BOM)
-            if beginning.lstrip()[:1] in (b"[", b"{"):
-                end = b"\n"
-            elif is_ended_by_nul(beginning):
-                end = b"\0"
-            else:
-                yield from manifest.lines_of(io.TextIOWrapper(stream, **manifest.TEXT), name)
-                return
-            content = stream.read().removeprefix(BOM)
+            ended_by_nul = is_ended_by_nul(beginning.removeprefix(manifest.BOM.encode()))
+            return collect(lines(stream, beginning, ended_by_nul, name), name, ended_by_nul)
     except OSError as error:
-        raise InputError(f"cannot read {shown(name)}: {error.strerror}") from None
-    for number, record in enumerate(content.split(end), start=1):
-        yield number, record.decode("utf-8", "surrogateescape").removesuffix("\r")
+        raise InputError(f"cannot read {quote(name)}: {error.strerror}") from None
+
+
+def read_text(text: str, name: str) -> Listing:
+    """The same for a manifest that was typed or pasted."""
+    lines = text.removeprefix(manifest.BOM).replace("\r\n", "\n").split("\n")
+    return collect(enumerate(lines, start=1), name)
+
+
+def lines(
+    stream: BinaryIO, beginning: bytes, ended_by_nul: bool, name: str
+) -> Iterator[tuple[int, str]]:
+    """The lines of a manifest with their numbers. Those of JSON may be as long as they like."""
+    begins_with = beginning.removeprefix(manifest.BOM.encode()).lstrip()[:1]
+    if not ended_by_nul and begins_with not in (b"[", b"{"):
+        yield from manifest.lines_of(io.TextIOWrapper(stream, **manifest.TEXT), name)
+        return
+    text = stream.read().decode("utf-8", "surrogateescape").removeprefix(manifest.BOM)
+    for number, line in enumerate(text.split("\0" if ended_by_nul else "\n"), start=1):
+        yield number, line if ended_by_nul else line.removesuffix("\r")
 
 
 def is_ended_by_nul(beginning: bytes) -> bool:
-    """Whether NUL stands behind the first entry of a file."""
+    """Whether NUL stands behind the first entry of a file, and not a line feed.
+
+    A name may contain line feeds, but no code: then these are lines, and a NUL is in one of them.
+    """
     first, nul, _ = beginning.partition(b"\0")
-    if not nul or b"\n" in first:
-        return False
     try:
-        entry_of_line(1, first.decode("utf-8", "surrogateescape"))
+        return bool(nul and entry_of_line(1, first.decode("utf-8", "surrogateescape")))
     except LineError:
         return False
-    return True
 
 
-def listing(numbered: Iterable[tuple[int, str]], name: str) -> Listing:
+def collect(numbered: Iterable[tuple[int, str]], name: str, ended_by_nul: bool = False) -> Listing:
     """What the lines list; InputError if there is not one entry among them."""
     result = Listing([], [])
     table: Table | None = None
-    before: Listed | None = None  # what the line before this one lists
+    seen: set[tuple] = set()
+    above: Listed | None = None  # what the line above this one lists
     for number, line in read_json(iter(numbered), result):
         if not line.strip():
             continue
-        first = not (table or result.entries or result.invalid)
-        if first or "iscc" in line:
-            header = Table.of(line, first)
-            if header:
-                table = header
-                continue
-        if line.startswith("#"):
-            continue
-        above, before = before, None
         try:
-            if table:
-                entry = table.entry(number, line)
-            elif (unit_line := UNIT_LINE.fullmatch(line)) and (result.entries or result.invalid):
-                if above is None:
-                    raise LineError("a unit, and the line above it is no entry")
-                check_unit(unit_line[1], above)
-                before = above
+            first = not (table or result.entries or result.invalid)
+            kind = manifest.classify(line, table, first, ended_by_nul)
+            if kind is Kind.COMMENT:
                 continue
-            else:
-                entry = entry_of_line(number, line)
+            if isinstance(kind, Table):
+                table, above = kind, None
+                continue
+            if table is None and not first and (unit := UNIT_LINE.fullmatch(line)):
+                above = with_unit(above, unit[1])
+                result.entries[-1] = above
+                continue
+            above = entry_of_row(number, table, line) if table else entry_of_line(number, line)
         except LineError as error:
+            above = None
             result.invalid.append(Invalid(number, error.name, str(error)))
+            if len(result.invalid) == MOST_WITHOUT_ENTRY and not result.entries:
+                break
             continue
-        before = entry
-        if table is None or table.pairs is None or not table.seen(entry):
-            result.entries.append(entry)
+        if table and table.rows_are_pairs:
+            if above[1:] in seen:
+                continue
+            seen.add(above[1:])
+        result.entries.append(above)
     if not result.entries:
         why = "it has no entry"
         if result.invalid:
             first = result.invalid[0]
             why = f"it has no valid entry; line {first.line}: {first.reason}"
-        raise InputError(f"{shown(name)}: expected a manifest, but {why}")
+        raise InputError(f"{quote(name)}: expected a manifest, but {why}")
     return result
 
 
-class Table:
-    """A table with a header: where its columns are."""
-
-    def __init__(self, columns: list[str]):
-        self.columns = columns
-        self.name = next(columns.index(each) for each in NAME_COLUMNS if each in columns)
-        self.code = next(columns.index(each) for each in CODE_COLUMNS if each in columns)
-        self.filesize = columns.index("filesize") if "filesize" in columns else None
-        self.datahash = columns.index("datahash") if "datahash" in columns else None
-        self.is_ours = columns[self.name] in ("#name", "name")
-        self.pairs: set[tuple[str | None, str]] | None = (
-            set() if ROWS_ARE_PAIRS in columns else None
-        )
-
-    @classmethod
-    def of(cls, line: str, first: bool) -> "Table | None":
-        """The table whose header a line is; without # only where no other line was before."""
-        columns = line.lower().split("\t")
-        has_name = "#name" in columns or (first and any(each in columns for each in NAME_COLUMNS))
-        if not has_name or not any(each in columns for each in CODE_COLUMNS):
-            return None
-        return cls(columns)
-
-    def entry(self, number: int, line: str) -> Listed:
-        fields = line.split("\t")
-        if len(fields) != len(self.columns):
-            raise LineError(f"{len(fields)} columns, where the header has {len(self.columns)}")
-        name = fields[self.name]
-        if self.is_ours:
-            try:
-                name = manifest.unescape(name)
-            except ValueError as error:
-                raise LineError(str(error), name) from None
-        size = datahash = None
-        if self.filesize is not None:
-            size = fields[self.filesize] or None
-        if self.datahash is not None:
-            datahash = fields[self.datahash] or None
-        if size and not manifest.NUMBER_OF_BYTES.fullmatch(size):
-            raise LineError(f"{shown(size)} in the column filesize is no number of bytes", name)
-        if datahash is not None and not BLAKE3_MULTIHASH.fullmatch(datahash):
-            raise LineError(f"{shown(datahash)} is no BLAKE3 datahash", name)
-        return entry_of(number, name, fields[self.code], size and int(size), datahash)
-
-    def seen(self, entry: Listed) -> bool:
-        """Whether a table of pairs has had this entry already."""
-        key = entry.name, entry.expected
-        before = key in self.pairs
-        self.pairs.add(key)
-        return before
+def entry_of_row(number: int, table: Table, line: str) -> Listed:
+    """The entry in a row of a table; raises LineError."""
+    row = table.row(line)
+    size = int(row.filesize) if row.filesize else None
+    entry = entry_of(number, row.name, row.code, size, row.datahash or None)
+    if not row.datahash:  # which says more than any unit
+        for unit in filter(None, (row.data_code, row.instance_code)):
+            entry = with_unit(entry, unit)
+    return entry
 
 
 def entry_of_line(number: int, line: str) -> Listed:
     """The entry on a line without a header; raises LineError."""
     if line.lstrip().startswith("{"):
         with suppress(NoJSONError):
-            return entry_of_json(number, parsed_json(line))
+            return entry_of_json(number, parse_json(line))
+    name, code = name_and_code(line)
+    if name is not None and contains_code(name):
+        raise LineError("two lines in one: its name contains a code", name)
+    return entry_of(number, name, code)
+
+
+def name_and_code(line: str) -> tuple[str | None, str]:
+    """The two parts of a line without a header; raises LineError if it does not have them."""
     # Behind a backslash, a checksum file has a name with escapes.
     escaped = line.startswith("\\")
     text = line[1:] if escaped else line
     if match := ISCC_SUM_TAG.fullmatch(text):
-        return entry_of(number, plain(match[1], escaped), match[2])
+        return plain(match[1], escaped), match[2]
     if match := BLAKE3_TAG.fullmatch(text):
-        return entry_of(number, plain(match[1], escaped), f"{MULTIHASH}{match[2]}")
+        return plain(match[1], escaped), f"{MULTIHASH}{match[2]}"
     if match := OTHER_TAG.fullmatch(text):
         raise LineError(f"{match[1]} digests; ISCC codes are needed")
     if (match := CODE_AND_NAME.fullmatch(text)) and is_code(match[1]):
-        return entry_of(number, plain(match[2], escaped), match[1])
+        return plain(match[2], escaped), match[1]
     # Anything else has no escapes.
     if is_code(line.strip()):
-        return entry_of(number, None, line.strip())
-    columns = line.split("\t") if "\t" in line else line.strip().split(" ", 1)
-    if len(columns) == 2:
-        first, second = columns
-        if "\t" not in line and not is_code(first):
-            first, _, second = line.strip().rpartition(" ")
-            first = first.rstrip(" ")  # columns may be aligned
-        if is_code(first) and is_code(second):
+        return None, line.strip()
+    for columns in two_columns(line):
+        codes_in = [is_code(column) for column in columns]
+        if all(codes_in):
             raise LineError("two codes, and no name")
-        if is_code(first):
-            return entry_of(number, second, first)
-        if is_code(second):
-            return entry_of(number, first, second)
+        if any(codes_in):
+            return columns[codes_in.index(False)], columns[codes_in.index(True)]
     raise LineError(why_not(text))
 
 
-def is_code(text: str) -> bool:
-    """Whether a text is a code, or a datahash, to the last digit."""
-    return bool(BLAKE3_MULTIHASH.fullmatch(text) or codes.whole(codes.digits_of(text)))
+def two_columns(line: str) -> Iterator[list[str]]:
+    """The ways to read a line as two columns: tabs, CSV, or blanks before or behind the code."""
+    for separator in "\t,;":
+        with suppress(LineError):
+            columns = manifest.split(line, separator)
+            if len(columns) == 2:
+                yield columns
+            if separator == "\t" and len(columns) > 1:
+                return
+    before, _, last = line.strip().rpartition(" ")
+    yield [before.rstrip(" "), last]  # columns may be aligned
+    first, _, behind = line.strip().partition(" ")
+    yield [first, behind]
 
 
 def why_not(text: str) -> str:
-    """What a line seems to be that is no entry."""
+    """What a line seems to be that is not an entry."""
     if (match := DIGEST.match(text)) and len(match[1]) in DIGESTS:
         return f"{DIGESTS[len(match[1])]}; ISCC codes are needed"
     if text.startswith("%%%%"):
@@ -309,8 +268,8 @@ def why_not(text: str) -> str:
         try:
             codes.parse(match[0])
         except codes.CodeError as error:
-            return f"no ISCC: {error}; found {shown(match[0])}"
-    return f"expected a name and an ISCC code, found {shown(text)}"
+            return f"not an ISCC: {error}; found {quote(match[0])}"
+    return f"expected a name and an ISCC code, found {quote(text)}"
 
 
 def entry_of(
@@ -325,32 +284,32 @@ def entry_of(
     if BLAKE3_MULTIHASH.fullmatch(text):
         return Listed(number, name, text.lower(), filesize, datahash)
     try:
-        digits = codes.checked(text)
+        digits = codes.normalize(text)
     except codes.CodeError as error:
-        raise LineError(f"no ISCC: {error}; found {shown(text)}", name) from None
+        raise LineError(f"not an ISCC: {error}; found {quote(text)}", name) from None
+    if len(digits) == SHORTEST_CODE and not is_code(text):
+        raise LineError(f"a code of 64 bits needs the prefix {codes.PREFIX}", name)
     if digits.startswith(DATA_UNIT):
-        raise LineError("a Data-Code alone: alike is not the same", name)
+        raise LineError(
+            "a Data-Code alone cannot show identity; an ISCC-CODE or Instance-Code is needed", name
+        )
     return Listed(number, name, codes.PREFIX + digits, filesize, datahash)
 
 
-def check_unit(text: str, entry: Listed) -> None:
-    """Raise LineError if a line of --units is no unit, or contradicts the entry above it."""
-    try:
-        unit = codes.parse(text)
-    except codes.CodeError as error:
-        raise LineError(f"no ISCC: {error}; found {shown(text)}", entry.name) from None
-    for known, further in zip(entry.hashes, unit, strict=True):
-        length = min(len(known), len(further))
-        if known[:length] != further[:length]:
-            raise LineError(f"{shown(text)} contradicts {shown(entry.expected)}", entry.name)
+def with_unit(entry: Listed | None, unit: str) -> Listed:
+    """The entry with an ISCC-UNIT that the manifest lists beside it; raises LineError."""
+    if not is_code(unit):
+        raise LineError(why_not(unit), entry and entry.name)
+    if entry is None:
+        raise LineError("an ISCC-UNIT without an entry above it")
+    for known, more in zip(entry.hashes, codes.parse(unit), strict=True):
+        if not (known.startswith(more) or more.startswith(known)):
+            raise LineError(f"{quote(unit)} contradicts {quote(entry.expected)}", entry.name)
+    return entry._replace(units=(*entry.units, unit))
 
 
 def plain(name: str, escaped: bool) -> str:
-    """A name as it is, where sha256sum's escapes may stand in it.
-
-    A folder has a slash at the end, as iscc-sum --tree writes it.
-    """
-    name = name.rstrip("/") or name
+    """A name as it is, where sha256sum's escapes may stand in it."""
     if not escaped:
         return name
     return re.sub(r"\\.", lambda match: ESCAPED.get(match[0], match[0]), name)
@@ -358,58 +317,62 @@ def plain(name: str, escaped: bool) -> str:
 
 def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[tuple[int, str]]:
     """Add the entries of a JSON document, an array or one object; give the lines if it is none."""
-    first = next((each for each in numbered if is_no_comment(each[1])), None)
-    if first is None:
-        return ()
-    if first[1].lstrip()[0] not in "[{":
-        return chain([first], numbered)
-    lines = [first, *numbered]
+    skipped = []
+    for number, line in numbered:
+        skipped.append((number, line))
+        if line.strip() and not line.startswith("#"):
+            break
+    else:
+        return skipped
+    if line.lstrip()[0] not in "[{":
+        return chain(skipped, numbered)
+    rest = list(numbered)
     try:
-        document = parsed_json("\n".join(line for _, line in lines))
+        document = parse_json("\n".join([line, *(each for _, each in rest)]))
     except NoJSONError:
-        return lines  # objects, one a line, perhaps
-    for number, item in enumerate(document if isinstance(document, list) else [document], start=1):
+        return [*skipped, *rest]  # objects, one a line, perhaps
+    except LineError as error:
+        result.invalid.append(Invalid(number, error.name, str(error)))
+        return skipped[:-1]
+    items = enumerate(document, start=1) if isinstance(document, list) else [(number, document)]
+    for number, item in items:
         try:
             result.entries.append(entry_of_json(number, item))
         except LineError as error:
             result.invalid.append(Invalid(number, error.name, str(error)))
-    return ()
-
-
-def is_no_comment(line: str) -> bool:
-    """Whether there is something on a line; a # may begin the header of a table as well."""
-    return bool(line.strip()) and (not line.startswith("#") or "\t" in line)
-
-
-def not_text(name: str) -> bool:
-    """Whether a name has halves of characters, which no file can hold."""
-    try:
-        name.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return True
-    return False
+    return skipped[:-1]
 
 
 class NoJSONError(Exception):
-    """A text is no JSON."""
+    """A text is not JSON."""
 
 
-def parsed_json(text: str) -> object:
+def parse_json(text: str) -> object:
+    """Read JSON; raises LineError if a key stands twice in an object, whatever it is."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique)
+    except LineError:
+        raise
     except (ValueError, RecursionError):
         raise NoJSONError from None
+
+
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise LineError("expected a JSON object in which each key stands once")
+    return made
 
 
 def entry_of_json(number: int, item: object) -> Listed:
     """The entry in a JSON object; raises LineError."""
     if not isinstance(item, dict):
-        raise LineError(f"expected a JSON object, found {shown(json.dumps(item))}")
+        raise LineError(f"expected a JSON object, found {quote(json.dumps(item))}")
     name, iscc = item.get("filename") or item.get("name"), item.get("iscc")
     if not isinstance(name, str) or not isinstance(iscc, str):
         raise LineError("expected the keys iscc and filename, or name, with texts")
-    if not_text(name):
-        raise LineError(f"the name {shown(name)} is no text")
+    if is_half_character(name):
+        raise LineError(f"the name {quote(name)} cannot be written as UTF-8")
     size, datahash = item.get("filesize"), item.get("datahash")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
         raise LineError("expected a number of bytes as filesize", name)
@@ -418,3 +381,12 @@ def entry_of_json(number: int, item: object) -> Listed:
     ):
         raise LineError("expected a BLAKE3 hash, 1e20 and 64 digits, as datahash", name)
     return entry_of(number, name, iscc, size, datahash)
+
+
+def is_half_character(name: str) -> bool:
+    """Whether a name has halves of characters, which no file can contain."""
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return True
+    return False

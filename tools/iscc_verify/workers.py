@@ -1,7 +1,8 @@
 """Share work among processes: items in, results out, and a name for the item that killed one.
 
 The library that codes the bytes holds Python's lock, so threads would not help. Not a pool of the
-standard library, because such a pool cannot say which item its dead worker was at.
+standard library: that needs semaphores, which some containers do not have, and it cannot say at
+which item a worker died, nor how far it is.
 """
 
 import ctypes
@@ -9,138 +10,145 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 
+from outputs import undisturbed
+
 # A forked worker has everything imported and starts at once. It must not be forked from a process
 # that has coded bytes itself: the threads that the library keeps for that do not come along.
 # Elsewhere than on Linux the system's own libraries have threads, too.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_REPORTS = 1.0
+
+# What a worker calls to say that it has done some more; the unit is the caller's.
+Report = Callable[[float], None]
 
 
 class WorkerError(Exception):
-    """A worker ended while it was at an item: `index` of the item, `status` of the process."""
+    """A worker could not start, or died while it was at the item with this index."""
 
-    def __init__(self, index: int, status: int | None):
-        super().__init__(f"a worker ended with status {status} at item {index}")
+    def __init__(self, how: str, index: int | None = None):
+        super().__init__(how)
+        self.how = how
         self.index = index
-        self.status = status
-
-    @property
-    def how(self) -> str:
-        """The end of a sentence for the user."""
-        return (
-            f"died with status {self.status}; -9 is what a process gets that takes too much memory"
-        )
-
-
-class Shared(ctypes.Structure):
-    """What a worker lets us see while it works: where it is, and how many bytes it has read."""
-
-    _fields_ = (("index", ctypes.c_int64), ("bytes_read", ctypes.c_int64))
 
 
 def in_processes(
-    work: Callable[[object, Callable[[int], None]], object],
+    work: Callable[[object, Report], object],
     items: Sequence[object],
     portions: Sequence[Sequence[int]],
-    jobs: int,
-    look: Callable[[int], None],
+    count: int,
+    report: Report,
 ) -> Iterator[tuple[int, object]]:
-    """Work on all items in `jobs` processes; give (index, result) in whatever order they come.
+    """Work on all items in `count` processes; give (index, result) in whatever order they come.
 
-    `portions` are the indices that are handed out together, in their order. `work(item, read)`
-    calls `read(n)` for every n bytes that it reads, and `look(n)` is told of all of them, at least
-    once a second. An exception that `work` raises is raised here. A worker that ends raises
-    WorkerError. Workers never outlive the iteration.
+    `portions` are the indices that are handed out together, in their order. What `work(item,
+    report)` reports comes out of `report` here, at least once a second while work reports. An
+    exception that `work` raises is raised here. Raises WorkerError if a worker dies. Workers never
+    outlive the iteration, nor this process.
     """
     context = multiprocessing.get_context(START_METHOD)
     waiting = iter(portions)
-    workers: dict[Connection, tuple[multiprocessing.process.BaseProcess, Shared]] = {}
+    processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
+    at: dict[Connection, ctypes.c_int64] = {}  # the index that each worker is at
     try:
-        for portion in (next(waiting, None) for _ in range(jobs)):
+        for portion in (next(waiting, None) for _ in range(count)):
             if portion is None:
                 break
-            ours, theirs = context.Pipe()
-            shared = context.RawValue(Shared)
-            # Our ends come along when we fork; a worker that kept them would never see us go.
-            not_its_own = [*workers, ours] if START_METHOD == "fork" else []
-            process = context.Process(
-                target=serve, args=(work, items, theirs, shared, not_its_own), daemon=True
-            )
-            process.start()
+            try:
+                ours, theirs = context.Pipe()
+                at[ours] = context.RawValue(ctypes.c_int64, portion[0])
+                arguments = (work, items, theirs, at[ours])
+                process = context.Process(target=serve, args=arguments, daemon=True)
+                with undisturbed():  # an exception in the midst of a fork would be ignored
+                    process.start()
+                    processes[ours] = process
+            except OSError as error:
+                raise WorkerError(f"could not be started: {error.strerror}") from None
             theirs.close()
-            workers[ours] = process, shared
-            ours.send(portion)
-        at_work = set(workers)
-        while at_work:
-            for connection in wait(at_work, timeout=SECONDS_BETWEEN_LOOKS):
-                yield from received(connection, *workers[connection])
+            send(ours, portion)
+        while at:
+            for connection in wait(list(at)):
+                answer = receive(connection, processes[connection], at[connection])
+                if isinstance(answer, Exception):
+                    raise answer
+                if isinstance(answer, float):
+                    report(answer)
+                    continue
+                yield from answer
                 portion = next(waiting, None)
                 if portion is None:
-                    at_work.remove(connection)
+                    del at[connection]
                 else:
-                    with suppress(BrokenPipeError):  # it has died: the next look will tell
-                        connection.send(portion)
-            look(sum(shared.bytes_read for _, shared in workers.values()))
+                    send(connection, portion)
     finally:
-        for process, _ in workers.values():
-            process.terminate()
-        for process, _ in workers.values():
+        for process in processes.values():
+            process.kill()
+        for connection, process in processes.items():
             process.join()
+            connection.close()
 
 
-def received(
-    connection: Connection, process: multiprocessing.process.BaseProcess, shared: Shared
-) -> list[tuple[int, object]]:
-    """The results of a portion; raises what the worker raised, or WorkerError."""
+def send(connection: Connection, portion: Sequence[int]) -> None:
+    with suppress(OSError):  # the worker has died: that is noticed when nothing comes back
+        connection.send(portion)
+
+
+def receive(
+    connection: Connection, process: multiprocessing.process.BaseProcess, at: ctypes.c_int64
+) -> list[tuple[int, object]] | float | Exception:
+    """What a worker sends next. Raises WorkerError if it has died."""
     try:
-        answer = connection.recv()
-    except (EOFError, ConnectionError):
+        return connection.recv()
+    except (EOFError, OSError):
         process.join()
-        raise WorkerError(shared.index, process.exitcode) from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+        how = f"ended with status {process.exitcode}"
+        if process.exitcode < 0:
+            names = {number.value: number.name for number in signal.Signals}
+            how = f"was killed by signal {-process.exitcode}"
+            how += f" ({names.get(-process.exitcode, 'unknown')})"
+        if process.exitcode == -signal.SIGKILL:
+            how += ", probably because the machine ran out of memory"
+        raise WorkerError(how, at.value) from None
 
 
-def serve(
-    work: Callable,
-    items: Sequence,
-    connection: Connection,
-    shared: Shared,
-    not_its_own: list[Connection],
-) -> None:
-    """The life of a worker: portions in, lists of results out, until nobody is there any more."""
+def serve(work: Callable, items: Sequence, connection: Connection, at: ctypes.c_int64) -> None:
+    """Worker loop: receive portions, send results, until the parent ends us or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that we work for
-    for other in not_its_own:
-        other.close()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    unreported, last_report = 0.0, time.monotonic()
 
-    parent = os.getppid()
+    def report(amount: float) -> None:
+        nonlocal unreported, last_report
+        unreported += amount
+        if time.monotonic() - last_report >= SECONDS_BETWEEN_REPORTS:
+            connection.send(float(unreported))
+            unreported, last_report = 0.0, time.monotonic()
 
-    def read(byte_count: int) -> None:
-        shared.bytes_read += byte_count
-        if os.getppid() != parent:
-            sys.exit()  # killed in the midst of it: nobody wants to know the rest
-
-    while True:
-        try:
-            portion = connection.recv()
-        except EOFError:
-            return
-        answer: object = []
-        for index in portion:
-            shared.index = index
-            try:
-                answer.append((index, work(items[index], read)))
-            except Exception as error:
-                error.add_note(traceback.format_exc())
-                answer = error
-                break
-        try:
+    with suppress(EOFError, ConnectionError):  # nobody is there any longer
+        while True:
+            answer: list | Exception = []
+            for at.value in connection.recv():
+                try:
+                    answer.append((at.value, work(items[at.value], report)))
+                except Exception as error:
+                    error.add_note(traceback.format_exc())
+                    answer = error
+                    break
+            connection.send(float(unreported))
+            unreported = 0.0
             connection.send(answer)
-        except BrokenPipeError:
-            return
+
+
+def end_with_parent() -> None:
+    """End this process when its parent is gone, whatever it is doing."""
+    while os.getppid() == multiprocessing.parent_process().pid:
+        time.sleep(SECONDS_BETWEEN_REPORTS)
+    os._exit(1)

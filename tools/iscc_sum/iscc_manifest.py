@@ -1,0 +1,136 @@
+"""Give every dataset its ISCC, and a collection its manifest.
+
+The ISCC (ISO 24138) is computed from a file's bytes. Its Instance-Code says whether two files
+are the same, its Data-Code how similar they are. The manifest is a table with one dataset per
+line: name, ISCC-CODE, size, BLAKE3 hash, both ISCC-UNITs, and a note where a file is too small for
+its similarity to mean anything. A directory has one code, or with --per-file one for each file.
+
+Where each dataset was coded by itself, --join puts the manifests together.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    import startup
+
+    startup.begin()
+
+import argparse
+import time
+from importlib.metadata import version
+
+import coding
+import command
+import inputs
+import manifest
+import outputs
+import records
+from command import Outcome
+from inputs import Dataset, Form
+from manifest import Entry
+from messages import InputError, pluralize
+
+KINDS = ("datasets", "manifests")
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command.execute(make_parser(), code_or_join, argv)
+
+
+def make_parser() -> command.Parser:
+    parser = command.Parser("iscc_manifest", __doc__)
+    parser.add_datasets().add_argument(
+        "--join",
+        action="append",
+        default=[],
+        metavar="M",
+        help="a manifest to put together with others, instead of files; may be given several times",
+    )
+    parser.add_output("--manifest", "the manifest to write")
+    parser.add_output("--checksums", "a file that `iscc-sum -c` checks")
+    parser.add_output("--records", "ISCC metadata records, a JSON array")
+    parser.add_argument(
+        "--narrow",
+        action="store_true",
+        help="write codes of 128 bits, as in ISO 24138:2024, instead of 256",
+    )
+    parser.add_argument(
+        "--per-file",
+        action="store_true",
+        help="code each file in a directory, instead of all of them as one",
+    )
+    return parser
+
+
+def code_or_join(args: argparse.Namespace) -> Outcome:
+    if not args.manifest:
+        raise InputError("the following arguments are required: --manifest")
+    kind, sources = "manifests" if args.join else "datasets", args.join or args.files
+    if args.inputs:
+        form = Form(args.inputs, KINDS)
+        kind = form.one_of(*KINDS)
+        sources = form.datasets(kind)
+    else:
+        sources = [inputs.from_path(path) for path in sources]
+    outputs.check(args.outputs, [args.inputs, *(each.path for each in sources)])
+    return code(args, sources) if kind == "datasets" else join(args, sources)
+
+
+def code(args: argparse.Namespace, datasets: list[Dataset]) -> Outcome:
+    """Code datasets and write what was asked for."""
+    start = time.monotonic()
+    if args.per_file:
+        datasets = coding.split_directories(datasets)
+        inputs.check_names(datasets)
+    entries = coding.code_all(datasets, wide=not args.narrow, jobs=args.jobs)
+    with outputs.Outputs() as out:
+        write_manifest(out, args.manifest, entries)
+        if args.checksums:
+            out.write_lines(args.checksums, records.checksum_lines(datasets, entries))
+        if args.records:
+            generator = f"iscc-sum {version('iscc-sum')}"
+            out.write_lines(args.records, records.record_lines(datasets, entries, generator))
+    size = sum(entry.filesize for entry in entries)
+    line = f"{pluralize(len(entries), 'dataset')}, {pluralize(size, 'byte')}, "
+    line += f"{time.monotonic() - start:.1f} s"
+    too_small = sum(bool(entry.note) for entry in entries)
+    if too_small:
+        line += f"; {too_small:,} small, tiny or empty"
+    return Outcome(line)
+
+
+def join(args: argparse.Namespace, manifests: list[Dataset]) -> Outcome:
+    """Put manifests together.
+
+    A job that codes one element of a nested collection knows no more than its innermost identifier.
+    The others come before the names in the manifest that it wrote: `sample/forward`.
+    """
+    for option in ("checksums", "records", "narrow", "per_file"):
+        if getattr(args, option):
+            called = option.replace("_", "-")
+            raise InputError(f"--{called} is for datasets, which are not read with --join")
+    named = [
+        (Dataset((*each.identifiers[:-1], entry.name), each.path), entry)
+        for each in manifests
+        for entry in manifest.read(each.path, each.name, may_be_empty=True)
+    ]
+    inputs.check_names(dataset for dataset, _ in named)
+    with outputs.Outputs() as out:
+        entries = [entry._replace(name=dataset.name) for dataset, entry in named]
+        write_manifest(out, args.manifest, entries)
+    of_all = pluralize(len(manifests), "manifest")
+    return Outcome(f"{pluralize(len(named), 'dataset')} of {of_all}")
+
+
+def write_manifest(out: outputs.Outputs, path: Path, entries: list[Entry]) -> None:
+    rows = (
+        (e.name, e.iscc, e.filesize, e.datahash, e.data_code, e.instance_code, e.note)
+        for e in entries
+    )
+    out.write_lines(path, manifest.table_lines(manifest.COLUMNS, rows))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,34 @@
+"""What a program does before anything else is imported, which takes a while and may fail."""
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+BAD_INSTALLATION, BUG = 2, 70
+
+
+def begin() -> None:
+    """Until `command.run`, Ctrl-C ends the program without a traceback; so does a missing package.
+
+    Python itself would end with status 1, by which iscc_verify says that there is a mismatch.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.excepthook = end
+
+
+def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    status = BUG
+    try:
+        if isinstance(error, ImportError):
+            status = BAD_INSTALLATION
+            tool = Path(sys.argv[0]).stem
+            message = f"{tool}: {error}; expected the packages that it requires to be installed\n"
+        else:
+            message = "".join(traceback.format_exception(kind, error, trace))
+        os.write(2, message.encode("utf-8", "backslashreplace"))
+    finally:
+        os._exit(status)

@@ -1,0 +1,55 @@
+"""What the tools say: one sentence for an error of the user, and how far long work is."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+LONGEST_QUOTE = 80
+SECONDS_BETWEEN_REPORTS = 5.0
+
+
+class InputError(Exception):
+    """Something that the user gave cannot be used; the message is one sentence for the user."""
+
+
+def quote(text: str) -> str:
+    """Text as a message shows it: on one line, printable, and not endless."""
+    if len(text) > LONGEST_QUOTE:
+        text = text[: LONGEST_QUOTE - 3] + "..."
+    printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return '"' + "".join(printable) + '"'
+
+
+def pluralize(count: int, noun: str) -> str:
+    """A number with what it counts: 1 dataset, 2,000 datasets."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def say(line: str, stream: TextIO | None) -> OSError | None:
+    """Write a line to a standard stream, which may be closed (None); return what went wrong.
+
+    After an error the stream leads nowhere, or the interpreter would fail once more at its end.
+    """
+    try:
+        if stream is not None:
+            print(line, file=stream, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
+
+
+class Progress:
+    """Reports on standard error how far the work is, every few seconds and not before."""
+
+    def __init__(self):
+        self.start = self.last_report = time.monotonic()
+
+    def report(self, describe: Callable[[float], str]) -> None:
+        """Write `describe(seconds since the start)`, if it is time."""
+        now = time.monotonic()
+        if now - self.last_report >= SECONDS_BETWEEN_REPORTS:
+            self.last_report = now
+            say(describe(now - self.start), sys.stderr)

@@ -1,0 +1,211 @@
+"""Files that a run writes: all of them whole, or none."""
+
+import os
+import re
+import secrets
+import signal
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple, Self
+
+from messages import InputError, quote
+
+PIECE_BYTES = 1 << 20
+
+
+class Staged(NamedTuple):
+    """What is to become the file `path`, and where it is until then: a file with a name or not."""
+
+    path: Path
+    content: IO[bytes]
+    part: Path | None
+
+
+class Outputs:
+    """The files of a run: written when the with-block ends, and untouched if it fails.
+
+    Each is written beside its target, under a name that nobody can guess and nobody has, and takes
+    the target's place and mode when all are there; so a target is never seen half written. Where
+    that would change more than the content (a file with several names, of somebody else, or in a
+    directory that we may not write to; a pipe; an open descriptor), the content is copied over; if
+    the disk is full just then, such a file is left empty. A signal that ends the program does so
+    before this or after it.
+    """
+
+    def __enter__(self) -> Self:
+        self.staged: list[Staged] = []
+        return self
+
+    def write(self, path: Path, pieces: Iterable[bytes]) -> None:
+        """Write pieces of a file; raises InputError if the system refuses."""
+        with writing(path):
+            target = Path(os.path.realpath(path))
+            part = None
+            if descriptor(path) is None and can_be_replaced(target):
+                part = target.with_name(f".{secrets.token_hex(16)}.part")
+            with undisturbed():
+                content = tempfile.TemporaryFile() if part is None else part.open("xb")  # noqa: SIM115
+                self.staged.append(Staged(path, content, part))
+            content.writelines(pieces)
+            content.flush()
+
+    def write_lines(self, path: Path, lines: Iterable[str]) -> None:
+        """Write lines of text, which bring their line feeds, as UTF-8."""
+        # Names come from file systems and may hold bytes that are not UTF-8: out as they came in.
+        try:
+            self.write(path, (line.encode("utf-8", "surrogateescape") for line in lines))
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"cannot write {quote(error.object)}: it contains characters that cannot be "
+                "written as UTF-8"
+            ) from None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            with undisturbed():
+                for each in self.staged:
+                    each.content.close()
+                    if each.part:
+                        each.part.unlink(missing_ok=True)
+
+    def commit(self) -> None:
+        # What may fail comes first. A pipe may wait for its reader, so it can be interrupted.
+        for each in self.staged:
+            if not each.part and not each.path.is_file():
+                copy(each)
+        with undisturbed():
+            for each in self.staged:
+                if not each.part and each.path.is_file():
+                    copy(each)
+            for each in self.staged:
+                if each.part:
+                    replace(each)
+
+
+def copy(staged: Staged) -> None:
+    with writing(staged.path):
+        number = descriptor(staged.path)
+        staged.content.seek(0)
+        target = staged.path if number is None else os.dup(number)
+        with open(target, "wb", buffering=0) as out:  # noqa: PTH123
+            try:
+                while piece := staged.content.read(PIECE_BYTES):
+                    while piece:
+                        piece = piece[out.write(piece) :]
+            except OSError:
+                if number is None and staged.path.is_file():
+                    out.truncate(0)  # or it would look whole
+                raise
+
+
+def replace(staged: Staged) -> None:
+    with writing(staged.path):
+        target = Path(os.path.realpath(staged.path))
+        with suppress(FileNotFoundError):
+            staged.part.chmod(stat.S_IMODE(target.stat().st_mode))
+        staged.part.replace(target)
+
+
+def can_be_replaced(target: Path) -> bool:
+    """Whether another file can take its name, and nobody would notice but by its content."""
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        return False
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return True
+    ours = (status.st_uid, status.st_gid) == (os.geteuid(), os.getegid())
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and ours
+
+
+def check(paths: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Raise InputError if an output cannot be written, or is an input or another output as well.
+
+    Files are known by what they are, not by their paths: a link to an input is that input. This
+    comes before any work is done, and anything is written.
+    """
+    taken = {identity(path) for path in inputs if path}
+    for path in paths:
+        with writing(path):
+            number = descriptor(path)
+            target = Path(os.path.realpath(path)) if number is None else path
+            if number is not None:
+                os.fstat(number)
+            elif target.is_dir():
+                raise InputError(f"cannot write {quote(str(path))}: it is a directory")
+            elif not target.parent.is_dir():
+                raise InputError(f"cannot write {quote(str(path))}: its directory does not exist")
+            elif not os.access(target if target.exists() else target.parent, os.W_OK):
+                raise PermissionError(None, "Permission denied")
+            places = {identity(each) for each in (target, *target.parents)} - {None}
+        if not taken.isdisjoint(places):
+            raise InputError(
+                f"cannot write {quote(str(path))}: this path is also an input or another output"
+            )
+        taken.add(identity(target))
+
+
+def identity(path: Path) -> object:
+    """What all paths to a file have in common; the path where there is none yet.
+
+    None for what holds nothing, as a terminal and /dev/null.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return None if stat.S_ISCHR(status.st_mode) else (status.st_dev, status.st_ino)
+
+
+def is_standard_output(path: Path) -> bool:
+    if descriptor(path) == 1:
+        return True
+    with suppress(OSError):
+        return identity(path) == identity(Path("/dev/fd/1")) is not None
+    return False
+
+
+def descriptor(path: Path) -> int | None:
+    """The number of an open file that is named by its number, as /dev/stdout is."""
+    name = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(str(path), str(path))
+    match = re.fullmatch("/dev/fd/([0-9]{1,9})|/proc/self/fd/([0-9]{1,9})", name)
+    return int(match[1] or match[2]) if match else None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into a sentence that names the output."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {quote(str(path))}: {error.strerror}") from None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off the signals that end a program until the end of the block.
+
+    They are caught and not blocked, since a blocked one would be delivered to another thread, of
+    which the library that codes bytes has some.
+    """
+    caught: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in caught[:1]:
+            signal.raise_signal(number)
