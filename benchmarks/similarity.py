@@ -24,6 +24,7 @@ BITS = 128
 def all_comparisons(folder: Path, runs: int) -> None:
     alone = a_hundred_thousand_codes(runs)
     a_million_codes(alone, folder)
+    codes_with_bits_in_common(alone)
     whole_script(alone, folder, runs)
     two_thousand_files(folder, runs)
     ugly_sets(folder)
@@ -78,23 +79,35 @@ def a_hundred_thousand_codes(runs: int) -> float:
 def a_million_codes(alone: float, folder: Path) -> None:
     """Its time beside that of a hundred thousand, its memory, and a sample by brute force."""
     hashes = planted(1_000_000)
-    start = time.perf_counter()
-    found = hamming.pairs_within(hashes, None, THRESHOLD)
-    seconds = time.perf_counter() - start
-    print(f"1,000,000 codes: {seconds:.2f} s, {seconds / alone:.1f} x the time of 100,000")
-    sample = np.arange(0, len(hashes), 1000)
-    expected = sum(
-        np.count_nonzero(hamming.distances(hashes[[row]], hashes) <= THRESHOLD) - 1
-        for row in sample.tolist()
-    )
-    in_pairs = np.isin(found.a, sample).sum() + np.isin(found.b, sample).sum()
-    print(f"  pairs of 1,000 of them: {in_pairs}, by brute force {expected}")
+    time_and_check("1,000,000 codes", hashes, alone)
     np.save(folder / "hashes.npy", hashes)
     program = (
         f"import sys; sys.path.append({str(TOOL)!r}); import numpy, hamming; "
         f"hamming.pairs_within(numpy.load({str(folder / 'hashes.npy')!r}), None, {THRESHOLD})"
     )
     memory("  in a process of its own", [PYTHON, "-c", program])
+
+
+def codes_with_bits_in_common(alone: float) -> None:
+    """A set in which a third of the bits tell nothing, and chunks of such bits find everything."""
+    hashes = planted(300_000)
+    hashes[:, 0] &= np.uint64((1 << 24) - 1)
+    time_and_check("300,000 codes that agree in their first 40 bits", hashes, alone)
+
+
+def time_and_check(title: str, hashes: np.ndarray, alone: float) -> None:
+    """The time of a comparison beside `alone`, and the pairs of a sample by brute force."""
+    start = time.perf_counter()
+    found = hamming.pairs_within(hashes, None, THRESHOLD)
+    seconds = time.perf_counter() - start
+    print(f"{title}: {seconds:.2f} s, {seconds / alone:.1f} x the time of 100,000")
+    sample = np.arange(0, len(hashes), len(hashes) // 1000)
+    expected = sum(
+        np.count_nonzero(hamming.distances(hashes[[row]], hashes) <= THRESHOLD) - 1
+        for row in sample.tolist()
+    )
+    in_pairs = np.isin(found.a, sample).sum() + np.isin(found.b, sample).sum()
+    print(f"  pairs of 1,000 of them: {in_pairs}, by brute force {expected}", flush=True)
 
 
 def whole_script(alone: float, folder: Path, runs: int) -> None:

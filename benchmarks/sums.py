@@ -17,7 +17,7 @@ def one_large_file(folder: Path, runs: int) -> None:
     compare(
         "One file of 1 GiB",
         {
-            "iscc_sum.py": iscc_sum(manifest, 1, [path]),
+            "iscc_manifest.py": iscc_sum(manifest, 1, [path]),
             "iscc-sum": [ISCC_SUM, path],
         },
         runs,
@@ -57,5 +57,5 @@ def many_small_files(folder: Path, runs: int) -> None:
 
 
 def iscc_sum(manifest: Path, jobs: int, paths: list[Path]) -> list[object]:
-    script = PROJECT / "tools" / "iscc_sum" / "iscc_sum.py"
+    script = PROJECT / "tools" / "iscc_sum" / "iscc_manifest.py"
     return [PYTHON, script, "--manifest", manifest, "--jobs", jobs, *paths]

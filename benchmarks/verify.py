@@ -16,7 +16,7 @@ from benchmarks.measure import (
 )
 from benchmarks.similarity import planted, write_manifest
 
-SUM = PROJECT / "tools" / "iscc_sum" / "iscc_sum.py"
+SUM = PROJECT / "tools" / "iscc_sum" / "iscc_manifest.py"
 VERIFY = PROJECT / "tools" / "iscc_verify" / "iscc_verify.py"
 
 
