@@ -38,10 +38,14 @@ settings.register_profile(
 )
 settings.load_profile("fuzz" if FUZZING else "fixed")
 
-# A program in the background of a script starts with SIGINT ignored, and so do all that it starts:
-# Ctrl-C would not reach the programs to which tests send it.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# In the background of a script a program starts with SIGINT ignored, after nohup with SIGHUP, and
+# so does all that it starts: programs to which tests send these signals would not notice.
+for number, handler in {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGHUP: signal.SIG_DFL,
+}.items():
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # Galaxy loads all tools when it starts, this one for tests of Galaxy itself among them.
 UNRESOLVED_TOOL = Path(__file__).parent / "unresolved_requirement.xml"
