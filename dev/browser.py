@@ -5,7 +5,7 @@ Elements are found by what Galaxy's own browser tests look for, or by the words 
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ from dev.local_galaxy import Galaxy
 Found = TypeVar("Found")
 
 HISTORY_ITEM = ".history-index .content-item"
-
+UNREADY = (ElementClickInterceptedException, ElementNotInteractableException)
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 DRIVER = "chromedriver"
@@ -124,7 +124,7 @@ class Browser:
             self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
             try:
                 element.click()
-            except (ElementClickInterceptedException, ElementNotInteractableException):
+            except UNREADY:
                 return False
             return True
 
@@ -215,8 +215,17 @@ class Browser:
         self.click(f'[id="form-element-{parameter}"] .custom-checkbox label', option)
 
     def run_tool(self) -> None:
-        self.click("#execute")
-        self.find(".donemessagelarge, .alert-success")
+        """Click until the tool runs: a form that still takes in the last change takes no click."""
+
+        def runs() -> bool:
+            if self.driver.find_elements(By.CSS_SELECTOR, ".donemessagelarge"):
+                return True
+            for button in self.driver.find_elements(By.CSS_SELECTOR, "#execute:not(.g-disabled)"):
+                with suppress(*UNREADY):
+                    button.click()
+            return False
+
+        self.wait_for(runs, "a tool that runs")
 
     # Workflows
 
