@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -245,46 +245,40 @@ def test_all_tools_are_installed(published):
     assert status == dict.fromkeys(REPOSITORIES, "Installed")
 
 
-def how_tests_end(
-    galaxy: Galaxy, tests: Mapping[str, Sequence[int]], folder: Path
-) -> dict[str, dict[int, str]]:
-    """Let a Galaxy run tests of tools that it has, by their ids; give what was wrong.
+@pytest.fixture(scope="module")
+def tests_on_pulsar(published, tmp_path_factory) -> Iterator[Callable[[], dict[str, dict]]]:
+    """Let the Galaxy test what it has installed, beside other tests; what was wrong, when it ends.
 
     Tests and their data come from that Galaxy, and not from here. The tools are tested side by
     side; the tests of one are not, since galaxy-tool-test then mixes up their uploads.
     """
-    program = [sys.executable, "-m", "dev.tool_tests"]
-    address = ["-u", galaxy.url, "-k", galaxy.api_key]
-    reports = {tool: folder / f"{number}.json" for number, tool in enumerate(tests)}
+    folder = tmp_path_factory.mktemp("tests_on_pulsar")
+    address = ["-u", published.galaxy.url, "-k", published.galaxy.api_key]
     with programs() as start:
-        started = {
-            tool: start([*program, *indices, *address, "-t", tool, "-j", reports[tool]])
-            for tool, indices in tests.items()
-        }
-        return {
-            tool: {
-                result["test_index"]: problem(result)
-                for result in reported(reports[tool], each.result())
+        started = {}
+        for tool, indices in TESTED.items():
+            where = ["-t", published.tools[tool], "-j", folder / f"{tool}.json"]
+            program = [sys.executable, "-m", "dev.tool_tests", *indices, *address, *where]
+            started[tool] = start(program)
+
+        def ended() -> dict[str, dict]:
+            reports = {
+                tool: reported(folder / f"{tool}.json", each.result())
+                for tool, each in started.items()
             }
-            for tool, each in started.items()
-        }
+            return {
+                tool: {result["test_index"]: problem(result) for result in report}
+                for tool, report in reports.items()
+            }
 
-
-@pytest.mark.galaxy
-def test_installed_tools_pass_their_tests_on_pulsar(published, tmp_path):
-    client = Client(published.galaxy, "jobs")
-    tests = {published.tools[tool]: indices for tool, indices in TESTED.items()}
-    ended = how_tests_end(published.galaxy, tests, tmp_path)
-    assert ended == {tool: dict.fromkeys(indices, None) for tool, indices in tests.items()}
-    for tool in tests:
-        jobs = client.get(f"jobs?tool_id={quote(tool)}&view=admin_job_list&limit=1000")
-        assert {job["job_runner_name"] for job in jobs} == {"pulsar"}
+        yield ended
 
 
 @pytest.mark.galaxy
 @pytest.mark.parametrize("tool", ["lost", "unsaid"])
+@pytest.mark.usefixtures("tests_on_pulsar")
 def test_a_module_that_is_not_sent_is_missed(published, tool):
-    """So the tests above show that every module is."""
+    """So the tests on Pulsar show that every module is."""
     client = Client(published.galaxy, tool)
     source = {"source|kind": "several", "source|datasets": client.upload("a", b"a")}
     with pytest.raises(JobError, match="No module named 'codes'"):
@@ -292,6 +286,7 @@ def test_a_module_that_is_not_sent_is_missed(published, tool):
 
 
 @pytest.mark.galaxy
+@pytest.mark.usefixtures("tests_on_pulsar")
 def test_workflows_find_the_installed_tools(published):
     client = Client(published.galaxy, "workflow")
     workflow = client.import_workflow(WORKFLOWS["fingerprint-collection"])
@@ -302,6 +297,7 @@ def test_workflows_find_the_installed_tools(published):
 
 
 @pytest.mark.galaxy
+@pytest.mark.usefixtures("tests_on_pulsar")
 def test_a_new_version_is_offered(published, tmp_path):
     """What was changed since is published as an update, and Galaxy says that there is one."""
     client = Client(published.galaxy, "update")
@@ -325,3 +321,12 @@ def test_a_new_version_is_offered(published, tmp_path):
     target = ["--shed_target", published.shed.url, "--shed_key", published.shed.api_key]
     run("planemo", "shed_update", *target, "--owner", SHED["owner"], tmp_path)
     assert offered() == dict.fromkeys(SHED["repositories"], "True")
+
+
+@pytest.mark.galaxy
+def test_installed_tools_pass_their_tests_on_pulsar(published, tests_on_pulsar):
+    assert tests_on_pulsar() == {tool: dict.fromkeys(indices) for tool, indices in TESTED.items()}
+    client = Client(published.galaxy, "jobs")
+    for tool in published.tools.values():
+        jobs = client.get(f"jobs?tool_id={quote(tool)}&view=admin_job_list&limit=1000")
+        assert {job["job_runner_name"] for job in jobs} == {"pulsar"}
