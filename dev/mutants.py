@@ -121,8 +121,8 @@ def tried(chosen: list[Mutant], folder: Path, jobs: int) -> list[Mutant]:
     def survives(mutant: Mutant) -> bool:
         copy = copies.get()
         original = (copy / "tools" / mutant.module).read_bytes()
-        alike = copy.glob(f"tools/*/{Path(mutant.module).name}")
-        changed = [path for path in alike if path.read_bytes() == original]
+        same_name = copy.glob(f"tools/*/{Path(mutant.module).name}")
+        changed = [path for path in same_name if path.read_bytes() == original]
         try:
             for path in changed:
                 path.write_text(mutant.source, encoding="utf-8")

@@ -125,13 +125,23 @@ def wait_until(answers: Callable[[], bool], servers: list[Server], what: str, se
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put off Ctrl-C and its like until the end of the block, which must not be left half done."""
-    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    """Put off Ctrl-C and its like until the end of the block, which must not be left half done.
+
+    They are caught and not blocked: the process of the tests has threads of a library, to one of
+    which a blocked signal would be delivered.
+    """
+    caught: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in caught[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager

@@ -20,9 +20,7 @@ from dev import processes
 from oracle import HEADER, codes_of, manifest_line
 from samples import NEEDS_FORK
 
-NEEDS_FULL_DISK = pytest.mark.skipif(
-    not Path("/dev/full").exists(), reason="there is no disk that is full"
-)
+NEEDS_FULL_DISK = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 NO_ROOM = "iscc_manifest: cannot write to standard output: No space left on device\n"
 
 
@@ -263,7 +261,7 @@ def test_an_interrupt_during_imports_shows_no_traceback(a):
 
 
 def limited(**limits: int) -> Callable[[], None]:
-    """Let a process have no more of something than so much."""
+    """Limit the resources of a process."""
 
     def limit() -> None:
         for name, most in limits.items():

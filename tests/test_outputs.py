@@ -54,7 +54,7 @@ def test_nothing_is_written_when_the_run_fails(tmp_path, error):
     assert first.read_bytes() == b"old"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_leaves_the_other_outputs_as_they_were(tmp_path):
     (tmp_path / "first").write_bytes(b"old")
     with pytest.raises(InputError, match='cannot write "/dev/full": No space left on device'):

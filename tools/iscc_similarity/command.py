@@ -17,8 +17,9 @@ from typing import NamedTuple, NoReturn
 
 import outputs
 from messages import InputError, say
+from startup import BUG
 
-MISMATCH, BAD_INPUT, BUG, INTERRUPTED = 1, 2, 70, 130
+MISMATCH, BAD_INPUT, INTERRUPTED = 1, 2, 130
 MOST_PROCESSES = 1024
 
 

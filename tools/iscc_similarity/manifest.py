@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import codes
-from messages import InputError, quote
+from messages import InputError, explaining, quote
 
 COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code", "note")
 
@@ -281,10 +281,7 @@ def read(path: Path, name: str, may_be_empty: bool = False) -> list[Entry]:
 
 def read_entry(row: Row) -> Entry:
     """Make an entry of a row. Raises LineError."""
-    try:
-        digits = codes.normalize(row.code)
-    except codes.CodeError as error:
-        raise LineError(f"not an ISCC: {error}; found {quote(row.code)}", row.name) from None
+    digits = digits_of(row.code, row.name)
     if not digits.startswith(codes.BOTH_UNITS):
         raise LineError(f"expected an ISCC-CODE, found an ISCC-UNIT, {quote(row.code)}", row.name)
     return Entry(
@@ -298,13 +295,18 @@ def read_entry(row: Row) -> Entry:
     )
 
 
+def digits_of(code: str, name: str | None) -> str:
+    """The digits of a code on the line of a name, in capitals; raises LineError if it is none."""
+    try:
+        return codes.normalize(code)
+    except codes.CodeError as error:
+        raise LineError(f"not an ISCC: {error}; found {quote(code)}", name) from None
+
+
 def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
     """The lines of a text file with their numbers, without line ends, blank lines and BOM."""
-    try:
-        with path.open(**TEXT) as text:
-            yield from lines_of(text, name)
-    except OSError as error:
-        raise InputError(f"cannot read {quote(name)}: {error.strerror}") from None
+    with explaining("read", name), path.open(**TEXT) as text:
+        yield from lines_of(text, name)
 
 
 def lines_of(text: TextIO, name: str) -> Iterator[tuple[int, str]]:

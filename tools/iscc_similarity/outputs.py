@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-from messages import InputError, quote
+from messages import InputError, explaining, quote
 
 PIECE_BYTES = 1 << 20
 
@@ -42,7 +42,7 @@ class Outputs:
 
     def write(self, path: Path, pieces: Iterable[bytes]) -> None:
         """Write pieces of a file; raises InputError if the system refuses."""
-        with writing(path):
+        with explaining("write", str(path)):
             target = Path(os.path.realpath(path))
             part = None
             if descriptor(path) is None and can_be_replaced(target):
@@ -92,7 +92,7 @@ class Outputs:
 
 
 def copy(staged: Staged) -> None:
-    with writing(staged.path):
+    with explaining("write", str(staged.path)):
         number = descriptor(staged.path)
         staged.content.seek(0)
         target = staged.path if number is None else os.dup(number)
@@ -108,7 +108,7 @@ def copy(staged: Staged) -> None:
 
 
 def replace(staged: Staged) -> None:
-    with writing(staged.path):
+    with explaining("write", str(staged.path)):
         target = Path(os.path.realpath(staged.path))
         with suppress(FileNotFoundError):
             staged.part.chmod(stat.S_IMODE(target.stat().st_mode))
@@ -135,7 +135,7 @@ def check(paths: Iterable[Path], inputs: Iterable[Path | None]) -> None:
     """
     taken = {identity(path) for path in inputs if path}
     for path in paths:
-        with writing(path):
+        with explaining("write", str(path)):
             number = descriptor(path)
             target = Path(os.path.realpath(path)) if number is None else path
             if number is not None:
@@ -179,15 +179,6 @@ def descriptor(path: Path) -> int | None:
     name = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(str(path), str(path))
     match = re.fullmatch("/dev/fd/([0-9]{1,9})|/proc/self/fd/([0-9]{1,9})", name)
     return int(match[1] or match[2]) if match else None
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system says into a sentence that names the output."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write {quote(str(path))}: {error.strerror}") from None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from messages import InputError, quote
+from messages import InputError, explaining, quote
 
 # Galaxy's types of datasets that are a directory. Others that have files beside the main one, as
 # HTML reports do, are something else each time, and the code of the main file would not be theirs.
@@ -83,9 +83,8 @@ class Form:
         """Read the file, once, as it may be a pipe. Raises InputError for other keys than these."""
         self.called = quote(str(path))
         try:
-            self.values = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read {self.called}: {error.strerror}") from None
+            with explaining("read", str(path)):
+                self.values = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{self.called}: expected the form of a Galaxy tool as JSON, found {error!r}"
@@ -148,22 +147,20 @@ class Form:
                 f"{self.called}: expected datasets under the key {quote(key)}, each with "
                 f"element_identifier and source_path, found {quote(json.dumps(item))}"
             ) from None
-        name = quote("/".join(identifiers))
+        name = "/".join(identifiers)
         if extension in DIRECTORY_TYPES:
             source = beside and beside / root
         elif beside and has_files(beside, name):
             raise InputError(
-                f"cannot code {name}: a dataset of the type {extension} has files beside its main "
-                f"one; of such types only {', '.join(DIRECTORY_TYPES)} can be coded"
+                f"cannot code {quote(name)}: a dataset of the type {extension} has files beside "
+                f"its main one; of such types only {', '.join(DIRECTORY_TYPES)} can be coded"
             )
         if source in (None, Path()):
-            raise InputError(f"cannot read {name}: Galaxy has no file of it")
+            raise InputError(f"cannot read {quote(name)}: Galaxy has no file of it")
         return Dataset(tuple(identifiers), source, extension)
 
 
 def has_files(directory: Path, name: str) -> bool:
     """Whether there is anything in a directory, if that is there. `name` is the dataset's."""
-    try:
+    with explaining("read", name):
         return directory.is_dir() and any(directory.iterdir())
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from None

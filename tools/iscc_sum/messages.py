@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 LONGEST_QUOTE = 80
@@ -20,6 +21,15 @@ def quote(text: str) -> str:
         text = text[: LONGEST_QUOTE - 3] + "..."
     printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return '"' + "".join(printable) + '"'
+
+
+@contextmanager
+def explaining(action: str, name: str) -> Iterator[None]:
+    """Turn what the operating system says into a sentence: cannot read "a.tif": ..."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot {action} {quote(name)}: {error.strerror}") from None
 
 
 def pluralize(count: int, noun: str) -> str:

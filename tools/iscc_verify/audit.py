@@ -120,7 +120,7 @@ class Directories:
 
     def above(self, name: str | None) -> set[str]:
         """Those that a name is in: few lengths are tried, however many slashes it has."""
-        if not name:
+        if not (name and self.names):
             return set()
         beginnings = {name[:length] for length in self.lengths if name[length : length + 1] == "/"}
         return beginnings & self.names
@@ -231,7 +231,7 @@ class Pairing:
         return [
             number
             for name, number in self.first_entry.items()
-            if name is not None and not (self.directories.names and self.directories.above(name))
+            if name is not None and not self.directories.above(name)
         ]
 
     def is_first_entry(self, number: int) -> bool:
@@ -256,9 +256,9 @@ class Pairing:
         how = self.matched_by[dataset]
         found = found._replace(expected=listed.expected, matched_by=how, line=listed.line)
         if not has_content(actual, listed):
-            changed = difference(listed, actual)
-            detail = "; ".join(part for part in (changed.pop("detail"), found.detail) if part)
-            return found._replace(status=CHANGED, detail=detail or None, **changed)
+            distance, bits = comparable_distance(listed, actual)
+            detail = "; ".join(filter(None, (what_changed(listed, actual), found.detail))) or None
+            return found._replace(status=CHANGED, distance=distance, bits=bits, detail=detail)
         if how == BY_CONTENT and listed.name is not None:
             return found._replace(status=MOVED, detail=f"listed as {quote(listed.name)}")
         return found._replace(status=OK, detail=None)
@@ -313,21 +313,23 @@ def has_content(actual: Actual, listed: Listed) -> bool:
     )
 
 
-def difference(listed: Listed, actual: Actual) -> dict[str, object]:
-    """Distance, bits and a word on what changed, as fields of a finding."""
-    data, instance = listed.hashes
-    detail = None
+def what_changed(listed: Listed, actual: Actual) -> str | None:
+    """A word on what the distance does not say."""
     if listed.filesize not in (None, actual.entry.filesize):
-        detail = f"{actual.entry.filesize:,} bytes, listed were {listed.filesize:,}"
-    elif listed.datahash not in (None, actual.entry.datahash) and actual.instance.startswith(
-        instance
-    ):
-        detail = "its Instance-Code is as listed, but not the datahash of the same line"
+        return f"{actual.entry.filesize:,} bytes, listed were {listed.filesize:,}"
+    same_instance = actual.instance.startswith(listed.hashes.instance)
+    if same_instance and listed.datahash not in (None, actual.entry.datahash):
+        return "its Instance-Code is as listed, but not the datahash of the same line"
+    return None
+
+
+def comparable_distance(listed: Listed, actual: Actual) -> tuple[int | None, int | None]:
+    """Distance of the Data-Codes and the bits compared; None where that means nothing."""
+    data = listed.hashes.data
     then = Entry("", "", listed.filesize)
     if not (data and then.is_comparable and actual.entry.is_comparable):
-        return {"detail": detail}
-    distance, bits = data_code_distance(data, actual.data)
-    return {"distance": distance, "bits": bits, "detail": detail}
+        return None, None
+    return data_code_distance(data, actual.data)
 
 
 def data_code_distance(a: bytes, b: bytes) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from unicodedata import normalize
 from pathspec import PathSpec
 from pathspec.patterns import GitWildMatchPattern
 
-from messages import InputError, quote
+from messages import InputError, explaining, quote
 
 IGNORE_FILE = ".isccignore"
 METADATA_SUFFIX = ".iscc.json"
@@ -69,8 +69,8 @@ def list_files(root: Path, name: str) -> list[tuple[str, Path]]:
                 bytes_read += ignore_file.stat().st_size
                 ignored = ignored + patterns if ignored else patterns
             first, others, directories = [], [], []
-            for entry in sorted_entries(root / below):
-                path = below + text_of(entry)
+            for inner, entry in sorted_entries(root / below):
+                path = below + inner
                 if ignored:
                     steps += ignored.steps(path)
                     if steps > MOST_STEPS:
@@ -83,23 +83,22 @@ def list_files(root: Path, name: str) -> list[tuple[str, Path]]:
                 if entry.is_dir():
                     directories.append((f"{path}/", ignored))
                 elif entry.is_file() and not path.endswith(METADATA_SUFFIX):
-                    is_ignore_file = re.fullmatch(r"\..*ignore", entry.name, re.DOTALL)
+                    is_ignore_file = re.fullmatch(r"\..*ignore", inner, re.DOTALL)
                     (first if is_ignore_file else others).append((path, Path(entry.path)))
             found += first + others
             waiting += reversed(directories)
     return found
 
 
-def sorted_entries(directory: Path) -> list[os.DirEntry]:
+def sorted_entries(directory: Path) -> list[tuple[str, os.DirEntry]]:
+    """What a directory contains but links, by name; UnicodeError if one is not UTF-8."""
     with os.scandir(directory) as entries:
-        listed = [(text_of(entry), entry) for entry in entries if not entry.is_symlink()]
-    listed.sort(key=lambda each: (normalize("NFC", each[0]).encode(), each[0].encode()))
-    return [entry for _, entry in listed]
-
-
-def text_of(entry: os.DirEntry) -> str:
-    """The name of a file, whatever the locale; UnicodeError if it is not UTF-8."""
-    return os.fsencode(entry.name).decode()
+        named = [
+            (os.fsencode(entry.name).decode(), entry)  # whatever the locale
+            for entry in entries
+            if not entry.is_symlink()
+        ]
+    return sorted(named, key=lambda each: (normalize("NFC", each[0]).encode(), each[0].encode()))
 
 
 def read_patterns(path: Path, name: str, most_bytes: int) -> Patterns:
@@ -118,11 +117,10 @@ def read_patterns(path: Path, name: str, most_bytes: int) -> Patterns:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn what the operating system says into a sentence that names the dataset."""
+    """Turn what goes wrong with a dataset, or with an ignore file in it, into a sentence."""
     try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot read {quote(name)}: {error.strerror}") from None
+        with explaining("read", name):
+            yield
     except UnicodeError:
         raise InputError(
             f"cannot read {quote(name)}: expected UTF-8 in its names and its {IGNORE_FILE}"

@@ -87,7 +87,9 @@ def make_parser() -> command.Parser:
 
 def verify(args: argparse.Namespace) -> Outcome:
     listed, datasets = read_inputs(args)
-    checked = choose_files(datasets, listed.entries)
+    directories = {each.name for each in datasets if coding.is_directory(each)}
+    listed = without_slashes(listed, datasets, directories)
+    checked = choose_files(datasets, Directories(directories), listed.entries)
     entries = coding.code_all(checked.files, jobs=args.jobs)
     findings = audit.audit(listed, entries, checked.directories)
     findings += [
@@ -128,16 +130,15 @@ def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[Dataset
     if args.passed or args.failed:
         lists.check_names(each.name for each in datasets)
     if pasted is None:
-        listed = listing.read(sources[0].path, sources[0].name)
-    else:
-        listed = listing.read_text(pasted, CODES_IN_FORM)
-    return without_slashes(listed, datasets), datasets
+        return listing.read(sources[0].path, sources[0].name), datasets
+    return listing.read_text(pasted, CODES_IN_FORM), datasets
 
 
-def without_slashes(listed: listing.Listing, datasets: Sequence[Dataset]) -> listing.Listing:
+def without_slashes(
+    listed: listing.Listing, datasets: Sequence[Dataset], directories: set[str]
+) -> listing.Listing:
     """The same, but directories called as the datasets are: `iscc-sum --tree` adds a slash."""
-    names = {each.name for each in datasets}
-    with_slash = {f"{each.name}/" for each in datasets if coding.is_directory(each)} - names
+    with_slash = {f"{name}/" for name in directories}.difference(each.name for each in datasets)
     if not with_slash:
         return listed
     return listed._replace(
@@ -164,13 +165,14 @@ class Checked(NamedTuple):
         return sorted(self.directories.difference(self.owners))
 
 
-def choose_files(datasets: Sequence[Dataset], entries: Sequence[listing.Listed]) -> Checked:
+def choose_files(
+    datasets: Sequence[Dataset], directories: Directories, entries: Sequence[listing.Listed]
+) -> Checked:
     """Take directories file by file where the manifest lists their files.
 
     It does if the name of an entry begins with that of the directory and a slash; if it lists the
     directory as well, that is checked, too.
     """
-    directories = Directories({each.name for each in datasets if coding.is_directory(each)})
     whole: set[str] = set()
     by_file: set[str] = set()
     if directories.names:  # few manifests are about directories, and some are long

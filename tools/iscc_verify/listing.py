@@ -16,9 +16,9 @@ codes in either letter case:
 
 Digests of other kinds (md5sum, sha256sum, SFV, BagIt, hashdeep) are invalid, and called by name.
 
-No line is lost: `manifest.classify` says which lines are headers or comments, and none of these has
-a code. Every other line has one code. One whose name contains a code as well, because two lines
-were run together, is invalid, and so is one with a carriage return or a NUL in it.
+No line with a code is lost: `manifest.classify` says which lines are headers or comments, and none
+of these has a code. Every other line has one code. One whose name contains a code as well, because
+two lines were run together, is invalid, and so is one with a carriage return or a NUL in it.
 """
 
 import io
@@ -33,7 +33,7 @@ from typing import BinaryIO, NamedTuple
 import codes
 import manifest
 from manifest import BLAKE3_MULTIHASH, Kind, LineError, Table, contains_code, is_code
-from messages import InputError, quote
+from messages import InputError, explaining, quote
 
 ISCC_SUM_TAG = re.compile(r"ISCC-SUM \((.*)\) = (\S+)\s*", re.IGNORECASE | re.DOTALL)
 BLAKE3_TAG = re.compile(r"BLAKE3 \((.*)\) = ([0-9a-f]{64})\s*", re.IGNORECASE | re.DOTALL)
@@ -106,17 +106,14 @@ class Listing(NamedTuple):
 
 def read(path: Path, name: str) -> Listing:
     """Read a manifest that the user calls `name`; InputError if there is no entry in it at all."""
-    try:
-        with path.open("rb") as stream:
-            beginning = stream.read(BEGINNING)
-            if stream.seekable():
-                stream.seek(0)
-            else:  # a pipe, whose beginning does not come twice
-                stream = io.BytesIO(beginning + stream.read())
-            ended_by_nul = is_ended_by_nul(beginning.removeprefix(manifest.BOM.encode()))
-            return collect(lines(stream, beginning, ended_by_nul, name), name, ended_by_nul)
-    except OSError as error:
-        raise InputError(f"cannot read {quote(name)}: {error.strerror}") from None
+    with explaining("read", name), path.open("rb") as stream:
+        beginning = stream.read(BEGINNING)
+        if stream.seekable():
+            stream.seek(0)
+        else:  # a pipe, whose beginning does not come twice
+            stream = io.BytesIO(beginning + stream.read())
+        ended_by_nul = is_ended_by_nul(beginning.removeprefix(manifest.BOM.encode()))
+        return collect(lines(stream, beginning, ended_by_nul, name), name, ended_by_nul)
 
 
 def read_text(text: str, name: str) -> Listing:
@@ -283,10 +280,7 @@ def entry_of(
     datahash = datahash and datahash.lower()
     if BLAKE3_MULTIHASH.fullmatch(text):
         return Listed(number, name, text.lower(), filesize, datahash)
-    try:
-        digits = codes.normalize(text)
-    except codes.CodeError as error:
-        raise LineError(f"not an ISCC: {error}; found {quote(text)}", name) from None
+    digits = manifest.digits_of(text, name)
     if len(digits) == SHORTEST_CODE and not is_code(text):
         raise LineError(f"a code of 64 bits needs the prefix {codes.PREFIX}", name)
     if digits.startswith(DATA_UNIT):
