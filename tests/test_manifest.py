@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import iscc_manifest
 import manifest
 import outputs
 from messages import InputError, quote
@@ -32,7 +31,7 @@ def folder(tmp_path_factory) -> Path:
 
 def write(path: Path, entries: Iterable[manifest.Entry]) -> None:
     with outputs.Outputs() as out:
-        iscc_manifest.write_manifest(out, path, entries)
+        out.write_lines(path, manifest.lines(list(entries)))
 
 
 def read(path: Path, content: str | bytes) -> list[manifest.Entry]:

@@ -144,6 +144,7 @@ def pattern(header: bytes, hash_bytes: int) -> str:
 
 
 VALID = re.compile("|".join(pattern(header, sum(sizes)) for header, sizes in KINDS.items()))
+IMAGE = re.compile(pattern(b"\x21\x07", 32))  # an Image-Code of 256 bits
 # A code within a text, if it is too long to be there by chance: of 128 bits or more.
 LONG = re.compile(
     "|".join(pattern(header, sum(sizes)) for header, sizes in KINDS.items() if sum(sizes) >= 16)

@@ -40,7 +40,7 @@ from hamming import TooManyPairsError
 from inputs import Dataset, Form
 from links import Links
 from manifest import Entry
-from messages import InputError, Progress, pluralize
+from messages import InputError, Progress, pluralize, quote
 from relations import Pairs
 
 THRESHOLD = 12
@@ -129,6 +129,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
     """Compare all, write what was asked for, and say in one line what was found."""
     check_options(args)
     entries, *references = read_entries(args, sources(args))
+    check_kinds([*entries, *(each for reference in references for each in reference)])
     sides = links.fingerprints(entries, *references)
     [others] = references or [entries]
     found = find_links(args, sides)
@@ -224,6 +225,18 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
     )
     ours = len(sources[0].datasets)
     return [part + more for part, more in zip(read, (coded[:ours], coded[ours:]), strict=False)]
+
+
+def check_kinds(entries: list[Entry]) -> None:
+    """Raise InputError if there are codes of pixels and of bytes: they are never compared."""
+    of_pixels = next((each for each in entries if each.pixels), None)
+    of_bytes = next((each for each in entries if not each.pixels), None)
+    if of_pixels and of_bytes:
+        raise InputError(
+            "codes of pixels and of bytes cannot be compared: expected one kind, found one of "
+            f"pixels, {quote(of_pixels.name)}, and one of bytes, {quote(of_bytes.name)}; make a "
+            "manifest of pixels with ISCC pixel manifest, or one of bytes with ISCC manifest"
+        )
 
 
 def find_links(args: argparse.Namespace, sides: links.Sides) -> Links:

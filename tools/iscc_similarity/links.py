@@ -63,7 +63,7 @@ class Fingerprints(NamedTuple):
     instance      uint64, shape (n, 2): the same for Instance-Codes
     wide          bool, shape (n,)
     size          int64, shape (n,): bytes, or UNKNOWN
-    datahash      int64, shape (n,): a number for each datahash, or UNKNOWN
+    datahash      int64, shape (n,): a number for each datahash and type of image, or UNKNOWN
     comparable    bool, shape (n,): whether the Data-Code means something
     """
 
@@ -111,28 +111,29 @@ class Links(NamedTuple):
 
 def fingerprints(entries: Sequence[Entry], reference: Sequence[Entry] | None = None) -> Sides:
     """The fingerprints of datasets, and those of a reference, if there is one."""
-    hash_numbers: dict[str, int] = {}
+    hash_numbers: dict[tuple, int] = {}
     a = group_entries(entries, hash_numbers)
     return Sides(a, a if reference is None else group_entries(reference, hash_numbers))
 
 
-def group_entries(entries: Sequence[Entry], hash_numbers: dict[str, int]) -> Fingerprints:
+def group_entries(entries: Sequence[Entry], hash_numbers: dict[tuple, int]) -> Fingerprints:
     """Group entries by all but their names; `hash_numbers` numbers the datahashes so far."""
     numbers: dict[tuple, int] = {}
     labels = np.empty(len(entries), dtype=np.int64)
     firsts = []
     for row, entry in enumerate(entries):
-        known = (entry.iscc, entry.filesize, entry.datahash, entry.is_comparable)
+        known = (entry.iscc, entry.filesize, entry.datahash, entry.pixels, entry.is_comparable)
         labels[row] = number = numbers.setdefault(known, len(firsts))
         if number == len(firsts):
             firsts.append(entry)
     bodies, wide = decode_all([entry.iscc for entry in firsts])
     hashes = bodies.view(">u8").astype(np.uint64).reshape(-1, 2, 2)
     sizes = [UNKNOWN if entry.filesize is None else entry.filesize for entry in firsts]
+    # The same stream of pixels is another image where its type or sizes are others.
     datahashes = [
-        UNKNOWN
-        if entry.datahash is None
-        else hash_numbers.setdefault(entry.datahash, len(hash_numbers))
+        hash_numbers.setdefault((entry.datahash, entry.pixels), len(hash_numbers))
+        if entry.datahash or entry.pixels
+        else UNKNOWN
         for entry in firsts
     ]
     return Fingerprints(

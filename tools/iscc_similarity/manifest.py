@@ -4,6 +4,9 @@ UTF-8, line feeds, tab-separated, the header first:
 
     #name  iscc  filesize  datahash  data_code  instance_code  note
 
+Where two more columns follow, `pixels` and `image_code`, the codes of a line that says something in
+`pixels` are of an image's pixels (docs/pixels.md), and all others of bytes.
+
 Names are data. Tab, line feed, carriage return and backslash in a field are written \t \n \r \\,
 and a `#` that begins a line \#; nothing else is touched, so a name comes back as it went in.
 Tables that people make by hand are read as well: a header `Name,ISCC` and commas or semicolons.
@@ -16,10 +19,10 @@ next one has that one's code in its last field, or more fields than the header: 
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import count
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -27,11 +30,12 @@ import codes
 from messages import InputError, explaining, quote
 
 COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code", "note")
+PIXEL_COLUMNS = ("pixels", "image_code")
 
 # Column names in the order in which they are preferred; some stand in tables of other tools.
 NAMES = ("name", "file_id", "filename")
 CODES = ("iscc", "iscc_hash")
-KNOWN_COLUMNS = {"name", *COLUMNS[1:]}
+KNOWN_COLUMNS = {"name", *COLUMNS[1:], *PIXEL_COLUMNS}
 # A table of another tool with this column has a row for each pair, so a dataset stands there often.
 ROWS_ARE_PAIRS = "match_iscc_hash"
 
@@ -40,12 +44,20 @@ ROWS_ARE_PAIRS = "match_iscc_hash"
 TINY = 2_048
 SMALL = 20_480
 NOTES = ("empty", "tiny", "small")
+FEATURELESS = "featureless"  # a picture that has no Image-Code
 
 LONGEST_LINE = 1_000_000  # characters; what is longer is some binary file
 BOM = "\ufeff"
 
 NUMBER_OF_BYTES = re.compile("[0-9]{1,18}")
 BLAKE3_MULTIHASH = re.compile("1[eE]20[0-9a-fA-F]{64}")
+PIXELS = re.compile(
+    "imagewalk (?:u?int(?:8|16|32|64)|float(?:16|32|64)) "
+    + "".join(f"{axis}[1-9][0-9]{{0,17}}" for axis in "zctyx")
+)
+IMAGE_CODES = re.compile(
+    f"{codes.PREFIX}{codes.IMAGE.pattern}(?: {codes.PREFIX}{codes.IMAGE.pattern})*"
+)
 # What begins a code or a hash, be it complete or damaged; codes without a prefix see below.
 BEGINNING_OF_CODE = re.compile(r"ISCC:[\w-]|1e20[0-9a-f]{40}|\) = [0-9a-f]{64}", re.IGNORECASE)
 
@@ -70,6 +82,9 @@ class Entry(NamedTuple):
     `iscc` is an ISCC-CODE, WIDE or SUM, with its prefix and in capitals, `filesize` is in bytes,
     `datahash` the BLAKE3 multihash in hex, `data_code` and `instance_code` the 256-bit ISCC-UNITs.
     `noted` is the note of a manifest that does not say the size.
+
+    `pixels` says that the codes are of pixels, and of which type and sizes. `image_code` is that of
+    one picture, or several with blanks between them; `is_featureless` says that there can be none.
     """
 
     name: str
@@ -79,9 +94,17 @@ class Entry(NamedTuple):
     data_code: str | None = None
     instance_code: str | None = None
     noted: str | None = None
+    pixels: str | None = None
+    image_code: str | None = None
+    is_featureless: bool = False
 
     @property
     def note(self) -> str:
+        """What to know of the codes: `size_note`, and whether the picture is featureless."""
+        return ", ".join(filter(None, (self.size_note, FEATURELESS * self.is_featureless)))
+
+    @property
+    def size_note(self) -> str:
         """What the size means for similarity: `empty`, `tiny`, `small`, or nothing."""
         if self.filesize is None:
             return self.noted if self.noted in NOTES else ""
@@ -94,7 +117,7 @@ class Entry(NamedTuple):
     @property
     def is_comparable(self) -> bool:
         """Whether the Data-Code means something; below TINY bytes only equality counts."""
-        return self.note not in ("empty", "tiny")
+        return self.size_note not in ("empty", "tiny")
 
 
 class Row(NamedTuple):
@@ -107,6 +130,8 @@ class Row(NamedTuple):
     data_code: str
     instance_code: str
     note: str
+    pixels: str
+    image_code: str
 
 
 class Table:
@@ -117,10 +142,11 @@ class Table:
         self.rows_are_pairs = ROWS_ARE_PAIRS in columns
         names = [next(each for each in kind if each in columns) for kind in (NAMES, CODES)]
         self.is_escaped = separator == "\t" and names[0] == "name"
-        self.last_is_name, self.last_is_code = (name == columns[-1] for name in names)
+        self.last_is_name = names[0] == columns[-1]
+        self.last_is_code = columns[-1] in (names[1], "image_code")
         # Behind the last field there will be an empty one, for columns that are not there.
         places = {name: place for place, name in enumerate(columns)}
-        wanted = [*names, *COLUMNS[2:]]
+        wanted = [*names, *COLUMNS[2:], *PIXEL_COLUMNS]
         self.select = itemgetter(*(places.get(name, len(columns)) for name in wanted))
 
     def row(self, line: str) -> Row:
@@ -151,6 +177,18 @@ class Table:
             raise LineError(
                 "expected a BLAKE3 multihash, 1e20 and 64 hexadecimal digits, in the column "
                 f"datahash, found {quote(row.datahash)}",
+                row.name,
+            )
+        if row.pixels and not PIXELS.fullmatch(row.pixels):
+            raise LineError(
+                "expected imagewalk, a type and five sizes in the column pixels, found "
+                f"{quote(row.pixels)}",
+                row.name,
+            )
+        if row.image_code and not IMAGE_CODES.fullmatch(row.image_code):
+            raise LineError(
+                "expected Image-Codes of 256 bits, ISCC:EED..., in the column image_code, found "
+                f"{quote(row.image_code)}",
                 row.name,
             )
         if self.is_escaped and "\\" in row.name:
@@ -291,7 +329,10 @@ def read_entry(row: Row) -> Entry:
         row.datahash.lower() or None,
         row.data_code or None,
         row.instance_code or None,
-        None if row.filesize else row.note or None,
+        None if row.filesize else row.note.partition(",")[0] or None,
+        row.pixels or None,
+        row.image_code or None,
+        row.note.endswith(FEATURELESS),
     )
 
 
@@ -325,6 +366,14 @@ def lines_of(text: TextIO, name: str) -> Iterator[tuple[int, str]]:
             )
         if line.strip():
             yield number, line
+
+
+def lines(entries: Sequence[Entry]) -> Iterator[str]:
+    """The lines of a manifest; the columns of images are there if an entry is one."""
+    columns, fields = COLUMNS, COLUMNS[1:]
+    if any(entry.pixels or entry.image_code for entry in entries):
+        columns, fields = (*COLUMNS, *PIXEL_COLUMNS), (*COLUMNS[1:], *PIXEL_COLUMNS)
+    return table_lines(columns, map(attrgetter("name", *fields), entries))
 
 
 def table_lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:

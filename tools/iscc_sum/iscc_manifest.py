@@ -29,7 +29,6 @@ import outputs
 import records
 from command import Outcome
 from inputs import Dataset, Form
-from manifest import Entry
 from messages import InputError, pluralize
 
 KINDS = ("datasets", "manifests")
@@ -86,7 +85,7 @@ def code(args: argparse.Namespace, datasets: list[Dataset]) -> Outcome:
         inputs.check_names(datasets)
     entries = coding.code_all(datasets, wide=not args.narrow, jobs=args.jobs)
     with outputs.Outputs() as out:
-        write_manifest(out, args.manifest, entries)
+        out.write_lines(args.manifest, manifest.lines(entries))
         if args.checksums:
             out.write_lines(args.checksums, records.checksum_lines(datasets, entries))
         if args.records:
@@ -119,17 +118,9 @@ def join(args: argparse.Namespace, manifests: list[Dataset]) -> Outcome:
     inputs.check_names(dataset for dataset, _ in named)
     with outputs.Outputs() as out:
         entries = [entry._replace(name=dataset.name) for dataset, entry in named]
-        write_manifest(out, args.manifest, entries)
+        out.write_lines(args.manifest, manifest.lines(entries))
     of_all = pluralize(len(manifests), "manifest")
     return Outcome(f"{pluralize(len(named), 'dataset')} of {of_all}")
-
-
-def write_manifest(out: outputs.Outputs, path: Path, entries: list[Entry]) -> None:
-    rows = (
-        (e.name, e.iscc, e.filesize, e.datahash, e.data_code, e.instance_code, e.note)
-        for e in entries
-    )
-    out.write_lines(path, manifest.table_lines(manifest.COLUMNS, rows))
 
 
 if __name__ == "__main__":

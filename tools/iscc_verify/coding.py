@@ -159,8 +159,11 @@ def code(source: Source, report: Callable[[float], None], wide: bool) -> Entry:
             after = os.fstat(stream.fileno())
             if (before.st_size, before.st_mtime_ns) != (length, after.st_mtime_ns):
                 raise InputError(f"cannot read {quote(name)}: it was changed meanwhile")
+    return entry_of(source.name, processor, wide)
+
+
+def entry_of(name: str, processor: IsccSumProcessor, wide: bool) -> Entry:
+    """The entry of what a processor was given, which takes nothing more afterwards."""
     result = processor.result(wide=wide, add_units=True)
     data_code, instance_code = result.units
-    return Entry(
-        source.name, result.iscc, result.filesize, result.datahash, data_code, instance_code
-    )
+    return Entry(name, result.iscc, result.filesize, result.datahash, data_code, instance_code)

@@ -192,6 +192,12 @@ def collect(numbered: Iterable[tuple[int, str]], name: str, ended_by_nul: bool =
 def entry_of_row(number: int, table: Table, line: str) -> Listed:
     """The entry in a row of a table; raises LineError."""
     row = table.row(line)
+    if row.pixels:
+        raise LineError(
+            "its codes are of pixels, and datasets are checked as bytes; make their manifest with "
+            "ISCC manifest",
+            row.name,
+        )
     size = int(row.filesize) if row.filesize else None
     entry = entry_of(number, row.name, row.code, size, row.datahash or None)
     if not row.datahash:  # which says more than any unit

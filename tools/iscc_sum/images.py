@@ -1,0 +1,232 @@
+"""Images, whatever the format: what an image is to us, and which reader a file is for.
+
+The first bytes decide, never a name or a type: Galaxy's files are called `dataset_1.dat`, and a
+BigTIFF comes as `binary`. What a reader finds in a file may have been made to harm, so sizes are
+checked before anything is decoded.
+"""
+
+import logging
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from messages import InputError, quote
+
+# What can only be decoded at once may have this size, in bytes: a tile, a strip, a chunk, a PNG.
+MOST_AT_ONCE = 1 << 30
+# An image may have so many bytes of pixels, and so many more for each byte of its file. No
+# compression of real images comes near, but a file of a few bytes can claim any size.
+MOST_PIXEL_BYTES = 1 << 30
+MOST_EXPANSION = 2_000
+# A process that reads images may not take more memory than this: some decoders believe headers.
+MOST_MEMORY = 4 << 30
+
+SAMPLES = "s"  # of colour, which TIFF keeps apart from channels
+
+TYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)))
+TYPES += ("float16", "float32", "float64")
+
+
+class NotAnImageError(InputError):
+    """A dataset that is no image that can be read, in one sentence that names it and says why."""
+
+
+class UnreadableError(Exception):
+    """The same, before it is known what the dataset is called; says what was expected and found."""
+
+
+class Sizes(NamedTuple):
+    """How long the axes are: depth, channels (or colours), time, rows, columns."""
+
+    z: int
+    c: int
+    t: int
+    y: int
+    x: int
+
+
+class Region(NamedTuple):
+    """A part of an image: whole rows of some planes."""
+
+    z: range
+    c: range
+    t: range
+    y: range
+
+
+class Image(Protocol):
+    """An image: an array of numbers with five axes, which is read region by region.
+
+    dtype     NumPy's type of a pixel, in native byte order
+    sizes     of the image
+    chunk     what is decoded together
+    """
+
+    dtype: np.dtype
+    sizes: Sizes
+    chunk: Sizes
+
+    def read(self, region: Region) -> np.ndarray:
+        """The pixels of a region: shape (z, c, t, y, x)."""
+
+
+class ArrayImage:
+    """An image that is in memory: shape (z, c, t, y, x)."""
+
+    def __init__(self, array: np.ndarray):
+        self.array, self.dtype = array, array.dtype.newbyteorder("=")
+        self.sizes, self.chunk = Sizes(*array.shape), Sizes(1, 1, 1, 1, array.shape[-1])
+
+    def read(self, region: Region) -> np.ndarray:
+        return self.array[tuple(slice(each.start, each.stop) for each in region)]
+
+
+def check_type(dtype: object) -> np.dtype:
+    """The type of the pixels in native byte order. Raises UnreadableError."""
+    if str(getattr(dtype, "name", dtype)) not in TYPES:
+        raise UnreadableError(f"expected integers or real numbers as pixels, found {dtype}")
+    return np.dtype(dtype).newbyteorder("=")
+
+
+def check_sizes(sizes: Sizes, dtype: np.dtype, file_bytes: int) -> None:
+    """Raise UnreadableError for sizes that no honest file has."""
+    pixels = dtype.itemsize
+    for size in sizes:
+        pixels *= size
+    if pixels < 1:
+        raise UnreadableError("expected pixels, found an image without any")
+    if pixels > MOST_PIXEL_BYTES + MOST_EXPANSION * file_bytes:
+        raise UnreadableError(f"it has {file_bytes:,} bytes and claims {pixels:,} bytes of pixels")
+
+
+def check_at_once(count: int) -> None:
+    """Raise UnreadableError if so many bytes would have to be decoded together."""
+    if count > MOST_AT_ONCE:
+        raise UnreadableError(
+            f"expected parts of at most {MOST_AT_ONCE:,} bytes, found one of {count:,}"
+        )
+
+
+def place_axes(axes: Sequence[tuple[str, int]]) -> dict[int, str]:
+    """Which of z, c and t each axis is, by its number, but for rows, columns and those of size 1.
+
+    An axis of another name takes the first of z and t that is free: so a stack of pages of which
+    nothing is known is one in Z. Raises UnreadableError if none is free.
+    """
+    long = [(number, name) for number, (name, size) in enumerate(axes) if size != 1]
+    places = {number: name for number, name in long if name in ("z", "c", "t")}
+    for number, name in long:
+        if number in places or name in ("y", "x", SAMPLES):
+            continue
+        free = [place for place in ("z", "t") if place not in places.values()]
+        if not free:
+            raise UnreadableError(
+                "expected axes that are depth, channel, time, rows and columns, found one more, "
+                f"{name!r}"
+            )
+        places[number] = free[0]
+    if len(set(places.values())) < len(places):
+        raise UnreadableError("expected each axis once, found one twice")
+    return places
+
+
+@contextmanager
+def reading_image(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong in a library with a file of a stranger into one sentence."""
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except UnreadableError as error:
+        raise NotAnImageError(f"cannot read {quote(name)} as an image: {error}") from None
+    except MemoryError:
+        raise NotAnImageError(
+            f"cannot read {quote(name)} as an image: expected to need at most {MOST_MEMORY:,} "
+            "bytes of memory"
+        ) from None
+    except Exception as error:
+        found = quote(f"{type(error).__name__}: {error}")
+        raise NotAnImageError(
+            f"cannot read {quote(name)} as an image: it is damaged or cut off, or of a kind that "
+            f"cannot be read ({found})"
+        ) from None
+
+
+def limit_memory() -> None:
+    """Let this process, a worker that reads images, take no more memory than MOST_MEMORY."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or soft > MOST_MEMORY:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, hard))
+
+
+class Complaints(logging.Handler):
+    """Collects what a library logs as an error: what it could not read, and went on without."""
+
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(record.getMessage())
+
+
+@contextmanager
+def listening(logger: logging.Logger) -> Iterator[list[str]]:
+    """Collect the complaints of a library, and keep what it logs from standard error."""
+    complaints, propagate = Complaints(), logger.propagate
+    logger.addHandler(complaints)
+    logger.propagate = False
+    try:
+        yield complaints.found
+    finally:
+        logger.removeHandler(complaints)
+        logger.propagate = propagate
+
+
+KINDS = {
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"BM": "bmp",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "jpeg2000",
+    b"\xff\x4f\xff\x51": "jpeg2000",
+    b"RIFF": "webp",
+    b"PK\x03\x04": "zip",
+}
+# Formats of microscopes and others, which people have, and what to do with them.
+OTHER_KINDS = {
+    b"ZISRAWFILE": "a CZI",
+    b"\xda\xce\xbe\x0a": "an ND2",
+    b"\x70\0\0\0": "a LIF",
+    b"\xd0\xcf\x11\xe0": "an OIB or ZVI",
+    b"\x89HDF\r\n\x1a\n": "an HDF5",
+    b"GIF8": "a GIF",
+    b"%PDF": "a PDF",
+}
+
+
+def kind_of(path: Path) -> str:
+    """Which reader a file is for, by its first bytes. Raises UnreadableError if there is none."""
+    with path.open("rb") as stream:
+        beginning = stream.read(16)
+    for start, kind in KINDS.items():
+        if beginning.startswith(start):
+            return kind
+    for start, kind in OTHER_KINDS.items():
+        if beginning.startswith(start):
+            raise UnreadableError(
+                f"it is {kind} file; convert it to OME-TIFF or OME-Zarr first, with bfconvert or "
+                "bioformats2raw"
+            )
+    raise UnreadableError(
+        "expected TIFF, PNG, JPEG, BMP, JPEG 2000, WebP or OME-Zarr, found a file that begins with "
+        f"{beginning[:8].hex(' ') or 'nothing'}"
+    )

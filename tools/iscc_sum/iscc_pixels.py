@@ -1,0 +1,94 @@
+"""Give every image the ISCC of its pixels, whatever the file format, and its Image-Code.
+
+Images with the same pixels have the same code, however they are stored: TIFF, PNG, JPEG, BMP, JPEG
+2000, WebP or OME-Zarr, compressed or not. The Image-Code says what a picture looks like, and stays
+nearly the same in a figure. The manifest is a table with one image per line, as iscc_manifest
+writes it, and two more columns: the type and sizes of the image, and the Image-Code.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    import startup
+
+    startup.begin()
+
+import argparse
+import time
+
+import command
+import inputs
+import manifest
+import outputs
+import pixels
+from command import Outcome
+from inputs import Form
+from messages import InputError, pluralize
+
+SKIPPED_COLUMNS = ("#name", "reason")
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command.execute(make_parser(), code, argv)
+
+
+def make_parser() -> command.Parser:
+    parser = command.Parser("iscc_pixels", __doc__)
+    parser.add_datasets()
+    parser.add_output("--manifest", "the manifest to write")
+    parser.add_argument(
+        "--planes",
+        action="store_true",
+        help="one more line for each plane of an image that has several: name/z2c1t0",
+    )
+    parser.add_argument(
+        "--projections",
+        action="store_true",
+        help="one more line for each maximum projection along Z: name/zmaxc1t0",
+    )
+    parser.add_argument(
+        "--turned",
+        action="store_true",
+        help="16 Image-Codes of each picture, for figures that may be turned, mirrored or "
+        "inverted; the upright one first",
+    )
+    parser.add_output(
+        "--skipped",
+        "leave out what cannot be read as an image, and list it in this table, with the reason",
+    )
+    parser.add_argument(
+        "--narrow",
+        action="store_true",
+        help="write codes of 128 bits, as in ISO 24138:2024, instead of 256",
+    )
+    return parser
+
+
+def code(args: argparse.Namespace) -> Outcome:
+    """Code images and write what was asked for."""
+    start = time.monotonic()
+    if not args.manifest:
+        raise InputError("the following arguments are required: --manifest")
+    datasets = [inputs.from_path(path) for path in args.files]
+    if args.inputs:
+        form = Form(args.inputs, ("datasets",))
+        datasets = form.datasets(form.one_of("datasets"))
+    outputs.check(args.outputs, [args.inputs, *(each.path for each in datasets)])
+    wanted = pixels.Wanted(not args.narrow, args.planes, args.projections, args.turned)
+    found, skipped = pixels.code_images(datasets, wanted, args.skipped is not None, args.jobs)
+    entries = [entry for each in found for entry in each]
+    with outputs.Outputs() as out:
+        out.write_lines(args.manifest, manifest.lines(entries))
+        if args.skipped:
+            out.write_lines(args.skipped, manifest.table_lines(SKIPPED_COLUMNS, skipped))
+    line = f"{pluralize(len(found), 'dataset')} with {pluralize(len(entries), 'code')} of pixels, "
+    line += f"{time.monotonic() - start:.1f} s"
+    if skipped:
+        line += f"; skipped {pluralize(len(skipped), 'dataset')}"
+    return Outcome(line)
+
+
+if __name__ == "__main__":
+    command.run(main)

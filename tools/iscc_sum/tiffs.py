@@ -1,0 +1,275 @@
+"""TIFF in all its kinds: classic and Big, tiles and strips, OME-TIFF, ImageJ, and what else has
+pages that tifffile makes an image of.
+
+tifffile says which pages are which planes, and decodes strips and tiles (through imagecodecs). They
+are read here, since tifffile goes on with zeros where one is missing, and opens whatever files an
+OME-TIFF names.
+"""
+
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import product
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from images import (
+    SAMPLES,
+    Image,
+    Region,
+    Sizes,
+    UnreadableError,
+    check_at_once,
+    check_sizes,
+    check_type,
+    listening,
+    place_axes,
+)
+from messages import quote
+
+PALETTE = 3
+OWN_NAME = "image"
+
+
+def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> list[Image]:
+    """The images in a TIFF file, each with its full resolution only.
+
+    An OME-TIFF of several files finds the others among `siblings`, by name. Files are closed with
+    `closing`. Raises UnreadableError, or what tifffile raises.
+    """
+    stream = closing.enter_context(path.open("rb"))
+    complaints = closing.enter_context(listening(logging.getLogger("tifffile")))
+    tif = tifffile.TiffFile(stream, name=OWN_NAME)
+    names_others = tif.is_ome and resolve_files(tif.ome_metadata, path, siblings)
+    if names_others:
+        tif = tifffile.TiffFile(stream, name=OWN_NAME, omexml=names_others)
+    files = Files(closing, tif, stream.fileno())
+    found = [TiffImage(series, files) for series in tif.series]
+    if complaints:
+        raise UnreadableError(f"it is damaged or cut off ({quote(complaints[0])})")
+    if not found:
+        raise UnreadableError("expected a TIFF with an image, found none")
+    return found
+
+
+def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | None:
+    """The metadata of an OME-TIFF of several files, with the paths of these; or None.
+
+    No file is opened because metadata name it: only datasets of the same run are.
+    """
+    root = ElementTree.fromstring(ome)
+    if any(element.tag.endswith("BinaryOnly") for element in root):
+        raise UnreadableError("its OME metadata are in another file, which cannot be read here")
+    files = [each for each in root.iter() if each.tag.endswith("UUID") and each is not root]
+    if len({each.text for each in files}) < 2 and "UUID" not in root.attrib:
+        for each in files:
+            each.set("FileName", OWN_NAME)
+    elif all(each.text == root.attrib.get("UUID") for each in files):
+        return None
+    for each in files:
+        name = each.get("FileName", "")
+        if each.text == root.attrib.get("UUID") or name == OWN_NAME:
+            continue
+        if name not in siblings:
+            raise UnreadableError(
+                f"it is one file of several, and {quote(name)} is not among the datasets"
+            )
+        other = siblings[name]
+        each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+class Files:
+    """The files that the pages of a TIFF are in; two of them at most are open."""
+
+    def __init__(self, closing: ExitStack, tif: tifffile.TiffFile, descriptor: int):
+        self.tif, self.own = tif, descriptor
+        self.other, self.close_other = "", closing.enter_context(ExitStack())
+
+    def read(self, parent: tifffile.TiffFile, offset: int, count: int) -> bytes:
+        """Bytes of a file; raises UnreadableError if they are not all there."""
+        check_at_once(count)
+        if offset <= 0 or count <= 0:
+            raise UnreadableError("a part of it is missing: expected pixels, found none")
+        data = os.pread(self.descriptor(parent), count, offset)
+        if len(data) < count:
+            raise UnreadableError(
+                f"it is cut off: expected {count:,} bytes at {offset:,}, found {len(data):,}"
+            )
+        return data
+
+    def descriptor(self, parent: tifffile.TiffFile) -> int:
+        if parent is self.tif:
+            return self.own
+        if parent.filehandle.path != self.other:
+            self.close_other.close()
+            self.other = parent.filehandle.path
+            self.opened = os.open(self.other, os.O_RDONLY)
+            self.close_other.callback(os.close, self.opened)
+        return self.opened
+
+    def size_with(self, pages: Iterable[tifffile.TiffPage]) -> int:
+        """Bytes of the files that these pages are in."""
+        others = {each.parent.filehandle.path for each in pages if each.parent is not self.tif}
+        return os.fstat(self.own).st_size + sum(Path(each).stat().st_size for each in others)
+
+
+class TiffImage:
+    """An image that tifffile found: a series of pages.
+
+    A page has the shape (separate samples, depth, rows, columns, samples). All but rows and columns
+    number its planes; the axes of the series that a page does not have number the pages.
+    """
+
+    def __init__(self, series: tifffile.TiffPageSeries, files: Files):
+        page = series.keyframe
+        self.series, self.page, self.files = series, page, files
+        axes, shape = series.get_axes(squeeze=False).lower(), series.get_shape(squeeze=False)
+        if "y" not in axes or "x" not in axes:
+            raise UnreadableError(f"expected rows and columns, found the axes {axes.upper()!r}")
+        if page.dtype is None or series.transform:
+            raise UnreadableError("it is of a kind of TIFF that cannot be read")
+        self.separate, self.depth, rows, columns, self.samples = page.shaped
+        self.stored = check_type(page.dtype)
+        self.palette = palette_of(page)
+        self.dtype = self.stored if self.palette is None else self.palette.dtype
+        places = place_axes(list(zip(axes, shape, strict=True)))
+        names = [places.get(number, name) for number, name in enumerate(axes)]
+        long = {name: size for name, size in zip(names, shape, strict=True) if size != 1}
+        self.colours = long.get(SAMPLES, 1) if self.palette is None else self.palette.shape[1]
+        channels = long.get("c", 1) * self.colours
+        self.sizes = Sizes(long.get("z", 1), channels, long.get("t", 1), rows, columns)
+        self.steps = steps(names, shape, page.shaped)
+        self.pages = [] if self.is_contiguous else list(series)
+        if None in self.pages or len(series) * page.size != math.prod(shape):
+            raise UnreadableError("a part of it is missing: expected more pages than there are")
+        check_sizes(self.sizes, self.dtype, files.size_with(self.pages))
+        high = page.tilelength if page.is_tiled else page.rowsperstrip
+        self.chunk = Sizes(
+            1,
+            self.colours if self.samples > 1 or self.palette is not None else 1,
+            1,
+            1 if page.is_final else min(high, rows),
+            columns,
+        )
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether all pages are one array in the file; ImageJ lists but the first of them then."""
+        return self.series.dataoffset is not None and not self.series.is_multifile
+
+    def read(self, region: Region) -> np.ndarray:
+        """The pixels of a region: shape (z, c, t, y, x)."""
+        wanted: dict[tuple[int, int], list] = defaultdict(list)
+        for z, c, t in product(*map(enumerate, region[:3])):
+            page, level, sample = self.locate(z[1], c[1], t[1])
+            wanted[page, level].append(((z[0], c[0], t[0]), sample))
+        pixels = np.empty((*map(len, region), self.sizes.x), self.dtype)
+        for (page, level), planes in wanted.items():
+            rows = self.rows(page, level, region.y)
+            if self.palette is not None:
+                rows = self.palette[rows[..., 0]]
+            for place, sample in planes:
+                pixels[place] = rows[..., sample]
+        return pixels
+
+    def locate(self, z: int, c: int, t: int) -> tuple[int, int, int]:
+        """Where a plane is: page, level (separate sample and depth), and sample."""
+        channel, colour = divmod(c, self.colours)
+        at = {"z": z, "c": channel, "t": t, SAMPLES: colour}
+        page = sum(at[name] * step for name, (step, _) in self.steps.items())
+        inside = sum(at[name] * step for name, (_, step) in self.steps.items())
+        level, sample = divmod(inside, self.samples)
+        return page, level, colour if self.palette is not None else sample
+
+    def rows(self, page: int, level: int, wanted: range) -> np.ndarray:
+        """Some rows of a level of a page: shape (rows, columns, samples)."""
+        shape = (len(wanted), self.sizes.x, self.samples)
+        if self.page.is_final:
+            parent, start = self.page.parent, self.series.dataoffset
+            if self.is_contiguous:
+                start += page * self.page.nbytes
+            else:
+                parent, start = self.pages[page].parent, self.pages[page].dataoffsets[0]
+            row_bytes = self.sizes.x * self.samples * self.stored.itemsize
+            start += (level * self.sizes.y + wanted.start) * row_bytes
+            data = self.files.read(parent, start, len(wanted) * row_bytes)
+            return np.frombuffer(data, self.stored.newbyteorder(parent.byteorder)).reshape(shape)
+        pixels = np.empty(shape, self.stored)
+        for top, left, part in self.parts(page, level, wanted):
+            rows = range(max(wanted.start, top), min(wanted.stop, top + len(part)))
+            target = pixels[rows.start - wanted.start : rows.stop - wanted.start, left:]
+            target = target[:, : part.shape[1]]
+            target[...] = part[rows.start - top : rows.stop - top, : target.shape[1]]
+        return pixels
+
+    def parts(self, page: int, level: int, wanted: range) -> Iterator[tuple[int, int, np.ndarray]]:
+        """The strips or tiles that some rows are in: first row, first column, and pixels."""
+        keyframe, at = self.page, self.pages[page]
+        deep, high, wide = 1, keyframe.rowsperstrip, self.sizes.x
+        if keyframe.is_tiled:
+            deep, high, wide = keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth
+        check_at_once(deep * high * wide * self.samples * self.stored.itemsize)
+        down, across = -(-self.sizes.y // high), -(-self.sizes.x // wide)
+        separate, depth = divmod(level, self.depth)
+        first = (separate * -(-self.depth // deep) + depth // deep) * down * across
+        options = {"jpegtables": at.jpegtables, "jpegheader": keyframe.jpegheader}
+        for row in range(wanted.start // high, -(-wanted.stop // high)):
+            for column in range(across):
+                index = first + row * across + column
+                if index >= min(len(at.dataoffsets), len(at.databytecounts)):
+                    raise UnreadableError("a part of it is missing: expected more strips or tiles")
+                data = self.files.read(at.parent, at.dataoffsets[index], at.databytecounts[index])
+                part = keyframe.decode(data, index, **options)[0][depth % deep]
+                expected = (
+                    min(high, self.sizes.y - row * high),
+                    min(wide, self.sizes.x - column * wide),
+                )
+                whole = part.shape[0] >= expected[0] and part.shape[1] >= expected[1]
+                if not whole or part.shape[2] != self.samples or part.dtype != self.stored:
+                    raise UnreadableError(
+                        f"expected a strip or tile of {(*expected, self.samples)} {self.stored}, "
+                        f"found {part.shape} {part.dtype}"
+                    )
+                yield row * high, column * wide, part
+
+
+def steps(
+    names: Sequence[str], shape: Sequence[int], page: Sequence[int]
+) -> dict[str, tuple[int, int]]:
+    """How many pages, and how many planes in a page, one step along each long axis is.
+
+    The innermost axes are those of a page. Raises UnreadableError if they do not make one up.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    in_page = of_pages = 1
+    size = math.prod(page)
+    for number in reversed(range(len(names))):
+        length = shape[number]
+        if math.prod(shape[number:]) > size:
+            found[names[number]] = (of_pages, 0)
+            of_pages *= length
+        elif names[number] not in "yx" and length != 1:
+            found[names[number]] = (0, in_page)
+            in_page *= length
+    rows, columns = (shape[names.index(name)] for name in "yx")
+    if (rows, columns) != tuple(page[2:4]) or in_page * rows * columns != size:
+        raise UnreadableError("expected pages that make up the image")
+    return {name: step for name, step in found.items() if step != (0, 0)}
+
+
+def palette_of(page: tifffile.TiffPage) -> np.ndarray | None:
+    """The colours of an image with a palette: shape (entries, 3), 8 bits; or None."""
+    if page.photometric != PALETTE or page.colormap is None:
+        return None
+    colours = np.asarray(page.colormap)
+    if colours.ndim != 2 or colours.shape[0] != 3 or colours.shape[1] < 2**page.bitspersample:
+        raise UnreadableError("expected a palette with all colours")
+    # TIFF has 16 bits a colour; what writes 8 bits into these is old, and repeats or shifts them.
+    return (colours.T >> 8 if colours.max() > 255 else colours.T).astype(np.uint8)
