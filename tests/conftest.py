@@ -132,6 +132,7 @@ def problem(result: dict) -> object:
 # The scripts, by name, and the tools' folders that they are in.
 SCRIPTS = {
     "iscc_manifest": PROJECT / "tools" / "iscc_sum" / "iscc_manifest.py",
+    "iscc_pixels": PROJECT / "tools" / "iscc_sum" / "iscc_pixels.py",
     "iscc_similarity": PROJECT / "tools" / "iscc_similarity" / "iscc_similarity.py",
     "iscc_verify": PROJECT / "tools" / "iscc_verify" / "iscc_verify.py",
 }

@@ -1,15 +1,13 @@
-"""Images of the same pixels in many formats, and what their codes have to be.
+"""The same pixels in many formats, and the stream of bytes that their codes are made of.
 
-The oracle is iscc-core over the bytes that NumPy lays out from the array; no reader has a part in
-it.
+NumPy lays that out from the array; no reader has a part in it. The codes are then the oracle's.
 """
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-import iscc_core
+import imagecodecs
 import numpy as np
 import tifffile
 import zarr
@@ -52,13 +50,6 @@ def stream_of(array: np.ndarray) -> bytes:
     """What IMAGEWALK makes of an array with five axes: big-endian planes, Z outermost."""
     stored = "u1" if array.dtype == bool else array.dtype.newbyteorder(">")
     return np.ascontiguousarray(array).astype(stored).tobytes()
-
-
-def codes_of(stream: bytes) -> tuple[str, str, str]:
-    """The wide ISCC-CODE, the Data-Code and the Instance-Code of a stream, by iscc-core."""
-    data = iscc_core.gen_data_code_v0(io.BytesIO(stream), bits=256)["iscc"]
-    instance = iscc_core.gen_instance_code_v0(io.BytesIO(stream), bits=256)["iscc"]
-    return iscc_core.gen_iscc_code_v0([data, instance], wide=True)["iscc"], data, instance
 
 
 def described(array: np.ndarray) -> str:
@@ -199,3 +190,31 @@ ZARRS: dict[str, Writer] = {
         shards=lambda shape: (*[2] * (len(shape) - 2), 40, 50),
     ),
 }
+
+# What only pictures of some types can be stored in: (writer, axes, types).
+PICTURES: dict[str, tuple[Writer, tuple[str, ...], tuple[str, ...]]] = {
+    "PNG": (picture(imagecodecs.png_encode), ("YX", "YXS"), ("uint8", "uint16")),
+    "BMP": (picture(imagecodecs.bmp_encode), ("YX", "YXS"), ("uint8",)),
+    "WebP, lossless": (
+        picture(lambda array: imagecodecs.webp_encode(array, lossless=True)),
+        ("YXS",),
+        ("uint8",),
+    ),
+    "JPEG 2000, lossless": (
+        picture(lambda array: imagecodecs.jpeg2k_encode(array, level=0, reversible=True)),
+        ("YX", "YXS"),
+        ("uint8", "uint16"),
+    ),
+    "TIFF, planar": (planar, ("YXS",), ("uint8", "uint16", "int16", "float32")),
+    "TIFF, ImageJ": (imagej, ("YX", "ZYX", "CYX", "TZCYX"), ("uint8", "uint16", "float32")),
+}
+
+
+def containers(axes: str, dtype: str) -> dict[str, Writer]:
+    """All that can store an array of these axes and this type."""
+    fitting = {
+        name: write
+        for name, (write, all_axes, types) in PICTURES.items()
+        if axes in all_axes and dtype in types
+    }
+    return TIFFS | ZARRS | fitting

@@ -74,7 +74,7 @@ def regions(image: Image) -> Iterator[Region]:
 
 def pieces(length: int, chunk: int, count: int) -> Iterator[range]:
     """An axis in pieces of at most `count`, each of whole chunks or of a part of one."""
-    step = max(chunk, count // chunk * chunk)
+    step = length if count >= length else max(chunk, count // chunk * chunk)
     for start in range(0, length, step):
         stop = min(start + step, length)
         for first in range(start, stop, count):

@@ -1,9 +1,10 @@
 """From images to manifest entries: one for each image, and for each plane and projection if wanted.
 
-Each dataset is read in a process of its own kind, a worker: where a library dies of a file that was
-made to harm, or takes too much memory, the worker dies, and the message names the dataset.
+Images are always read by workers, never in the process that speaks to the user: where a library
+dies of a file that was made to harm, a worker dies, and the message names the dataset.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -54,7 +55,7 @@ def code_images(
     and why as well. Raises it too if a process dies over a dataset, and if all are skipped.
     """
     sizes = [find(dataset).size for dataset in datasets]
-    siblings = {each.name.rpartition("/")[2]: each.path for each in datasets}
+    siblings = find_siblings(datasets)
     progress = Progress()
     pixel_bytes = done = 0
 
@@ -68,7 +69,7 @@ def code_images(
             )
         )
 
-    work = partial(code_dataset, siblings=siblings, wanted=wanted, skip=skip)
+    work = partial(code_in_worker, siblings=siblings, wanted=wanted, skip=skip)
     found: list[list[Entry] | str] = [[]] * len(datasets)
     coded = workers.in_processes(work, datasets, portions(sizes), jobs, report)
     try:
@@ -85,18 +86,61 @@ def code_images(
     ]
     if skipped and len(skipped) == len(datasets):
         raise InputError(f"expected an image among the datasets, found none: {skipped[0][1]}")
+    check_names(datasets, found)
     return [result for result in found if not isinstance(result, str)], skipped
 
 
-def code_dataset(
+def find_siblings(datasets: Sequence[Dataset]) -> dict[str, dict[str, Path]]:
+    """The paths of the datasets in each collection by their names in it, where these are unique.
+
+    On the command line the directories are the collections.
+    """
+    named = Counter(dataset.name for dataset in datasets)
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    for dataset in datasets:
+        if named[dataset.name] == 1:
+            collection, _, name = dataset.name.rpartition("/")
+            found[collection][name] = dataset.path
+    return found
+
+
+def check_names(datasets: Sequence[Dataset], found: Sequence[list[Entry] | str]) -> None:
+    """Raise InputError if an image in one dataset has the name of another dataset, or image."""
+    known: dict[str, tuple[str, ...]] = {}
+    for dataset, entries in zip(datasets, found, strict=True):
+        for entry in entries if isinstance(entries, list) else []:
+            if known.setdefault(entry.name, dataset.identifiers) != dataset.identifiers:
+                raise InputError(
+                    f"{quote(entry.name)} would be the name of two images, one of them in "
+                    f"{quote(dataset.name)}; rename one of the datasets"
+                )
+
+
+def code_in_worker(
     dataset: Dataset,
     report: Callable[[float], None],
-    siblings: dict[str, Path],
+    siblings: dict[str, dict[str, Path]],
     wanted: Wanted,
     skip: bool,
 ) -> list[Entry] | str:
     """The entries of a dataset; or, to skip it, why it cannot be read as an image."""
     limit_memory()
+    collection = dataset.name.rpartition("/")[0]
+    try:
+        return code_dataset(dataset, report, siblings.get(collection, {}), wanted)
+    except NotAnImageError as error:
+        if not skip:
+            raise
+        return str(error)
+
+
+def code_dataset(
+    dataset: Dataset, report: Callable[[float], None], siblings: dict[str, Path], wanted: Wanted
+) -> list[Entry]:
+    """The entries of a dataset.
+
+    Raises NotAnImageError if it cannot be read as an image, and InputError if it cannot be read.
+    """
     try:
         with ExitStack() as closing, reading_image(dataset.name):
             images = open_images(dataset.path, siblings, closing)
@@ -108,10 +152,6 @@ def code_dataset(
                 for name, image in zip(names, images, strict=True)
                 for entry in code_image(name, image, report, wanted)
             ]
-    except NotAnImageError as error:
-        if not skip:
-            raise
-        return str(error)
     except OSError as error:
         raise InputError(f"cannot read {quote(dataset.name)}: {error.strerror}") from None
 

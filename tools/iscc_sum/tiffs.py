@@ -48,7 +48,7 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     tif = tifffile.TiffFile(stream, name=OWN_NAME)
     names_others = tif.is_ome and resolve_files(tif.ome_metadata, path, siblings)
     if names_others:
-        tif = tifffile.TiffFile(stream, name=OWN_NAME, omexml=names_others)
+        tif = tifffile.TiffFile(stream, name=OWN_NAME, offset=0, omexml=names_others)
     files = Files(closing, tif, stream.fileno())
     found = [TiffImage(series, files) for series in tif.series]
     if complaints:

@@ -1,0 +1,676 @@
+"""Codes of pixels and of appearance, held against iscc-core, NumPy and exact arithmetic."""
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+
+import imagecodecs
+import iscc_core
+import numpy as np
+import pytest
+import skimage
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+import appearance
+import containers
+import imagewalk
+import manifest
+import pixels
+from appearance import Thumbnail
+from containers import described, five_axes, pixels_of, stream_of
+from exploring import examples
+from images import ArrayImage, NotAnImageError, Sizes
+from inputs import Dataset
+from manifest import Entry
+from oracle import TEST_DATA, codes_of
+from pixels import Wanted
+from samples import HOSTILE, column
+
+TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
+AXES = ("YX", "YXS", "ZYX", "CYX", "TZCYX")
+SKIMAGE = Path(skimage.__file__).parent / "data"
+
+
+def entries_of(path: Path, **wanted: bool) -> list[Entry]:
+    return pixels.code_dataset(Dataset(("x",), path), lambda count: None, {}, Wanted(**wanted))
+
+
+def is_coded(entry: Entry, array: np.ndarray) -> bool:
+    """Whether an entry is that of an array with the axes Z, C, T, Y, X."""
+    want = codes_of(stream_of(array))
+    return entry[1:6] == (want.wide, *want[2:]) and entry.pixels == described(array)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("axes", AXES)
+def test_pixels_have_one_code_in_whatever_they_are_stored(tmp_path, axes, dtype):
+    array = pixels_of(axes, dtype)
+    expected = five_axes(array, axes)
+    writers = containers.containers(axes, dtype)
+    assert len(writers) >= 15
+    for number, (name, write) in enumerate(writers.items()):
+        path = tmp_path / str(number)
+        write(path, array, axes)
+        [entry] = entries_of(path)
+        if name == "pages, no metadata":  # nothing says what they are, so they are a stack
+            planes = expected.reshape(-1, 1, 1, *expected.shape[3:])
+            assert is_coded(entry, planes), name
+        else:
+            assert is_coded(entry, expected), name
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint64", "int64", "float16", "int32"])
+def test_other_types(tmp_path, dtype):
+    array = pixels_of("TZCYX", dtype)
+    for number, write in enumerate([containers.tiff(), containers.ome_zarr()]):
+        write(tmp_path / str(number), array, "TZCYX")
+        [entry] = entries_of(tmp_path / str(number))
+        assert is_coded(entry, five_axes(array, "TZCYX"))
+
+
+def test_masks_are_zeros_and_ones(tmp_path):
+    mask = pixels_of("YX", "uint8") > 150
+    want = five_axes(mask.astype("u1"), "YX")
+    tifffile.imwrite(tmp_path / "m.tif", mask, photometric="minisblack")
+    Pillow.fromarray(mask).convert("1").save(tmp_path / "m.png")
+    containers.ome_zarr()(tmp_path / "m.zarr", mask, "YX")
+    for name in ("m.tif", "m.png", "m.zarr"):
+        [entry] = entries_of(tmp_path / name)
+        assert is_coded(entry, want), name
+
+
+def test_grey_levels_of_few_bits_are_what_is_written(tmp_path):
+    levels = (np.arange(64 * 64) % 16).astype("u1").reshape(64, 64)
+    packed = np.packbits(np.unpackbits(levels[..., None], axis=2)[..., 4:].reshape(64, -1), axis=1)
+    scanlines = b"".join(b"\0" + row.tobytes() for row in packed)
+    (tmp_path / "4.png").write_bytes(png_of(64, 64, 4, 0, scanlines))
+    tifffile.imwrite(tmp_path / "4.tif", levels, bitspersample=4, photometric="minisblack")
+    assert is_coded(entries_of(tmp_path / "4.png")[0], five_axes(levels, "YX"))
+    assert is_coded(entries_of(tmp_path / "4.tif")[0], five_axes(levels, "YX"))
+
+
+def png_of(width: int, height: int, depth: int, colour: int, scanlines: bytes) -> bytes:
+    """A PNG, chunk by chunk, as its specification has it."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(scanlines)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_a_palette_is_its_colours(tmp_path):
+    picture = Pillow.open(SKIMAGE / "coffee.png").convert("RGB").resize((80, 60)).quantize(50)
+    want = five_axes(np.asarray(picture.convert("RGB")), "YXS")
+    for name in ("p.png", "p.tif", "p.bmp"):
+        picture.save(tmp_path / name)
+        [entry] = entries_of(tmp_path / name)
+        assert is_coded(entry, want), name
+
+
+def test_white_that_is_zero_stays_zero(tmp_path):
+    array = pixels_of("YX", "uint8")
+    tifffile.imwrite(tmp_path / "w.tif", array, photometric="miniswhite")
+    assert is_coded(entries_of(tmp_path / "w.tif")[0], five_axes(array, "YX"))
+
+
+def test_transparency_is_a_fourth_channel(tmp_path):
+    array = np.concatenate([pixels_of("YXS", "uint8"), pixels_of("YXS", "uint8", 1)[..., :1]], 2)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unassalpha"])
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(array))
+    for name in ("a.tif", "a.png"):
+        [entry] = entries_of(tmp_path / name)
+        assert is_coded(entry, five_axes(array, "YXS"))
+        assert " z1c4t1" in entry.pixels
+
+
+def test_complex_numbers_and_axes_beyond_five_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "c.tif", np.ones((9, 9), np.complex64), photometric="minisblack")
+    with pytest.raises(NotAnImageError, match=r'^cannot read "x" as an image: .*complex64$'):
+        entries_of(tmp_path / "c.tif")
+    array = np.ones((2, 3, 2, 2, 9, 9), "u1")
+    tifffile.imwrite(tmp_path / "6.tif", array, ome=True, metadata={"axes": "TZCHYX"})
+    with pytest.raises(NotAnImageError, match=r"found one more, 'h'$"):
+        entries_of(tmp_path / "6.tif")
+
+
+def test_an_unknown_axis_takes_the_first_of_z_and_t_that_is_free(tmp_path):
+    array = pixels_of("TCYX", "uint16")
+    tifffile.imwrite(tmp_path / "h.tif", array, ome=True, metadata={"axes": "HCYX"})
+    [entry] = entries_of(tmp_path / "h.tif")
+    assert is_coded(entry, five_axes(array, "ZCYX"))
+
+
+def test_several_images_in_a_file_are_numbered(tmp_path):
+    one, two = pixels_of("ZYX", "uint16"), pixels_of("YXS", "uint8", 1, 20, 30)
+    with tifffile.TiffWriter(tmp_path / "two.tif", ome=True) as writer:
+        writer.write(one, metadata={"axes": "ZYX"}, photometric="minisblack")
+        writer.write(two, metadata={"axes": "YXS"}, photometric="rgb")
+    first, second = entries_of(tmp_path / "two.tif")
+    assert [first.name, second.name] == ["x/0", "x/1"]
+    assert is_coded(first, five_axes(one, "ZYX"))
+    assert is_coded(second, five_axes(two, "YXS"))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_images_of_bioformats2raw_and_of_plates(tmp_path, version):
+    arrays = [pixels_of("TZCYX", "uint16", seed) for seed in range(2)]
+    layout, plate = tmp_path / "layout", tmp_path / "plate"
+    containers.describe(layout, version, {"bioformats2raw.layout": 3})
+    wells = [{"path": "A/1"}, {"path": "B/2"}]
+    containers.describe(plate, version, {"plate": {"wells": wells}})
+    for number, array in enumerate(arrays):
+        containers.ome_zarr(version, group=str(number))(layout, array, "TZCYX")
+        well = wells[number]["path"]
+        containers.describe(plate / well, version, {"well": {"images": [{"path": "0"}]}})
+        containers.ome_zarr(version, group=f"{well}/0")(plate, array, "TZCYX")
+    # Labels are not images.
+    containers.ome_zarr(version, group="0/labels/nuclei")(layout, arrays[0], "TZCYX")
+    for path in (layout, plate):
+        entries = entries_of(path)
+        assert [entry.name for entry in entries] == ["x/0", "x/1"]
+        for entry, array in zip(entries, arrays, strict=True):
+            assert is_coded(entry, five_axes(array, "TZCYX"))
+
+
+@pytest.mark.parametrize("inside", ["", "deep/image.zarr/"])
+def test_a_zipped_zarr_is_read_where_it_is(tmp_path, inside):
+    import zipfile
+
+    array = pixels_of("CYX", "uint16")
+    containers.ome_zarr()(tmp_path / "z", array, "CYX")
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as packed:
+        for path in sorted((tmp_path / "z").rglob("*")):
+            if path.is_file():
+                packed.write(path, inside + str(path.relative_to(tmp_path / "z")))
+    [entry] = entries_of(tmp_path / "z.zip")
+    assert is_coded(entry, five_axes(array, "CYX"))
+
+
+def test_a_pyramid_is_its_full_resolution(tmp_path):
+    array = pixels_of("YX", "uint16", rows=64, columns=64)
+    with tifffile.TiffWriter(tmp_path / "p.tif") as writer:
+        writer.write(array, subifds=1, tile=(32, 32), photometric="minisblack")
+        writer.write(array[::2, ::2], subfiletype=1, tile=(32, 32), photometric="minisblack")
+    [entry] = entries_of(tmp_path / "p.tif")
+    assert is_coded(entry, five_axes(array, "YX"))
+
+
+def write_set(folder: Path, names: list[str]) -> np.ndarray:
+    """An OME-TIFF of several files, a plane in each, which all describe all; and its pixels."""
+    array = pixels_of("ZYX", "uint16")
+    blocks = "".join(
+        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{z}'
+        "</UUID></TiffData>"
+        for z, name in enumerate(names)
+    )
+    for z, name in enumerate(names):
+        description = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{z}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+            'SizeX="50" SizeY="37" SizeZ="3" SizeC="1" SizeT="1">'
+            f'<Channel ID="Channel:0" SamplesPerPixel="1"/>{blocks}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(folder / name, array[z], description=description, metadata=None)
+    return array
+
+
+def test_an_ome_tiff_of_several_files_is_read_if_all_are_there(tmp_path, program):
+    names = ["a.ome.tif", "it's $(1).tif", "c.tif"]
+    want = five_axes(write_set(tmp_path, names), "ZYX")
+    done = program("iscc_pixels", *names, "--manifest", "m.tsv")
+    assert done.returncode == 0, done.stderr
+    entries = manifest.read(tmp_path / "m.tsv", "m.tsv")
+    assert [entry.name for entry in entries] == names
+    assert all(is_coded(entry, want) for entry in entries)
+    # The file is there, but nobody chose it.
+    done = program("iscc_pixels", *names[:2], "--manifest", "m2.tsv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        'iscc_pixels: cannot read "a.ome.tif" as an image: it is one file of several, and "c.tif" '
+        "is not among the datasets\n"
+    )
+    assert not (tmp_path / "m2.tsv").exists()
+
+
+class Chunked(ArrayImage):
+    """An array that says it is decoded in chunks, and notes what is read of it."""
+
+    def __init__(self, array: np.ndarray, chunk: Sizes):
+        super().__init__(array)
+        self.chunk, self.regions = chunk, []
+
+    def read(self, region):
+        self.regions.append(region)
+        return super().read(region)
+
+
+@examples(200)
+@given(
+    st.tuples(*[st.integers(1, 4)] * 3, st.integers(1, 9), st.integers(1, 5)),
+    st.tuples(*[st.integers(1, 5)] * 3, st.integers(1, 12)),
+    st.sampled_from(["<u1", "<u2", ">u2", "<f4", ">f8", "?"]),
+    st.integers(1, 400),
+    st.integers(1, 400),
+)
+def test_the_stream_is_the_same_in_whatever_regions(shape, chunk, dtype, band, slab):
+    array = (np.arange(np.prod(shape)).reshape(shape) % 251).astype(dtype)
+    sizes = Sizes(*map(min, zip((*chunk, 5), shape, strict=True)))
+    image = Chunked(array, sizes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagewalk, "BAND_BYTES", band)
+        patch.setattr(imagewalk, "SLAB_BYTES", slab)
+        patch.setattr(imagewalk, "PIECE_BYTES", max(1, band // 3))
+        pieces = [imagewalk.stream(rows.pixels) for rows in imagewalk.walk(image)]
+        assert b"".join(piece for each in pieces for piece in each) == stream_of(array)
+    row = array[0, 0, 0, 0].nbytes
+    for region in image.regions:
+        count = np.prod([len(part) for part in region]) * row
+        assert count <= max(slab, band, sizes.y * row)
+
+
+def test_any_number_of_processes_writes_the_same(tmp_path, program):
+    files = [TEST_DATA / name for name in ("nuclei.tif", "nuclei_3d.tif", "cell.png")] * 3
+    written = []
+    for jobs in (1, 2, 5):
+        options = ["--planes", "--projections", "--turned", "--jobs", jobs, "--manifest", "m"]
+        done = program("iscc_pixels", *files, *options)
+        assert done.returncode == 0, done.stderr
+        written.append((tmp_path / "m").read_bytes())
+    assert written[0] == written[1] == written[2]
+
+
+# ---- Planes and projections
+
+
+def test_planes_and_projections_have_lines_of_their_own(tmp_path):
+    array = pixels_of("TZCYX", "uint16")
+    five = five_axes(array, "TZCYX")
+    containers.ome_zarr(chunks=lambda shape: (2, 3, 2, 9, 50))(tmp_path / "x", array, "TZCYX")
+    entries = entries_of(tmp_path / "x", planes=True, projections=True)
+    expected = {"x": five}
+    for z, c, t in product(range(3), range(2), range(4)):
+        expected[f"x/z{z}c{c}t{t}"] = five[z : z + 1, c : c + 1, t : t + 1]
+    for c, t in product(range(2), range(4)):
+        expected[f"x/zmaxc{c}t{t}"] = five[:, c : c + 1, t : t + 1].max(axis=0, keepdims=True)
+    assert [entry.name for entry in entries] == list(expected)
+    for entry in entries:
+        assert is_coded(entry, expected[entry.name]), entry.name
+        assert bool(entry.image_code) == (entry.name != "x")
+
+
+def test_an_image_of_one_plane_has_one_line(tmp_path):
+    assert len(entries_of(TEST_DATA / "nuclei.tif", planes=True, projections=True)) == 1
+
+
+# ---- Appearance
+
+
+def pictures() -> Iterator[np.ndarray]:
+    """Grey pictures of 32 by 32: pieces of photographs and micrographs, and edges."""
+    for name in sorted(SKIMAGE.glob("*.png")):
+        image = Pillow.open(name).convert("L")
+        for size in (32, 64, 128, 256):
+            for left, top in product(
+                range(0, image.width - size, 97), range(0, image.height - size, 131)
+            ):
+                piece = image.crop((left, top, left + size, top + size)).resize((32, 32))
+                yield np.asarray(piece)
+                if left > 300:
+                    break
+
+
+def test_image_codes_are_those_of_iscc_core():
+    compared = 0
+    for picture in pictures():
+        code = appearance.image_code(picture)
+        want = iscc_core.gen_image_code_v0(picture.ravel().tolist(), bits=256)["iscc"]
+        if code is not None:
+            compared += 1
+            assert code == want
+        if compared == 520:
+            break
+    assert compared >= 500
+
+
+def test_image_codes_of_the_conformance_vectors():
+    compared = 0
+    for _, function, inputs, outputs in iscc_core.conformance_testdata():
+        if function.__name__ == "gen_image_code_v0":
+            values, bits = inputs
+            code = appearance.image_code(np.array(values, dtype="u1").reshape(32, 32))
+            compared += 1
+            if code is None:  # ours says that there are no features
+                assert values.count(values[0]) == len(values) or is_featureless(values)
+                continue
+            short = iscc_core.decode_base32(outputs["iscc"].removeprefix("ISCC:"))[2:]
+            assert iscc_core.decode_base32(code.removeprefix("ISCC:"))[2:][: bits // 8] == short
+    assert compared >= 3
+
+
+def is_featureless(values: list[int]) -> bool:
+    """Fewer than 8 ones in one of the four 64-bit words of iscc-core's hash."""
+    digest = iscc_core.soft_hash_image_v0(values, bits=256)
+    words = [int.from_bytes(digest[start : start + 8]) for start in range(0, 32, 8)]
+    return min(word.bit_count() for word in words) < 8
+
+
+@pytest.mark.parametrize(
+    "shape", [(32, 32), (64, 96), (7, 5), (100, 33), (31, 200), (1, 50), (999, 3)]
+)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32"])
+def test_a_thumbnail_has_the_means_of_equal_areas(shape, dtype):
+    """Against exact fractions, in which areas may have parts of pixels."""
+    random = np.random.default_rng(3)
+    array = (random.random(shape) * 200 - (60 if dtype in ("int16", "float32") else 0)).astype(
+        dtype
+    )
+    rows, columns = map(weights, shape)
+    exact = rows @ np.vectorize(Fraction)(array.astype(float)) @ columns.T
+    low, high = exact.min(), exact.max()
+    want = np.vectorize(lambda mean: round((mean - low) / (high - low) * 255))(exact)
+    for rows_at_once in (1, 3, 1000):
+        thumbnail = Thumbnail(*shape)
+        for top in range(0, shape[0], rows_at_once):
+            thumbnail.add(array[top : top + rows_at_once])
+        assert (appearance.picture_of([thumbnail]) == want).all()
+
+
+def weights(length: int) -> np.ndarray:
+    """How much of each pixel is in each of 32 equal parts: fractions of shape (32, length)."""
+    part = Fraction(length, 32)
+    overlap = [
+        [max(Fraction(0), min((i + 1) * part, j + 1) - max(i * part, j)) for j in range(length)]
+        for i in range(32)
+    ]
+    return np.array(overlap, dtype=object)
+
+
+def test_thumbnails_do_not_depend_on_how_rows_come(tmp_path):
+    """To the last bit, also of numbers whose sums are not exact."""
+    array = (np.random.default_rng(0).random((301, 77)) * 1e9).astype("f4")
+    found = set()
+    for at_once in (1, 2, 7, 64, 301):
+        thumbnail = Thumbnail(301, 77)
+        for top in range(0, 301, at_once):
+            thumbnail.add(array[top : top + at_once])
+        found.add(thumbnail.means().tobytes())
+    assert len(found) == 1
+
+
+def test_colours_count_alike(tmp_path):
+    """A picture is the mean of its channels, each stretched: so a faint channel counts as well."""
+    array = pixels_of("YXS", "uint8")
+    faint = array.copy()
+    faint[..., 2] = faint[..., 2] // 4 * 4
+    codes = []
+    for number, each in enumerate((faint, faint // np.array([1, 1, 4], "u1"))):
+        tifffile.imwrite(tmp_path / f"{number}", each, photometric="rgb")
+        codes.append(entries_of(tmp_path / f"{number}")[0].image_code)
+    assert codes[0] == codes[1] is not None
+
+
+def test_pictures_without_features_have_no_code(tmp_path):
+    flat = np.full((64, 64), 7, "u2")
+    slope = np.repeat(np.arange(64, dtype="u2")[:, None] * 9, 64, axis=1)
+    for number, array in enumerate((flat, slope, np.full((9, 9), np.nan, "f4"))):
+        tifffile.imwrite(tmp_path / f"{number}", array, photometric="minisblack")
+        [entry] = entries_of(tmp_path / f"{number}", turned=True)
+        assert entry.image_code is None
+        assert entry.note.endswith("featureless")
+
+
+def test_turned_has_all_orientations_upright_first(tmp_path):
+    grey = np.asarray(Pillow.open(SKIMAGE / "camera.png"))
+    upright = entries_of(SKIMAGE / "camera.png")[0].image_code
+    codes = entries_of(SKIMAGE / "camera.png", turned=True)[0].image_code.split(" ")
+    assert len(set(codes)) == 16
+    assert codes[0] == upright
+    found = []
+    for mirrored in (grey, grey[:, ::-1]):
+        for quarters in range(4):
+            for inverted in (False, True):
+                other = np.rot90(mirrored, quarters)
+                other = 255 - other if inverted else other
+                (tmp_path / "t.png").write_bytes(
+                    imagecodecs.png_encode(np.ascontiguousarray(other))
+                )
+                found.append(entries_of(tmp_path / "t.png")[0].image_code)
+    for code in found:
+        assert min(distance(code, each) for each in codes) <= 8
+
+
+def distance(code: str, other: str) -> int:
+    a, b = (iscc_core.decode_base32(each.removeprefix("ISCC:"))[2:] for each in (code, other))
+    return (int.from_bytes(a) ^ int.from_bytes(b)).bit_count()
+
+
+# ---- Files that others made
+
+
+# All but one of 16 bits a colour, of which Pillow reads 8.
+PNGS = sorted(set(SKIMAGE.glob("*.png")) - {SKIMAGE / "chessboard_RGB.png"})
+
+
+@pytest.mark.parametrize("path", PNGS, ids=lambda path: path.name)
+def test_pngs_of_scikit_image(path):
+    picture = Pillow.open(path)
+    if getattr(picture, "is_animated", False):
+        with pytest.raises(NotAnImageError, match=r"found an animation$"):
+            entries_of(path)
+        return
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    array = np.asarray(picture)
+    array = array.astype("u1") if array.dtype == bool else array
+    [entry] = entries_of(path)
+    assert is_coded(entry, five_axes(array, "YX" if array.ndim == 2 else "YXS"))
+
+
+@pytest.mark.parametrize("path", sorted(SKIMAGE.glob("*.jpg")), ids=lambda path: path.name)
+def test_jpegs_of_scikit_image(path):
+    [entry] = entries_of(path)
+    assert is_coded(entry, five_axes(np.asarray(Pillow.open(path)), "YXS"))
+
+
+def test_tiffs_of_others():
+    for path, axes in [
+        (SKIMAGE / "multipage.tif", "ZYX"),
+        (SKIMAGE / "multipage_rgb.tif", "ZSYX"),
+        (TEST_DATA / "nuclei.tif", "YX"),
+        (TEST_DATA / "nuclei_3d.tif", "ZYX"),
+    ]:
+        array = tifffile.imread(path)  # no other library reads all of them
+        [entry] = entries_of(path)
+        assert is_coded(entry, five_axes(array, axes)), path.name
+
+
+# ---- The script
+
+
+def test_names_are_data(tmp_path, program):
+    content = (TEST_DATA / "microaneurysms.png").read_bytes()
+    for name in HOSTILE:
+        (tmp_path / name).write_bytes(content)
+    names = [name if not name.startswith("-") else f"./{name}" for name in HOSTILE]
+    done = program("iscc_pixels", *names, "--manifest", "m.tsv")
+    assert done.returncode == 0, done.stderr
+    entries = manifest.read(tmp_path / "m.tsv", "m.tsv")
+    assert [entry.name for entry in entries] == names
+    assert len({entry[1:] for entry in entries}) == 1
+
+
+def test_what_is_no_image_ends_the_job_or_is_listed(tmp_path, program):
+    (tmp_path / "it's.txt").write_text("no image\n")
+    (tmp_path / "cut.tif").write_bytes((TEST_DATA / "nuclei.tif").read_bytes()[:90_000])
+    files = ["it's.txt", TEST_DATA / "nuclei.tif", "cut.tif"]
+    done = program("iscc_pixels", *files, "--manifest", "m.tsv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "m.tsv").exists()
+    done = program("iscc_pixels", *files, "--manifest", "m.tsv", "--skipped", "s.tsv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("; skipped 2 datasets\n")
+    listed = column((tmp_path / "s.tsv").read_bytes(), "#name", "reason")
+    assert [name for name, _ in listed] == ["it's.txt", "cut.tif"]
+    assert listed[0][1].startswith('cannot read "it\'s.txt" as an image: expected TIFF, PNG')
+    assert len(manifest.read(tmp_path / "m.tsv", "m.tsv")) == 1
+    done = program("iscc_pixels", "it's.txt", "--manifest", "n.tsv", "--skipped", "t.tsv")
+    assert done.returncode == 2
+    assert "expected an image among the datasets, found none" in done.stderr
+
+
+def test_a_name_that_another_image_has_is_refused(tmp_path, program):
+    with tifffile.TiffWriter(tmp_path / "a") as writer:
+        writer.write(np.ones((9, 9), "u1"), photometric="minisblack")
+        writer.write(np.ones((5, 9), "u1"), photometric="minisblack")
+    form = {
+        "datasets": [
+            {"element_identifier": "a", "source_path": str(tmp_path / "a")},
+            {"element_identifier": ["a", "0"], "source_path": str(TEST_DATA / "cell.png")},
+        ]
+    }
+    (tmp_path / "inputs.json").write_text(json.dumps(form))
+    done = program("iscc_pixels", "--inputs", "inputs.json", "--manifest", "m.tsv")
+    assert done.returncode == 2, done.stdout
+    assert done.stderr == (
+        'iscc_pixels: "a/0" would be the name of two images, one of them in "a/0"; rename one of '
+        "the datasets\n"
+    )
+
+
+def test_narrow_codes_and_joined_manifests(tmp_path, program, script):
+    for name, option in (("wide", []), ("narrow", ["--narrow"])):
+        done = program("iscc_pixels", TEST_DATA / "nuclei.tif", "--manifest", name, *option)
+        assert done.returncode == 0, done.stderr
+    array = tifffile.imread(TEST_DATA / "nuclei.tif")
+    want = codes_of(stream_of(five_axes(array, "YX")))
+    [wide], [narrow] = (manifest.read(tmp_path / name, name) for name in ("wide", "narrow"))
+    assert (wide.iscc, narrow.iscc) == (want.wide, want.narrow)
+    assert wide.image_code == narrow.image_code
+    assert (
+        script("iscc_manifest", "--join", "wide", "--join", "narrow", "--manifest", "m").returncode
+        == 0
+    )
+    assert manifest.read(tmp_path / "m", "m") == [wide, narrow]
+
+
+def test_a_worker_that_dies_is_named(tmp_path, program, monkeypatch):
+    """As a library does that is given what it cannot bear."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'rasters':\n"
+        "            import imagecodecs\n"
+        "            imagecodecs.png_decode = lambda data: os.abort()\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = program("iscc_pixels", TEST_DATA / "cell.png", "--manifest", "m.tsv", env=environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("iscc_pixels: a process that read ")
+    assert "was killed by signal 6 (SIGABRT)\n" in done.stderr
+    assert not (tmp_path / "m.tsv").exists()
+
+
+# ---- The two kinds of codes
+
+
+def manifests_of_both_kinds(tmp_path: Path, program, script) -> None:
+    assert program("iscc_pixels", TEST_DATA / "nuclei.tif", "--manifest", "p").returncode == 0
+    assert script("iscc_manifest", TEST_DATA / "nuclei.tif", "--manifest", "b").returncode == 0
+
+
+def test_codes_of_pixels_are_not_compared_with_codes_of_bytes(tmp_path, program, script):
+    manifests_of_both_kinds(tmp_path, program, script)
+    for arguments in (
+        ["--manifest", "p", "--manifest", "b"],
+        ["--manifest", "p", "--reference", "b"],
+        [TEST_DATA / "nuclei.tif", "--reference", "p"],
+    ):
+        done = script("iscc_similarity", *arguments, "--pairs", "pairs")
+        assert done.returncode == 2
+        assert "codes of pixels and of bytes cannot be compared" in done.stderr
+        assert "ISCC pixel manifest" in done.stderr
+        assert not (tmp_path / "pairs").exists()
+    assert script("iscc_similarity", "--manifest", "p", "--pairs", "pairs").returncode == 0
+
+
+def test_codes_of_pixels_are_not_verified_as_bytes(tmp_path, program, script):
+    manifests_of_both_kinds(tmp_path, program, script)
+    done = script("iscc_verify", TEST_DATA / "nuclei.tif", "--manifest", "p", "--report", "r")
+    assert done.returncode == 2
+    assert "its codes are of pixels" in done.stderr
+    assert "ISCC manifest" in done.stderr
+    lines = [(tmp_path / name).read_text() for name in ("p", "b")]
+    (tmp_path / "both").write_text("".join(lines))
+    done = script("iscc_verify", TEST_DATA / "nuclei.tif", "--manifest", "both", "--report", "r")
+    assert done.returncode == 0, done.stderr
+    statuses = column((tmp_path / "r").read_bytes(), "status")
+    assert sorted(status for [status] in statuses) == ["INVALID", "OK"]
+
+
+def test_equal_streams_of_another_shape_are_no_exact_duplicates(tmp_path, program, script):
+    array = pixels_of("YX", "uint16", rows=64, columns=128)
+    for name, each in {
+        "a": array,
+        "b": array.copy(),
+        "c": array.reshape(128, 64),
+        "d": array.view("i2"),
+    }.items():
+        tifffile.imwrite(
+            tmp_path / name,
+            each,
+            photometric="minisblack",
+            compression="zlib" if name == "b" else None,
+        )
+    assert program("iscc_pixels", *"abcd", "--manifest", "p").returncode == 0
+    entries = manifest.read(tmp_path / "p", "p")
+    assert len({entry.instance_code for entry in entries}) == 1
+    assert script("iscc_similarity", "--manifest", "p", "--pairs", "pairs").returncode == 0
+    found = column((tmp_path / "pairs").read_bytes(), "#name_a", "name_b", "relation", "distance")
+    assert [pair for pair in found if pair[2] == "exact"] == [("a", "b", "exact", "0")]
+    assert {pair[2:] for pair in found} == {("exact", "0"), ("near", "0")}
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        (7, "65536", "in the column pixels"),
+        (7, "imagewalk uint16 z1c1t1y256", "in the column pixels"),
+        (7, "imagewalk complex64 z1c1t1y1x1", "in the column pixels"),
+        (8, "ISCC:EED", "in the column image_code"),
+        (8, "ISCC:KUA57", "in the column image_code"),
+    ],
+)
+def test_columns_of_images_are_checked(tmp_path, field, value, complaint):
+    [entry] = entries_of(TEST_DATA / "nuclei.tif")
+    header, line = manifest.lines([entry])
+    fields = line.rstrip("\n").split("\t")
+    fields[field] = value
+    (tmp_path / "m").write_text(header + "\t".join(fields) + "\n")
+    with pytest.raises(manifest.InputError, match=complaint):
+        manifest.read(tmp_path / "m", "m")
+
+
+def test_manifests_of_images_run_together_lose_no_line(tmp_path):
+    """With or without a last line feed: two lines, or none that is believed."""
+    [entry] = entries_of(TEST_DATA / "nuclei.tif")
+    header, line = manifest.lines([entry])
+    (tmp_path / "m").write_text(header + line + header + line)
+    assert manifest.read(tmp_path / "m", "m") == [entry, entry]
+    for cut in (header + line.rstrip("\n") + header + line, header + line.rstrip("\n") + line):
+        (tmp_path / "m").write_text(cut)
+        with pytest.raises(manifest.InputError, match=r"line 2.*in the column|expected 9 columns"):
+            manifest.read(tmp_path / "m", "m")
