@@ -119,14 +119,12 @@ def places(found: Links) -> list[Place]:
     to_first = representative[found.a] == found.a
     relation[found.b[to_first]] = np.where(found.exact[to_first], EXACT, NEAR)
 
-    result = []
-    for row, label in enumerate(side.rows.labels.tolist()):
-        first = int(first_row[representative[label]])
-        members = int(size[cluster[label]])
-        how, apart = relation[label], int(distance[label])
-        if row == first:
-            how, apart = (FIRST if members > 1 else SINGLE), None
-        result.append(Place(int(cluster[label]) + 1, members, first, how, apart))
+    columns = (cluster + 1, size[cluster], first_row[representative], relation, distance)
+    by_row = (each[side.rows.labels].tolist() for each in columns)
+    result = [Place(*each) for each in zip(*by_row, strict=True)]
+    for row in first_row[np.unique(representative)].tolist():
+        how = SINGLE if result[row].size == 1 else FIRST
+        result[row] = result[row]._replace(relation=how, distance=None)
     return result
 
 
