@@ -225,6 +225,7 @@ def exact_pairs(sides: Sides, limit: float) -> np.ndarray:
 
     Gives int64, shape (2, pairs). Of one set, a fingerprint of several datasets is one with itself.
     """
+    # Which facts are known of a fingerprint, as the bits of a number.
     classes = [np.packbits(side.known, axis=0)[0] for side in sides]
     found = []
     for class_a, class_b, members_a, members_b in class_pairs(sides, *classes):
