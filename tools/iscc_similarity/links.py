@@ -119,19 +119,15 @@ def fingerprints(entries: Sequence[Entry], reference: Sequence[Entry] | None = N
 def group_entries(entries: Sequence[Entry], hash_numbers: dict[str | None, int]) -> Fingerprints:
     """Group entries by all but their names; `hash_numbers` numbers the datahashes so far."""
     numbers: dict[tuple, int] = {}
-    labels = [
-        numbers.setdefault(
-            (entry.iscc, entry.filesize, entry.datahash, entry.is_comparable), len(numbers)
-        )
-        for entry in entries
-    ]
+    known = ((each.iscc, each.filesize, each.datahash, each.is_comparable) for each in entries)
+    labels = np.fromiter((numbers.setdefault(each, len(numbers)) for each in known), np.int64)
     bodies, wide = decode_all([iscc for iscc, *_ in numbers])
     codes_of_each = bodies.view(">u8").astype(np.uint64).reshape(-1, 2, 2)
     sizes = [-1 if size is None else size for _, size, _, _ in numbers]
     hashes = [hash_numbers.setdefault(each, len(hash_numbers)) for _, _, each, _ in numbers]
     sizes, hashes = np.array([sizes, hashes], dtype=np.int64)
     return Fingerprints(
-        Groups(np.array(labels, dtype=np.int64), len(numbers)),
+        Groups(labels, len(numbers)),
         codes_of_each[:, 0],
         np.stack([*codes_of_each[:, 1].T, sizes.astype(np.uint64), hashes.astype(np.uint64)]),
         np.stack([np.ones(len(numbers), dtype=bool), wide, sizes >= 0, hashes > 0]),
