@@ -384,7 +384,7 @@ DATA = codes_of(b"").data_code
         (f"{WIDE[:-1]} *a.tif", f'found 54; found "{WIDE[:-1]}"'),
         (f"{WIDE[:-1]}1\ta.tif", "'1' is not a digit of base32"),
         (f"a.tif\t{WIDE[:-1]}J", "padding bits"),
-        ("ISCC:MAIABCDEFGHIJKLM a.tif", "it is an ISCC-ID"),
+        ("ISCC:MAIABCDEFGHIJKLM a.tif", "expected an ISCC-CODE of a file's bytes"),
         (f"{WIDE}\t{WIDE}", "two codes, and no name"),
         ("hello", 'expected a name and an ISCC code, found "hello"'),
     ],

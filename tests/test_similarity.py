@@ -774,7 +774,7 @@ CODE = codes_of(b"x").wide
         (CODE[:-1], "54"),
         (f"{CODE}A", "56"),
         (f"{CODE[:-1]}B", "padding"),
-        (CODE.replace("K4A", "MAI"), "ISCC-ID"),
+        (CODE.replace("K4A", "MAI"), "begins with K4A or KUA"),
     ],
     ids=["digit", "short", "long", "trailing bits", "header"],
 )

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 PREFIX = "ISCC:"
 BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-ONLY_BASE32 = re.compile(f"[{BASE32}]*")
 # `int` has the same base with other digits, and is much faster than `base64`.
 TO_INT_BASE_32 = str.maketrans(BASE32, "0123456789abcdefghijklmnopqrstuv")
 
@@ -35,18 +34,6 @@ KINDS = {
 }
 BOTH_UNITS = ("K4A", "KUA")  # how an ISCC-CODE, WIDE or SUM, begins
 HEADER_BYTES = 2
-HEADER_CHARACTERS = 4  # 20 bits: the header's 16, and 4 of the body
-
-MAIN_TYPES = {
-    0: "a Meta-Code",
-    1: "a Semantic-Code",
-    2: "a Content-Code",
-    3: "a Data-Code of unknown length or version",
-    4: "an Instance-Code of unknown length or version",
-    5: "an ISCC-CODE that is neither WIDE nor SUM",
-    6: "an ISCC-ID",
-    7: "an ISCC-FLAKE",
-}
 
 
 class CodeError(ValueError):
@@ -67,32 +54,10 @@ def parse(text: str) -> Code:
     a length that does not fit the header, a digit that base32 does not have, or bits set beyond
     the last byte raise CodeError, so that no two spellings of the digits mean the same code.
     """
-    digits = digits_of(text)
-    if not ONLY_BASE32.fullmatch(digits):
-        foreign = next(digit for digit in digits if digit not in BASE32)
-        raise CodeError(f"{foreign!r} is not a digit of base32 (A to Z, 2 to 7)")
-    if len(digits) < HEADER_CHARACTERS:
-        raise CodeError(f"expected at least {HEADER_CHARACTERS} characters, found {len(digits)}")
-    decoded, left_over = decode(digits)
-    header = decoded[:HEADER_BYTES]
-    if header not in KINDS:
-        what = MAIN_TYPES.get(header[0] >> 4, "an unknown type of ISCC")
-        raise CodeError(f"it is {what}; an ISCC-CODE of a file's bytes begins with K4A or KUA")
-    data_bytes, instance_bytes = KINDS[header]
-    expected = characters(HEADER_BYTES + data_bytes + instance_bytes)
-    if len(digits) != expected:
-        raise CodeError(
-            f"expected {expected} characters for this type of ISCC, found {len(digits)}"
-        )
-    if left_over:
-        raise CodeError("non-zero padding bits in the last character")
+    decoded = decode(normalize(text))
+    data_bytes, _ = KINDS[decoded[:HEADER_BYTES]]
     instance = HEADER_BYTES + data_bytes
     return Code(decoded[HEADER_BYTES:instance], decoded[instance:])
-
-
-def is_valid(digits: str) -> bool:
-    """Whether `parse` reads these digits, told by their pattern, without decoding them."""
-    return VALID.fullmatch(digits) is not None
 
 
 def normalize(text: str) -> str:
@@ -100,8 +65,29 @@ def normalize(text: str) -> str:
     digits = text.removeprefix(PREFIX)
     if is_valid(digits):
         return digits  # as nearly all are, and much faster
-    parse(text)
-    return digits_of(text)
+    digits = digits_of(text)
+    if not is_valid(digits):
+        raise CodeError(why_not(digits))
+    return digits
+
+
+def is_valid(digits: str) -> bool:
+    """Whether digits, in capitals, are a code, told by their pattern, without decoding them."""
+    return VALID.fullmatch(digits) is not None
+
+
+def why_not(digits: str) -> str:
+    """What is wrong with digits that are not valid."""
+    if foreign := digits.strip(BASE32):
+        return f"{foreign[0]!r} is not a digit of base32 (A to Z, 2 to 7)"
+    # Four digits have the header, and four bits of the body; of fewer, the rest is made up.
+    sizes = KINDS.get(decode(digits[:4].ljust(4, BASE32[0])))
+    if not sizes:
+        return "expected an ISCC-CODE of a file's bytes, which begins with K4A or KUA"
+    expected = characters(HEADER_BYTES + sum(sizes))
+    if len(digits) != expected:
+        return f"expected {expected} characters for this type of ISCC, found {len(digits)}"
+    return "non-zero padding bits in the last character"
 
 
 def digits_of(text: str) -> str:
@@ -122,12 +108,11 @@ def encode(binary: bytes) -> str:
     return base64.b32encode(binary).decode("ascii").rstrip("=")
 
 
-def decode(digits: str) -> tuple[bytes, int]:
-    """The bytes of base32 digits, and the bits beyond the last whole byte as a number."""
-    number = int(digits.translate(TO_INT_BASE_32), 32)
+def decode(digits: str) -> bytes:
+    """The bytes of base32 digits, without the bits beyond the last whole byte."""
     bits = 5 * len(digits)
-    beyond = bits % 8
-    return (number >> beyond).to_bytes(bits // 8), number & ((1 << beyond) - 1)
+    number = int(digits.translate(TO_INT_BASE_32), 32)
+    return (number >> bits % 8).to_bytes(bits // 8)
 
 
 def pattern(header: bytes, hash_bytes: int) -> str:

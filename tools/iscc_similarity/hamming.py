@@ -20,7 +20,7 @@ not.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache, partial, reduce
 from itertools import accumulate, combinations
 from typing import NamedTuple
@@ -151,10 +151,8 @@ def pairs_within(
         # With more candidates than these, brute force would be done already.
         budget = Budget(by_brute_force / COST_OF_CANDIDATE)
         find = partial(search, reorder_task(task, plan.order), plan.chunks, budget)
-        try:
+        with suppress(TooManyCandidatesError):
             return run(find, range(len(plan.chunks)), limit, jobs, add)
-        except TooManyCandidatesError:
-            pass
     left = 1 - done
     bands = range(0, len(hashes_a), BAND_ROWS)
     return run(partial(compare, task), bands, limit, jobs, lambda share: report(share * left))
@@ -174,10 +172,11 @@ def run(
     """
     work = partial(find_all, find, limit)
     if jobs == 1:
-        return concatenate((work(item, report) for item in items), limit)
-    portions = [[number] for number in range(len(items))]
-    # No worker goes on when there are too many pairs.
-    with closing(workers.in_processes(work, items, portions, jobs, report)) as results:
+        results = ((number, work(item, report)) for number, item in enumerate(items))
+    else:
+        portions = [[number] for number in range(len(items))]
+        results = workers.in_processes(work, items, portions, jobs, report)
+    with closing(results):  # no worker goes on when there are too many pairs
         return concatenate((pairs for _, pairs in results), limit)
 
 
@@ -235,7 +234,12 @@ def make_plan(task: Task) -> Plan:
     A bit that a share p of the hashes sets is equal in two of them with probability
     p * p + (1 - p) * (1 - p), which is 1/2 if it is balanced and 1 if it never varies.
     """
-    bits = bits_of(np.concatenate([sample(task.a), sample(task.b)]))
+    # Some hashes, by chance, but the same each time.
+    samples = [
+        np.random.default_rng(0).choice(hashes, min(SAMPLE, len(hashes)))
+        for hashes in (task.a, task.b)
+    ]
+    bits = bits_of(np.concatenate(samples))
     share = bits.sum(axis=0) / max(1, len(bits))
     usable = np.minimum(share, 1 - share) >= LEAST_BALANCE
     if not usable.any():
@@ -245,12 +249,6 @@ def make_plan(task: Task) -> Plan:
     chunks, cost = cut(np.count_nonzero(usable), task, information)
     order = np.argsort(~usable, kind="stable")
     return Plan(chunks, cost, None if usable.all() else order)
-
-
-def sample(hashes: np.ndarray) -> np.ndarray:
-    """Some hashes, by chance, but the same each time."""
-    count = min(SAMPLE, len(hashes))
-    return hashes[np.random.default_rng(0).integers(0, max(1, len(hashes)), count)]
 
 
 def bits_of(hashes: np.ndarray) -> np.ndarray:
@@ -292,11 +290,12 @@ def cut(bits: int, task: Task, information: float) -> tuple[list[Chunk], float]:
             + COST_OF_CANDIDATE * task.comparisons * patterns / 2 ** (information * width)
         )
 
-    def cost(chunks: list[Chunk]) -> float:
-        return sum(price(chunk.width, chunk.radius) for chunk in chunks)
-
-    cheapest = min(layouts(bits, task.threshold), key=cost)
-    return cheapest, cost(cheapest)
+    priced = (
+        (sum(price(chunk.width, chunk.radius) for chunk in chunks), chunks)
+        for chunks in layouts(bits, task.threshold)
+    )
+    cost, chunks = min(priced)
+    return chunks, cost
 
 
 def layouts(bits: int, threshold: int) -> Iterator[list[Chunk]]:
@@ -306,15 +305,12 @@ def layouts(bits: int, threshold: int) -> Iterator[list[Chunk]]:
     others or narrower.
     """
     for count in range(1, min(threshold + 1, bits) + 1):
-        radius, larger = divmod(threshold + 1 - count, count)
-        smaller = count - larger
-        radii = [radius + 1] * larger + [radius] * smaller
-        if larger:
-            narrow = range(1, bits // count + 1)
-            cuts = [shares(bits - smaller * n, larger) + [n] * smaller for n in narrow]
-        else:
-            cuts = [shares(bits, count)]
-        for widths in cuts:
+        radius, more = divmod(threshold, count)
+        larger, smaller = more + 1, count - more - 1
+        radii = [radius] * larger + [radius - 1] * smaller
+        # Where no radius is smaller, all of these are the same.
+        for narrow in range(1, bits // count + 1):
+            widths = shares(bits - smaller * narrow, larger) + [narrow] * smaller
             starts = accumulate(widths[:-1], initial=0)
             # A chunk may leave bits out: it finds no less then, only more to compare.
             yield [
@@ -338,23 +334,18 @@ def search(
     table = np.zeros((1 << chunk.width) + 1, dtype=np.int64)
     np.cumsum(np.bincount(b.values, minlength=1 << chunk.width), out=table[1:])
     patterns = list(patterns_within(chunk.width, chunk.radius))
-    share = 1 / (len(chunks) * len(patterns) * max(1, len(a.values)))  # of the work: one lookup
+    share = 1 / (len(chunks) * len(patterns) * len(a.values))  # of the work: one lookup
 
     for start in range(0, len(a.values), LOOKUPS_AT_ONCE):
         values = a.values[start : start + LOOKUPS_AT_ONCE]
+        every = np.arange(len(values))
         for pattern in patterns:
-            wanted = values ^ pattern
-            if not task.one_set:
-                rows = np.arange(len(values))
-                first = table[wanted]
-            elif pattern:
+            rows, wanted = every, values ^ pattern
+            if task.one_set and pattern:
                 # Of two hashes, each of which finds the other, the one with the smaller value.
                 rows = np.flatnonzero(values < wanted)
                 wanted = wanted[rows]
-                first = table[wanted]
-            else:
-                rows = np.arange(len(values))
-                first = rows + (start + 1)
+            first = rows + (start + 1) if task.one_set and not pattern else table[wanted]
             count = table[wanted + 1] - first
             for i, j, part in candidates(a, b, rows + start, first, count, task.threshold, budget):
                 if len(i):

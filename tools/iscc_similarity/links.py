@@ -27,8 +27,6 @@ DIGIT_VALUES = np.zeros(128, dtype=np.uint8)
 DIGIT_VALUES[np.frombuffer(codes.BASE32.encode("ascii"), np.uint8)] = np.arange(32)
 CODES_AT_ONCE = 10_000
 
-UNKNOWN = -1
-
 # A sample of datasets is compared with all others to estimate the number of pairs: that many
 # datasets, or fewer where these would be more comparisons.
 SAMPLE, SAMPLE_COMPARISONS = 1_000, 100_000_000
@@ -60,20 +58,23 @@ class Fingerprints(NamedTuple):
 
     rows          the datasets, by their rows from 0, that have each fingerprint
     data          uint64, shape (n, 2): Data-Codes; of narrow ones the second word is 0
-    instance      uint64, shape (n, 2): the same for Instance-Codes
-    wide          bool, shape (n,)
-    size          int64, shape (n,): bytes, or UNKNOWN
-    datahash      int64, shape (n,): a number for each datahash and type of image, or UNKNOWN
+    facts         uint64, shape (4, n): what exact duplicates have in common, which are the two
+                  words of the Instance-Code, the size in bytes, and a number for the datahash
+                  together with the type and sizes of an image
+    known         bool, shape (4, n): which of these facts are known
     comparable    bool, shape (n,): whether the Data-Code means something
     """
 
     rows: Groups
     data: np.ndarray
-    instance: np.ndarray
-    wide: np.ndarray
-    size: np.ndarray
-    datahash: np.ndarray
+    facts: np.ndarray
+    known: np.ndarray
     comparable: np.ndarray
+
+    @property
+    def wide(self) -> np.ndarray:
+        """Whether the codes are wide, so that their second words are known: bool, shape (n,)."""
+        return self.known[1]
 
 
 class Sides(NamedTuple):
@@ -111,7 +112,7 @@ class Links(NamedTuple):
 
 def fingerprints(entries: Sequence[Entry], reference: Sequence[Entry] | None = None) -> Sides:
     """The fingerprints of datasets, and those of a reference, if there is one."""
-    hash_numbers: dict[tuple, int] = {}
+    hash_numbers: dict[tuple, int] = {(None, None): 0}
     a = group_entries(entries, hash_numbers)
     return Sides(a, a if reference is None else group_entries(reference, hash_numbers))
 
@@ -119,31 +120,23 @@ def fingerprints(entries: Sequence[Entry], reference: Sequence[Entry] | None = N
 def group_entries(entries: Sequence[Entry], hash_numbers: dict[tuple, int]) -> Fingerprints:
     """Group entries by all but their names; `hash_numbers` numbers the datahashes so far."""
     numbers: dict[tuple, int] = {}
-    labels = np.empty(len(entries), dtype=np.int64)
-    firsts = []
-    for row, entry in enumerate(entries):
-        known = (entry.iscc, entry.filesize, entry.datahash, entry.pixels, entry.is_comparable)
-        labels[row] = number = numbers.setdefault(known, len(firsts))
-        if number == len(firsts):
-            firsts.append(entry)
-    bodies, wide = decode_all([entry.iscc for entry in firsts])
-    hashes = bodies.view(">u8").astype(np.uint64).reshape(-1, 2, 2)
-    sizes = [UNKNOWN if entry.filesize is None else entry.filesize for entry in firsts]
     # The same stream of pixels is another image where its type or sizes are others.
-    datahashes = [
-        hash_numbers.setdefault((entry.datahash, entry.pixels), len(hash_numbers))
-        if entry.datahash or entry.pixels
-        else UNKNOWN
-        for entry in firsts
-    ]
+    known = (
+        (each.iscc, each.filesize, (each.datahash, each.pixels), each.is_comparable)
+        for each in entries
+    )
+    labels = np.fromiter((numbers.setdefault(each, len(numbers)) for each in known), np.int64)
+    bodies, wide = decode_all([iscc for iscc, *_ in numbers])
+    codes_of_each = bodies.view(">u8").astype(np.uint64).reshape(-1, 2, 2)
+    sizes = [-1 if size is None else size for _, size, _, _ in numbers]
+    hashes = [hash_numbers.setdefault(each, len(hash_numbers)) for _, _, each, _ in numbers]
+    sizes, hashes = np.array([sizes, hashes], dtype=np.int64)
     return Fingerprints(
-        Groups(labels, len(firsts)),
-        hashes[:, 0],
-        hashes[:, 1],
-        wide,
-        np.array(sizes, dtype=np.int64),
-        np.array(datahashes, dtype=np.int64),
-        np.array([entry.is_comparable for entry in firsts], dtype=bool),
+        Groups(labels, len(numbers)),
+        codes_of_each[:, 0],
+        np.stack([*codes_of_each[:, 1].T, sizes.astype(np.uint64), hashes.astype(np.uint64)]),
+        np.stack([np.ones(len(numbers), dtype=bool), wide, sizes >= 0, hashes > 0]),
+        np.array([comparable for *_, comparable in numbers], dtype=bool),
     )
 
 
@@ -154,20 +147,18 @@ def decode_all(isccs: list[str]) -> tuple[np.ndarray, np.ndarray]:
     up with zeros; and bool, shape (codes,): whether each is wide.
     """
     bodies = np.zeros((len(isccs), 2, HASH_BYTES), dtype=np.uint8)
-    lengths = np.array([len(iscc) for iscc in isccs], dtype=np.int64)
-    for length in np.unique(lengths).tolist():
-        of_length = np.flatnonzero(lengths == length)
-        for start in range(0, len(of_length), CODES_AT_ONCE):
-            rows = of_length[start : start + CODES_AT_ONCE]
+    wide = np.array([len(iscc) == WIDE_LENGTH for iscc in isccs], dtype=bool)
+    for half, of_width in ((HASH_BYTES, wide), (HASH_BYTES // 2, ~wide)):
+        members = np.flatnonzero(of_width)
+        for start in range(0, len(members), CODES_AT_ONCE):
+            rows = members[start : start + CODES_AT_ONCE]
             text = "".join(isccs[row] for row in rows.tolist()).encode("ascii")
-            digits = np.frombuffer(text, np.uint8).reshape(-1, length)[:, len(codes.PREFIX) :]
+            digits = np.frombuffer(text, np.uint8).reshape(len(rows), -1)[:, len(codes.PREFIX) :]
             # Five bits a digit, one after the other; the last ones belong to no byte.
             bits = np.unpackbits(DIGIT_VALUES[digits][:, :, None], axis=2)[:, :, 3:]
             hash_bytes = np.packbits(bits.reshape(len(rows), -1), axis=1)[:, codes.HEADER_BYTES :]
-            half = HASH_BYTES if length == WIDE_LENGTH else HASH_BYTES // 2
-            bodies[rows, 0, :half] = hash_bytes[:, :half]
-            bodies[rows, 1, :half] = hash_bytes[:, half : 2 * half]
-    return bodies.reshape(-1, 2 * HASH_BYTES), lengths == WIDE_LENGTH
+            bodies[rows, :, :half] = hash_bytes[:, : 2 * half].reshape(-1, 2, half)
+    return bodies.reshape(-1, 2 * HASH_BYTES), wide
 
 
 def find_links(
@@ -235,13 +226,15 @@ def exact_pairs(sides: Sides, limit: float) -> np.ndarray:
 
     Gives int64, shape (2, pairs). Of one set, a fingerprint of several datasets is one with itself.
     """
+    # Which facts are known of a fingerprint, as the bits of a number.
+    classes = [np.packbits(side.known, axis=0)[0] for side in sides]
     found = []
-    for known_a, known_b, members_a, members_b in class_pairs(sides, *map(what_is_known, sides)):
-        known = known_a & known_b
-        all_keys = keys(sides.a, members_a, known)
+    for class_a, class_b, members_a, members_b in class_pairs(sides, *classes):
+        shared = np.unpackbits(np.uint8(class_a & class_b), count=4).astype(bool)
+        keys = sides.a.facts[shared][:, members_a].T
         if members_b is not members_a:
-            all_keys = np.concatenate([all_keys, keys(sides.b, members_b, known)])
-        unique, labels = group_unique(all_keys)
+            keys = np.concatenate([keys, sides.b.facts[shared][:, members_b].T])
+        unique, labels = group_unique(keys)
         a = b = Groups(labels[: len(members_a)], len(unique), members_a)
         if members_b is not members_a:
             b = Groups(labels[len(members_a) :], len(unique), members_b)
@@ -270,31 +263,6 @@ def class_pairs(
         if not (sides.is_one_set and class_a == class_b):
             members_b = np.flatnonzero(classes_b == class_b)
         yield int(class_a), int(class_b), members_a, members_b
-
-
-# What may be known of a fingerprint, as bits of a number.
-IS_WIDE, HAS_SIZE, HAS_DATAHASH = 1, 2, 4
-
-
-def what_is_known(side: Fingerprints) -> np.ndarray:
-    """What is known of each fingerprint: int64, shape (n,)."""
-    return (
-        IS_WIDE * side.wide
-        + HAS_SIZE * (side.size != UNKNOWN)
-        + HAS_DATAHASH * (side.datahash != UNKNOWN)
-    )
-
-
-def keys(side: Fingerprints, members: np.ndarray, known: int) -> np.ndarray:
-    """What exact duplicates agree in, given what is known of both: uint64, shape (n, columns)."""
-    columns = [side.instance[members, 0]]
-    if known & IS_WIDE:
-        columns.append(side.instance[members, 1])
-    if known & HAS_SIZE:
-        columns.append(side.size[members].astype(np.uint64))
-    if known & HAS_DATAHASH:
-        columns.append(side.datahash[members].astype(np.uint64))
-    return np.stack(columns, axis=1)
 
 
 def group_unique(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -336,36 +304,24 @@ def expand(a: Groups, u: np.ndarray, b: Groups, v: np.ndarray) -> np.ndarray:
     Where both are the same group (b is a), each two of its members once, the first one first. Gives
     int64, shape (3, pairs): the members of both sides, and k.
     """
-    with_itself = (u == v) & (a is b)
-    apart, inside = np.flatnonzero(~with_itself), np.flatnonzero(with_itself)
-    k_apart = np.repeat(apart, sizes := a.size[u[apart]] * b.size[v[apart]])
-    i_apart, j_apart = np.divmod(ranges(sizes), b.size[v[k_apart]])
-
-    k_inside = np.repeat(inside, sizes := a.size[u[inside]])
-    position = ranges(sizes)
-    later = a.size[u[k_inside]] - 1 - position  # members of the same group
-    i_inside = np.repeat(position, later)
-    j_inside = i_inside + 1 + ranges(later)
-
-    k = np.concatenate([k_apart, np.repeat(k_inside, later)])
-    i, j = np.concatenate([i_apart, i_inside]), np.concatenate([j_apart, j_inside])
+    sizes = a.size[u] * b.size[v]
+    k = np.repeat(np.arange(len(u)), sizes)
+    position = np.arange(len(k)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    i, j = np.divmod(position, b.size[v[k]])
+    if a is b:
+        once = (i < j) | (u[k] != v[k])
+        i, j, k = i[once], j[once], k[once]
     return np.stack([a.members[a.start[u[k]] + i], b.members[b.start[v[k]] + j], k])
-
-
-def ranges(lengths: np.ndarray) -> np.ndarray:
-    """0, 1, ... up to each of the lengths, one after the other."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def are_exact(sides: Sides, i: np.ndarray, j: np.ndarray | slice) -> np.ndarray:
     """Whether fingerprints i of a and j of b are exact duplicates: bool, shape (pairs,)."""
     a, b = sides
-    equal = a.instance[i] == b.instance[j]
-    equal[:, 1] |= ~(a.wide[i] & b.wide[j])
-    result = equal.all(axis=1)
-    for known_a, known_b in ((a.size[i], b.size[j]), (a.datahash[i], b.datahash[j])):
-        result &= (known_a == known_b) | (known_a == UNKNOWN) | (known_b == UNKNOWN)
-    return result
+    agree = [
+        (fact_a[i] == fact_b[j]) | ~(known_a[i] & known_b[j])
+        for fact_a, fact_b, known_a, known_b in zip(a.facts, b.facts, a.known, b.known, strict=True)
+    ]
+    return np.logical_and.reduce(agree)
 
 
 def data_code_distances(
@@ -380,32 +336,30 @@ def data_code_distances(
     a, b = sides
     both_wide = a.wide[i] & b.wide[j]
     apart = np.bitwise_count(a.data[i] ^ b.data[j])
-    distance = apart[:, 0] + np.where(both_wide, apart[:, 1], 0).astype(np.uint8)
+    distance = apart[..., 0] + np.where(both_wide, apart[..., 1], 0).astype(np.uint8)
     return distance, np.where(both_wide, WIDE_BITS, NARROW_BITS).astype(np.uint8)
 
 
-def distances_to_all(sides: Sides, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """The distances of fingerprint i of a to all of b, and which of these are exact duplicates.
+def distances_to_all(sides: Sides, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distances of fingerprints i of a to all of b, and which of these are exact duplicates.
 
-    float64, shape (n,): bits of 128 (of 64 doubled), 0 for exact duplicates, and NaN where a
-    dataset is too small to be compared; bool, shape (n,).
+    float64, shape (len(i), n): bits of 128 (of 64 doubled), 0 for exact duplicates, and NaN where a
+    dataset is too small to be compared; bool, of the same shape.
     """
-    one, every = np.array([i]), slice(None)  # without a copy of every fingerprint
-    distance, bits = data_code_distances(sides, one, every)
+    some, every = i[:, None], slice(None)  # without a copy of every fingerprint
+    distance, bits = data_code_distances(sides, some, every)
     scaled = distance * (WIDE_BITS / bits)
-    scaled[~(sides.a.comparable[one] & sides.b.comparable)] = np.nan
-    exact = are_exact(sides, one, every)
+    scaled[~(sides.a.comparable[some] & sides.b.comparable)] = np.nan
+    exact = are_exact(sides, some, every)
     scaled[exact] = 0
     return scaled, exact
 
 
 def distances_by_row(sides: Sides) -> tuple[np.ndarray, np.ndarray]:
     """The same for each dataset of a and each of b: both arrays of shape (rows of a, rows of b)."""
-    each = [distances_to_all(sides, i) for i in range(len(sides.a.wide))]
+    distances, exact = distances_to_all(sides, np.arange(len(sides.a.wide)))
     rows = np.ix_(sides.a.rows.labels, sides.b.rows.labels)
-    shape = (len(each), len(sides.b.wide))
-    distances, exact = (np.reshape([one[k] for one in each], shape) for k in (0, 1))
-    return distances[rows], exact.astype(bool)[rows]
+    return distances[rows], exact[rows]
 
 
 def estimate_pairs(sides: Sides, threshold: int) -> int:
@@ -414,8 +368,8 @@ def estimate_pairs(sides: Sides, threshold: int) -> int:
     count = min(rows, SAMPLE, SAMPLE_COMPARISONS // len(sides.b.wide) + 1)
     found = 0
     # By chance, as the input may have a period, but by the same each time.
-    for row in np.random.default_rng(0).permutation(rows)[:count].tolist():
-        distances, exact = distances_to_all(sides, sides.a.rows.labels[row])
+    for row in np.random.default_rng(0).permutation(rows)[:count]:
+        [distances], [exact] = distances_to_all(sides, sides.a.rows.labels[[row]])
         found += int(sides.b.rows.size[exact | (distances <= threshold)].sum())
     if sides.is_one_set:  # each has found itself, and will find each pair from both ends
         return (found - count) * rows // (2 * count)

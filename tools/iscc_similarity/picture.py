@@ -34,16 +34,13 @@ EXACT_COLOUR = "#e8590c"
 ITSELF_COLOUR = "#ced4da"
 UNKNOWN_COLOUR = "#c9b8d8"
 BORDER_COLOUR = "#212529"
-FARTHEST = BANDS[-1][0]  # two unrelated files are about so far apart
+ENDS = (0, *(end for end, _ in BANDS))
+FARTHEST = ENDS[-1]  # two unrelated files are about so far apart
+END_LABELS = (*map(str, ENDS[:-1]), f"{FARTHEST}+")
+COLOURS_OF_ENDS = ("#08306b", "#2b7bba", "#9ecae1", "#e1ecf5", "#fafafa")
 COLOURS = LinearSegmentedColormap.from_list(
     "distance",
-    [
-        (0, "#08306b"),
-        (12 / FARTHEST, "#2b7bba"),
-        (24 / FARTHEST, "#9ecae1"),
-        (32 / FARTHEST, "#e1ecf5"),
-        (1, "#fafafa"),
-    ],
+    [(end / FARTHEST, colour) for end, colour in zip(ENDS, COLOURS_OF_ENDS, strict=True)],
 ).with_extremes(bad=UNKNOWN_COLOUR)
 
 BEYOND_ALL = 129  # what cannot be compared is in no cluster, whatever the threshold
@@ -132,8 +129,8 @@ def histograms(
     left.bar([UNKNOWN_PLACE], [too_small], width=2, color=UNKNOWN_COLOUR, label="too small")
     left.axvline(threshold + 0.5, color=BORDER_COLOUR, linestyle="--", linewidth=1)
     left.set_xticks(
-        [EXACT_PLACE, 0, *(end for end, _ in BANDS), UNKNOWN_PLACE],
-        ["exact", 0, *(end for end, _ in BANDS[:-1]), f"{FARTHEST}+", "\ntoo small"],
+        [EXACT_PLACE, *ENDS, UNKNOWN_PLACE],
+        ["exact", *END_LABELS, "\ntoo small"],
     )
     left.set_xlabel(f"differing bits of 128 (dashed: threshold {threshold})")
     left.set_ylabel("datasets")
@@ -329,14 +326,11 @@ def add_key(
     key = axes_at(figure, left, 0.3, KEY_WIDTH, 0.18)
     bar = figure.colorbar(axes.images[0], cax=key, orientation="horizontal")
     bar.outline.set_visible(False)
-    ends = [end for end, _ in BANDS]
-    bar.set_ticks([0, *ends], labels=[*map(str, [0, *ends[:-1]]), f"{FARTHEST}+"])
+    bar.set_ticks(ENDS, labels=END_LABELS)
     key.tick_params(labelsize=8, length=3)
-    start = 0
-    for end, name in BANDS:
+    for start, (end, name) in zip(ENDS, BANDS, strict=False):
         key.text((start + end) / 2, 1.15, name, ha="center", va="bottom", fontsize=7.5)
         key.axvline(end, color="white", linewidth=1)
-        start = end
     if threshold <= FARTHEST:
         key.plot([threshold], [-0.25], marker="^", color=BORDER_COLOUR, clip_on=False)
     key.set_xlabel(f"differing bits of 128 (▲ threshold {threshold})", fontsize=8)

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 import hamming
 import links
-from links import Links, Sides
+from links import Links
 
 FIRST, SINGLE, EXACT, NEAR, LINKED = "first", "single", "exact", "near", "linked"
 NONE = -1
@@ -82,23 +82,18 @@ def compact_pairs(found: Links) -> Pairs:
     there that it is an exact duplicate of, and two near-duplicate fingerprints are in one pair, of
     the first dataset of each.
     """
-    sides = found.sides
-    first_a, first_b, labels = sides.a.rows.first(), sides.b.rows.first(), sides.a.rows.labels
+    first_a, first_b = found.sides.a.rows.first(), found.sides.b.rows.first()
     exact, near = found.select(found.exact), found.select(~found.exact)
-    if not sides.is_one_set:
-        origin = np.full(len(first_a), len(first_b))
-        np.minimum.at(origin, exact.a, exact.b)
-        rows = np.flatnonzero(origin[labels] < len(first_b))
-        original = origin[labels[rows]]
-        between = Pairs.of(near, slice(None), first_a[near.a], first_b[near.b])
+    if not found.sides.is_one_set:
         return concatenate(
-            exact_pairs(sides, labels[rows], original, rows, first_b[original]), between
+            of_datasets(exact, best_of_each(exact.a, exact.b)),
+            Pairs.of(near, slice(None), first_a[near.a], first_b[near.b]),
         )
-    origin = np.arange(len(first_a))
-    np.minimum.at(origin, exact.b, exact.a)
-    rows = np.flatnonzero(first_a[origin[labels]] != np.arange(len(labels)))
-    original = origin[labels[rows]]
-    group = origin
+    backwards = exact._replace(a=exact.b, b=exact.a)
+    copies = of_datasets(backwards, best_of_each(backwards.a, backwards.b))
+    copies = copies.select(copies.a != copies.b)
+    group = np.arange(len(first_a))
+    np.minimum.at(group, exact.b, exact.a)
     while (group != group[group]).any():
         group = group[group]
     a, b = group[found.a], group[found.b]
@@ -106,7 +101,7 @@ def compact_pairs(found: Links) -> Pairs:
     best = best_of_each(pair, ~found.exact, closeness(found), found.a, found.b)
     best = best[(a != b)[best]]
     return concatenate(
-        exact_pairs(sides, original, labels[rows], first_a[original], rows),
+        copies._replace(a=copies.b, b=copies.a),
         Pairs.of(found, best, first_a[found.a[best]], first_a[found.b[best]]),
     )
 
@@ -124,14 +119,12 @@ def places(found: Links) -> list[Place]:
     to_first = representative[found.a] == found.a
     relation[found.b[to_first]] = np.where(found.exact[to_first], EXACT, NEAR)
 
-    result = []
-    for row, label in enumerate(side.rows.labels.tolist()):
-        first = int(first_row[representative[label]])
-        members = int(size[cluster[label]])
-        how, apart = relation[label], int(distance[label])
-        if row == first:
-            how, apart = (FIRST if members > 1 else SINGLE), None
-        result.append(Place(int(cluster[label]) + 1, members, first, how, apart))
+    columns = (cluster + 1, size[cluster], first_row[representative], relation, distance)
+    by_row = (each[side.rows.labels].tolist() for each in columns)
+    result = [Place(*each) for each in zip(*by_row, strict=True)]
+    for row in first_row[np.unique(representative)].tolist():
+        how = SINGLE if result[row].size == 1 else FIRST
+        result[row] = result[row]._replace(relation=how, distance=None)
     return result
 
 
@@ -173,8 +166,17 @@ def best_matches(found: Links) -> Pairs:
     Exact before near, then the closest, then the one of which more bits were compared, then the one
     that comes first.
     """
-    labels, first_b = found.sides.a.rows.labels, found.sides.b.rows.first()
+    first_b = found.sides.b.rows.first()
     best = best_of_each(found.a, ~found.exact, closeness(found), first_b[found.b])
+    return of_datasets(found, best)
+
+
+def of_datasets(found: Links, best: np.ndarray) -> Pairs:
+    """For each dataset of a the pair with the first of b, by the link of its fingerprint.
+
+    `best`, int64, are these links, at most one for each fingerprint of a.
+    """
+    labels, first_b = found.sides.a.rows.labels, found.sides.b.rows.first()
     link = np.full(len(found.sides.a.wide), NONE)
     link[found.a[best]] = best
     rows = np.flatnonzero(link[labels] != NONE)
@@ -217,8 +219,8 @@ def components(found: Links, count: int) -> np.ndarray:
     _, labels = connected_components(
         coo_array((ones, (found.a, found.b)), shape=(count, count)), directed=False
     )
-    _, smallest, label = np.unique(labels, return_index=True, return_inverse=True)
-    return smallest[label]
+    _, smallest = np.unique(labels, return_index=True)
+    return smallest[labels]
 
 
 def closeness(found: Links | Pairs) -> np.ndarray:
@@ -234,14 +236,6 @@ def best_of_each(keys: np.ndarray, *order: np.ndarray) -> np.ndarray:
     is_first = np.ones(len(keys), dtype=bool)
     is_first[1:] = in_order[1:] != in_order[:-1]
     return sorting[is_first]
-
-
-def exact_pairs(
-    sides: Sides, i: np.ndarray, j: np.ndarray, rows_a: np.ndarray, rows_b: np.ndarray
-) -> Pairs:
-    """Pairs of exact duplicates, the fingerprints of which are i and j."""
-    exact = np.ones(len(i), dtype=bool)
-    return Pairs(rows_a, rows_b, exact, *links.data_code_distances(sides, i, j))
 
 
 def concatenate(*parts: Pairs) -> Pairs:

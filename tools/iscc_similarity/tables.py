@@ -13,18 +13,8 @@ import relations
 from manifest import Entry
 from relations import Pairs
 
-PAIR_COLUMNS = (
-    "#name_a",
-    "name_b",
-    "relation",
-    "distance",
-    "bits",
-    "similarity",
-    "iscc_a",
-    "iscc_b",
-    "row_a",
-    "row_b",
-)
+HOW = ("relation", "distance", "bits", "similarity")  # what `related` gives
+PAIR_COLUMNS = ("#name_a", "name_b", *HOW, "iscc_a", "iscc_b", "row_a", "row_b")
 CLUSTER_COLUMNS = (
     "#name",
     "cluster",
@@ -35,26 +25,8 @@ CLUSTER_COLUMNS = (
     "note",
     "row",
 )
-MATCH_COLUMNS = (
-    "#name",
-    "relation",
-    "distance",
-    "bits",
-    "similarity",
-    "match",
-    "match_iscc",
-    "row",
-)
-COPY_COLUMNS = (
-    "#name",
-    "copy_of",
-    "relation",
-    "distance",
-    "bits",
-    "similarity",
-    "row",
-    "copy_of_row",
-)
+MATCH_COLUMNS = ("#name", *HOW, "match", "match_iscc", "row")
+COPY_COLUMNS = ("#name", "copy_of", *HOW, "row", "copy_of_row")
 
 
 def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Pairs) -> Iterator[tuple]:

@@ -25,7 +25,7 @@ only which line that is, each of them at most once, so a line without its datase
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple, Self
 
@@ -34,14 +34,8 @@ from listing import Listed, Listing
 from manifest import Entry
 from messages import quote
 
-OK = "OK"
-CHANGED = "CHANGED"
-MOVED = "MOVED"
-DUPLICATE = "DUPLICATE"
-MISSING = "MISSING"
-EXTRA = "EXTRA"
-INVALID = "INVALID"
-STATUSES = (OK, CHANGED, MOVED, DUPLICATE, MISSING, EXTRA, INVALID)
+STATUSES = ("OK", "CHANGED", "MOVED", "DUPLICATE", "MISSING", "EXTRA", "INVALID")
+OK, CHANGED, MOVED, DUPLICATE, MISSING, EXTRA, INVALID = STATUSES
 
 BY_NAME, BY_FLAT_NAME, BY_BASE_NAME, BY_STEM = "name", "flat name", "base name", "stem"
 BY_CONTENT, BY_BEING_ALONE = "content", "only one"
@@ -103,11 +97,11 @@ def audit(
     pairing = Pairing(listing.entries, actual, Directories(directories))
     pairing.match()
     findings = [pairing.finding(number) for number in range(len(actual))]
-    rest = [pairing.left_over(number) for number in range(len(listing.entries))]
-    without_dataset = [finding for finding in rest if finding] + [
-        Finding(invalid.name or "", INVALID, line=invalid.line, detail=invalid.reason)
-        for invalid in listing.invalid
+    invalid = [
+        Finding(each.name or "", INVALID, line=each.line, detail=each.reason)
+        for each in listing.invalid
     ]
+    without_dataset = [*pairing.left_over(), *invalid]
     return findings + sorted(without_dataset, key=lambda finding: finding.line)
 
 
@@ -120,14 +114,20 @@ class Directories:
 
     def above(self, name: str | None) -> set[str]:
         """Those that a name is in: few lengths are tried, however many slashes it has."""
-        if not (name and self.names):
-            return set()
+        name = name or ""
         beginnings = {name[:length] for length in self.lengths if name[length : length + 1] == "/"}
         return beginnings & self.names
 
 
 class Pairing:
-    """Which dataset belongs to which entry; both are known by their numbers."""
+    """Which dataset belongs to which entry; both are known by their numbers.
+
+    first_dataset    the first dataset of each name; only these are paired
+    first_entry      the first entry of each name; only these are paired, and those without a name
+    pairs            for each dataset that has been paired its entry, and what they have in common
+    used             the entries in these pairs
+    listed_as        for each dataset that was not OK by its name the first entry of its content
+    """
 
     def __init__(
         self, listed: Sequence[Listed], actual: Sequence[Actual], directories: Directories
@@ -135,8 +135,7 @@ class Pairing:
         self.listed, self.actual, self.directories = listed, actual, directories
         self.first_dataset = first_of_each(dataset.entry.name for dataset in actual)
         self.first_entry = first_of_each(entry.name for entry in listed)
-        self.entry_of: dict[int, int] = {}
-        self.matched_by: dict[int, str] = {}
+        self.pairs: dict[int, tuple[int, str]] = {}
         self.used: set[int] = set()
         self.listed_as: dict[int, int] = {}
 
@@ -154,30 +153,33 @@ class Pairing:
 
     def same_names(self) -> list[tuple[int, int, str]]:
         """Datasets and entries with the same name, and which part of their names is the same."""
-        pairs: list[tuple[int, int, str]] = []
-        nameless = {}
-        for number in self.datasets():
-            name = self.actual[number].entry.name
-            if name in self.first_entry:
-                pairs.append((number, self.first_entry[name], BY_NAME))
-            elif number not in self.entry_of and not self.directories.above(name):
-                nameless[number] = name
-        named = self.named_entries() if nameless else []
-        parts = ((BY_FLAT_NAME, flat_name), (BY_BASE_NAME, base_name), (BY_STEM, stem))
-        for how, key in parts:
-            if not nameless:
+        pairs = [
+            (number, self.first_entry[name], BY_NAME)
+            for name, number in self.first_dataset.items()
+            if name in self.first_entry
+        ]
+        datasets = self.with_a_part(self.first_dataset, self.first_entry)
+        entries = self.with_a_part(self.first_entry, self.first_dataset) if datasets else {}
+        for how, key in ((BY_FLAT_NAME, flat_name), (BY_BASE_NAME, base_name), (BY_STEM, stem)):
+            if not (datasets and entries):
                 break
-            taken = {entry for _, entry, _ in pairs}
-            free = [number for number in named if number not in taken]
-            of_entries = [(key(self.listed[number].name), number) for number in free]
-            of_datasets = [key(self.actual[number].entry.name) for number in self.datasets()]
-            once = Counter(of_datasets), Counter(name for name, _ in of_entries)
-            entry_of = dict(of_entries)
-            for number, name in list(nameless.items()):
-                if once[0][key(name)] == once[1][key(name)] == 1:
-                    pairs.append((number, entry_of[key(name)], how))
-                    del nameless[number]
+            rivals = Counter(map(key, self.first_dataset))
+            same = defaultdict(list)
+            for name in entries:
+                same[key(name)].append(name)
+            for name in list(datasets):
+                if rivals[key(name)] == len(same[key(name)]) == 1:
+                    [listed] = same[key(name)]
+                    pairs.append((datasets.pop(name), entries.pop(listed), how))
         return pairs
+
+    def with_a_part(self, names: dict[str, int], others: dict[str, int]) -> dict[str, int]:
+        """Those names that a part may find: not among the others, and not in a directory."""
+        return {
+            name: number
+            for name, number in names.items()
+            if name not in others and not self.directories.above(name)
+        }
 
     def match_contents(self) -> None:
         """Pair each dataset that is free with the first free entry of its content.
@@ -186,7 +188,7 @@ class Pairing:
         """
         wanted = {
             dataset: self.actual[dataset].descriptions()
-            for dataset in self.datasets()
+            for dataset in self.first_dataset.values()
             if not self.is_ok(dataset)
         }
         if not wanted:
@@ -209,34 +211,19 @@ class Pairing:
                 self.pair(dataset, min(free), BY_CONTENT)
 
     def is_ok(self, dataset: int) -> bool:
-        entry = self.entry_of.get(dataset)
-        return entry is not None and self.has_content(dataset, entry)
+        return dataset in self.pairs and self.has_content(dataset, self.pairs[dataset][0])
 
     def has_content(self, dataset: int, entry: int) -> bool:
         return has_content(self.actual[dataset], self.listed[entry])
 
     def pair(self, dataset: int, entry: int, how: str) -> None:
         """Match a dataset to an entry, unless either is taken."""
-        if dataset not in self.entry_of and entry not in self.used:
-            self.entry_of[dataset] = entry
-            self.matched_by[dataset] = how
+        if dataset not in self.pairs and entry not in self.used:
+            self.pairs[dataset] = entry, how
             self.used.add(entry)
 
-    def datasets(self) -> Collection[int]:
-        """The datasets but those whose name another one had before."""
-        return self.first_dataset.values()
-
-    def named_entries(self) -> list[int]:
-        """The entries that a part of the name may find: those that are not in a directory."""
-        return [
-            number
-            for name, number in self.first_entry.items()
-            if name is not None and not self.directories.above(name)
-        ]
-
     def is_first_entry(self, number: int) -> bool:
-        name = self.listed[number].name
-        return name is None or self.first_entry[name] == number
+        return self.first_entry.get(self.listed[number].name, number) == number
 
     def finding(self, dataset: int) -> Finding:
         """What there is to say of a dataset."""
@@ -250,10 +237,10 @@ class Pairing:
             elsewhere = self.listed[self.listed_as[dataset]]
             where = f"line {elsewhere.line}" if elsewhere.name is None else quote(elsewhere.name)
             found = found._replace(detail=f"its content is listed as {where}")
-        if dataset not in self.entry_of:
+        if dataset not in self.pairs:
             return found
-        listed = self.listed[self.entry_of[dataset]]
-        how = self.matched_by[dataset]
+        number, how = self.pairs[dataset]
+        listed = self.listed[number]
         found = found._replace(expected=listed.expected, matched_by=how, line=listed.line)
         if not has_content(actual, listed):
             distance, bits = comparable_distance(listed, actual)
@@ -263,25 +250,25 @@ class Pairing:
             return found._replace(status=MOVED, detail=f"listed as {quote(listed.name)}")
         return found._replace(status=OK, detail=None)
 
-    def left_over(self, number: int) -> Finding | None:
-        """What there is to say of an entry that no dataset belongs to; None if one does."""
-        if number in self.used:
-            return None
-        entry = self.listed[number]
-        status, detail = MISSING, None
-        if not self.is_first_entry(number):
-            status = DUPLICATE
-            first = self.listed[self.first_entry[entry.name]].line
-            detail = f"line {first} lists the same name already"
-        name = entry.name or ""
-        return Finding(name, status, expected=entry.expected, line=entry.line, detail=detail)
+    def left_over(self) -> Iterator[Finding]:
+        """What there is to say of the entries that no dataset belongs to."""
+        for number, entry in enumerate(self.listed):
+            if number in self.used:
+                continue
+            status, detail = MISSING, None
+            if not self.is_first_entry(number):
+                first = self.listed[self.first_entry[entry.name]].line
+                status, detail = DUPLICATE, f"line {first} lists the same name already"
+            name = entry.name or ""
+            yield Finding(name, status, expected=entry.expected, line=entry.line, detail=detail)
 
 
-def first_of_each(names: Iterable[str | None]) -> dict[str | None, int]:
-    """The number of the first of each name."""
-    first: dict[str | None, int] = {}
+def first_of_each(names: Iterable[str | None]) -> dict[str, int]:
+    """The number of the first of each name; None is no name."""
+    first: dict[str, int] = {}
     for number, name in enumerate(names):
-        first.setdefault(name, number)
+        if name is not None:
+            first.setdefault(name, number)
     return first
 
 
@@ -324,16 +311,12 @@ def what_changed(listed: Listed, actual: Actual) -> str | None:
 
 
 def comparable_distance(listed: Listed, actual: Actual) -> tuple[int | None, int | None]:
-    """Distance of the Data-Codes and the bits compared; None where that means nothing."""
-    data = listed.hashes.data
-    then = Entry("", "", listed.filesize)
+    """Hamming distance of the Data-Codes, and the bits compared, which are those of the listed one.
+
+    None where that means nothing.
+    """
+    then, data = Entry("", "", listed.filesize), listed.hashes.data
     if not (data and then.is_comparable and actual.entry.is_comparable):
         return None, None
-    return data_code_distance(data, actual.data)
-
-
-def data_code_distance(a: bytes, b: bytes) -> tuple[int, int]:
-    """Hamming distance of two Data-Codes, and the bits compared: those of the shorter one."""
-    length = min(len(a), len(b))
-    difference = int.from_bytes(a[:length]) ^ int.from_bytes(b[:length])
-    return difference.bit_count(), 8 * length
+    difference = int.from_bytes(data) ^ int.from_bytes(actual.data[: len(data)])
+    return difference.bit_count(), 8 * len(data)

@@ -33,7 +33,7 @@ STAR = re.compile(r"(?:^|(?<=/))\*\*(?=/|$)|\*", re.MULTILINE)
 
 
 class Patterns(NamedTuple):
-    """The patterns of ignore files, and how many * each of them has."""
+    """The patterns of ignore files, and how many * each of them has; none where there is none."""
 
     spec: PathSpec
     stars: list[int]
@@ -59,7 +59,7 @@ def list_files(root: Path, name: str) -> list[tuple[str, Path]]:
     """
     found: list[tuple[str, Path]] = []
     steps = bytes_read = 0
-    waiting: list[tuple[str, Patterns | None]] = [("", None)]
+    waiting = [("", Patterns(PathSpec([]), []))]
     with reading(name):
         while waiting:
             below, ignored = waiting.pop()
@@ -67,19 +67,18 @@ def list_files(root: Path, name: str) -> list[tuple[str, Path]]:
             if os.path.lexists(ignore_file):
                 patterns = read_patterns(ignore_file, name, MOST_IGNORE_BYTES - bytes_read)
                 bytes_read += ignore_file.stat().st_size
-                ignored = ignored + patterns if ignored else patterns
+                ignored += patterns
             first, others, directories = [], [], []
             for inner, entry in sorted_entries(root / below):
                 path = below + inner
-                if ignored:
-                    steps += ignored.steps(path)
-                    if steps > MOST_STEPS:
-                        raise InputError(
-                            f"cannot read {quote(name)}: matching all names with the patterns in "
-                            f"its {IGNORE_FILE} would take too long"
-                        )
-                    if ignored.match(path):
-                        continue
+                steps += ignored.steps(path)
+                if steps > MOST_STEPS:
+                    raise InputError(
+                        f"cannot read {quote(name)}: matching all names with the patterns in its "
+                        f"{IGNORE_FILE} would take too long"
+                    )
+                if ignored.stars and ignored.match(path):
+                    continue
                 if entry.is_dir():
                     directories.append((f"{path}/", ignored))
                 elif entry.is_file() and not path.endswith(METADATA_SUFFIX):

@@ -60,6 +60,9 @@ MULTIHASH = "1e20"  # BLAKE3, 32 bytes
 SHORTEST_CODE = codes.characters(codes.HEADER_BYTES + 8)  # 64 bits, which need their prefix
 DATA_UNIT = "GA"  # how a Data-Code begins
 
+# Halves of a character, which no name of a file contains; others stand for bytes that are no text.
+HALF_CHARACTER = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
+
 ESCAPED = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
@@ -208,9 +211,8 @@ def entry_of_row(number: int, table: Table, line: str) -> Listed:
 
 def entry_of_line(number: int, line: str) -> Listed:
     """The entry on a line without a header; raises LineError."""
-    if line.lstrip().startswith("{"):
-        with suppress(NoJSONError):
-            return entry_of_json(number, parse_json(line))
+    if line.lstrip().startswith("{") and (item := parse_json(line)) is not None:
+        return entry_of_json(number, item)
     name, code = name_and_code(line)
     if name is not None and contains_code(name):
         raise LineError("two lines in one: its name contains a code", name)
@@ -329,11 +331,11 @@ def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[
     rest = list(numbered)
     try:
         document = parse_json("\n".join([line, *(each for _, each in rest)]))
-    except NoJSONError:
-        return [*skipped, *rest]  # objects, one a line, perhaps
     except LineError as error:
         result.invalid.append(Invalid(number, error.name, str(error)))
         return skipped[:-1]
+    if document is None:
+        return [*skipped, *rest]  # objects, one a line, perhaps
     items = enumerate(document, start=1) if isinstance(document, list) else [(number, document)]
     for number, item in items:
         try:
@@ -343,18 +345,14 @@ def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[
     return skipped[:-1]
 
 
-class NoJSONError(Exception):
-    """A text is not JSON."""
-
-
 def parse_json(text: str) -> object:
-    """Read JSON; raises LineError if a key stands twice in an object, whatever it is."""
+    """Read JSON, None if it is not; raises LineError if a key stands twice in an object."""
     try:
         return json.loads(text, object_pairs_hook=unique)
     except LineError:
         raise
     except (ValueError, RecursionError):
-        raise NoJSONError from None
+        return None
 
 
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -371,22 +369,11 @@ def entry_of_json(number: int, item: object) -> Listed:
     name, iscc = item.get("filename") or item.get("name"), item.get("iscc")
     if not isinstance(name, str) or not isinstance(iscc, str):
         raise LineError("expected the keys iscc and filename, or name, with texts")
-    if is_half_character(name):
+    if HALF_CHARACTER.search(name):
         raise LineError(f"the name {quote(name)} cannot be written as UTF-8")
     size, datahash = item.get("filesize"), item.get("datahash")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+    if size is not None and (type(size) is not int or size < 0):
         raise LineError("expected a number of bytes as filesize", name)
-    if datahash is not None and not (
-        isinstance(datahash, str) and BLAKE3_MULTIHASH.fullmatch(datahash)
-    ):
+    if datahash is not None and not BLAKE3_MULTIHASH.fullmatch(str(datahash)):
         raise LineError("expected a BLAKE3 hash, 1e20 and 64 digits, as datahash", name)
     return entry_of(number, name, iscc, size, datahash)
-
-
-def is_half_character(name: str) -> bool:
-    """Whether a name has halves of characters, which no file can contain."""
-    try:
-        name.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return True
-    return False

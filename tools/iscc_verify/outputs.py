@@ -141,16 +141,14 @@ def check(paths: Iterable[Path], inputs: Iterable[Path | None]) -> None:
             if number is not None:
                 os.fstat(number)
             elif target.is_dir():
-                raise InputError(f"cannot write {quote(str(path))}: it is a directory")
+                raise OSError(None, "it is a directory")
             elif not target.parent.is_dir():
-                raise InputError(f"cannot write {quote(str(path))}: its directory does not exist")
+                raise OSError(None, "its directory does not exist")
             elif not os.access(target if target.exists() else target.parent, os.W_OK):
-                raise PermissionError(None, "Permission denied")
+                raise OSError(None, "Permission denied")
             places = {identity(each) for each in (target, *target.parents)} - {None}
-        if not taken.isdisjoint(places):
-            raise InputError(
-                f"cannot write {quote(str(path))}: this path is also an input or another output"
-            )
+            if not taken.isdisjoint(places):
+                raise OSError(None, "this path is also an input or another output")
         taken.add(identity(target))
 
 

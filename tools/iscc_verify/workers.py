@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 
 from outputs import undisturbed
@@ -57,9 +58,7 @@ def in_processes(
     processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
     at: dict[Connection, ctypes.c_int64] = {}  # the index that each worker is at
     try:
-        for portion in (next(waiting, None) for _ in range(count)):
-            if portion is None:
-                break
+        for portion in islice(waiting, count):
             try:
                 ours, theirs = context.Pipe()
                 at[ours] = context.RawValue(ctypes.c_int64, portion[0])
@@ -74,18 +73,17 @@ def in_processes(
             send(ours, portion)
         while at:
             for connection in wait(list(at)):
-                answer = receive(connection, processes[connection], at[connection])
+                amount, answer = receive(connection, processes[connection], at[connection])
+                report(amount)
                 if isinstance(answer, Exception):
                     raise answer
-                if isinstance(answer, float):
-                    report(answer)
+                if answer is None:
                     continue
                 yield from answer
-                portion = next(waiting, None)
-                if portion is None:
-                    del at[connection]
-                else:
+                if portion := next(waiting, None):
                     send(connection, portion)
+                else:
+                    del at[connection]
     finally:
         for process in processes.values():
             process.kill()
@@ -101,8 +99,11 @@ def send(connection: Connection, portion: Sequence[int]) -> None:
 
 def receive(
     connection: Connection, process: multiprocessing.process.BaseProcess, at: ctypes.c_int64
-) -> list[tuple[int, object]] | float | Exception:
-    """What a worker sends next. Raises WorkerError if it has died."""
+) -> tuple[float, list[tuple[int, object]] | Exception | None]:
+    """What a worker sends next: how much more is done, and the answer to its portion, if it is.
+
+    Raises WorkerError if it has died.
+    """
     try:
         return connection.recv()
     except (EOFError, OSError):
@@ -129,7 +130,7 @@ def serve(work: Callable, items: Sequence, connection: Connection, at: ctypes.c_
         nonlocal unreported, last_report
         unreported += amount
         if time.monotonic() - last_report >= SECONDS_BETWEEN_REPORTS:
-            connection.send(float(unreported))
+            connection.send((unreported, None))
             unreported, last_report = 0.0, time.monotonic()
 
     with suppress(EOFError, ConnectionError):  # nobody is there any longer
@@ -142,9 +143,8 @@ def serve(work: Callable, items: Sequence, connection: Connection, at: ctypes.c_
                     error.add_note(traceback.format_exc())
                     answer = error
                     break
-            connection.send(float(unreported))
+            connection.send((unreported, answer))
             unreported = 0.0
-            connection.send(answer)
 
 
 def end_with_parent() -> None:
