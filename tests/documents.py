@@ -9,6 +9,7 @@ README = PROJECT / "README.md"
 TUTORIAL = PROJECT / "docs" / "tutorial.md"
 TOUR = PROJECT / "docs" / "tours" / "find-copies.yml"
 MANIFEST = PROJECT / "docs" / "manifest.md"
+PIXELS = PROJECT / "docs" / "pixels.md"
 
 
 def labelled_tables(path: Path) -> dict[str, list[list[str]]]:

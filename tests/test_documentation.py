@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from test_browser import IMAGES
@@ -21,7 +22,7 @@ import picture
 from conftest import SCRIPTS
 from dev.environments import PROJECT
 from dev.suite import TOOLS
-from documents import MANIFEST, README, TUTORIAL, code_blocks
+from documents import MANIFEST, PIXELS, README, TUTORIAL, code_blocks
 from oracle import TEST_DATA, codes_of, codes_of_file, distance
 from samples import HOSTILE
 from test_suite import expanded
@@ -54,7 +55,7 @@ def session(block: str) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("document", [README, MANIFEST], ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", [README, MANIFEST, PIXELS], ids=lambda path: path.stem)
 def test_commands_give_what_is_shown(document, place):
     """All of a document, from top to bottom, in one shell each block; Python files are there."""
     for program in code_blocks(document, "python"):
@@ -90,9 +91,13 @@ def column_patterns() -> dict[str, str]:
 
 
 def test_all_columns_are_described_in_their_order():
-    assert [*column_patterns()] == [column.lstrip("#") for column in manifest.COLUMNS]
-    header = " TAB ".join(f'"{column}"' for column in manifest.COLUMNS)
-    assert f"header   = {header} LF" in MANIFEST.read_text()
+    columns = manifest.COLUMNS + manifest.PIXEL_COLUMNS
+    assert [*column_patterns()] == [column.lstrip("#") for column in columns]
+    header, more = (
+        " TAB ".join(f'"{column}"' for column in each)
+        for each in (manifest.COLUMNS, manifest.PIXEL_COLUMNS)
+    )
+    assert f"header   = {header} [ TAB {more} ] LF" in MANIFEST.read_text()
 
 
 @pytest.mark.parametrize("options", [[], ["--narrow"]])
@@ -105,6 +110,22 @@ def test_what_is_written_fits_the_description(script, tmp_path, options):
     assert done.returncode == 0, done.stderr
     [_, *lines] = (tmp_path / "manifest.tsv").read_text().removesuffix("\n").split("\n")
     assert len(lines) == len(names)
+    for line in lines:
+        fields = line.split("\t")
+        assert all(p.fullmatch(field) for p, field in zip(patterns, fields, strict=False)), line
+        assert len(fields) == len(manifest.COLUMNS)
+
+
+def test_what_is_written_of_images_fits_the_description(program, tmp_path):
+    tifffile.imwrite(tmp_path / "flat", np.ones((50, 50), "u1"), photometric="minisblack")
+    images = [TEST_DATA / "nuclei_3d.tif", TEST_DATA / "retina.jpg", "flat"]
+    options = ["--planes", "--projections", "--turned", "--manifest", "manifest.tsv"]
+    done = program("iscc_pixels", *images, *options)
+    assert done.returncode == 0, done.stderr
+    patterns = [re.compile(pattern) for pattern in column_patterns().values()]
+    [header, *lines] = (tmp_path / "manifest.tsv").read_text().removesuffix("\n").split("\n")
+    assert header.split("\t") == [*manifest.COLUMNS, *manifest.PIXEL_COLUMNS]
+    assert len(lines) == 1 + 31 + 1 + 1 + 3 + 1
     for line in lines:
         fields = line.split("\t")
         assert all(p.fullmatch(field) for p, field in zip(patterns, fields, strict=True)), line
@@ -121,7 +142,8 @@ def test_what_is_written_fits_the_description(script, tmp_path, options):
 )
 def test_what_fits_the_description_is_read(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "described.tsv"
-    lines = ["\t".join(fields) for fields in [manifest.COLUMNS, *rows]]
+    columns = manifest.COLUMNS + manifest.PIXEL_COLUMNS
+    lines = ["\t".join(fields) for fields in [columns, *rows]]
     path.write_text("".join(f"{line}\n" for line in lines), newline="\n")
     entries = manifest.read(path, "described.tsv")
     assert [manifest.escape(entry.name) for entry in entries] == [
@@ -284,7 +306,7 @@ def test_options_exist():
     ]
     options = set(re.findall(r"--[a-z][a-z-]+", "".join(helps)))
     of_iscc_sum = {"--tag", "--units", "--narrow", "--tree", "--similar"}
-    for document in (README, TUTORIAL, MANIFEST):
+    for document in (README, TUTORIAL, MANIFEST, PIXELS):
         said = re.findall(r"`(--[a-z][a-z-]+)[^`]*`", document.read_text())
         assert set(said) <= options | of_iscc_sum, document
 

@@ -23,6 +23,7 @@ import manifest
 import pixels
 from appearance import Thumbnail
 from containers import described, five_axes, pixels_of, stream_of
+from dev.environments import PROJECT
 from exploring import examples
 from images import ArrayImage, NotAnImageError, Sizes
 from inputs import Dataset
@@ -33,6 +34,7 @@ from samples import HOSTILE, column
 
 TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 AXES = ("YX", "YXS", "ZYX", "CYX", "TZCYX")
+VECTORS = PROJECT / "docs" / "pixels.json"
 SKIMAGE = Path(skimage.__file__).parent / "data"
 
 
@@ -452,6 +454,68 @@ def test_turned_has_all_orientations_upright_first(tmp_path):
 def distance(code: str, other: str) -> int:
     a, b = (iscc_core.decode_base32(each.removeprefix("ISCC:"))[2:] for each in (code, other))
     return (int.from_bytes(a) ^ int.from_bytes(b)).bit_count()
+
+
+# ---- Test vectors
+
+
+def vectors() -> list[dict]:
+    """Arrays with what their codes have to be, by NumPy, exact fractions and iscc-core."""
+    found = []
+    for axes, dtype in [
+        ("YX", "uint8"),
+        ("YX", "uint16"),
+        ("YX", "float32"),
+        ("YXS", "uint8"),
+        ("ZYX", "int16"),
+        ("CYX", "uint32"),
+        ("TZCYX", "uint16"),
+        ("ZCTYX", "float64"),
+    ]:
+        array = pixels_of(axes, dtype, rows=6, columns=5)
+        five = five_axes(array, axes)
+        want = codes_of(stream_of(five))
+        vector = {
+            "axes": axes,
+            "dtype": dtype,
+            "array": array.tolist(),
+            "pixels": described(five),
+            "filesize": want.filesize,
+            "datahash": want.datahash,
+            "iscc": want.wide,
+            "iscc_narrow": want.narrow,
+            "data_code": want.data_code,
+            "instance_code": want.instance_code,
+        }
+        if five.shape[0] == five.shape[2] == 1:
+            vector["image_code"] = exact_image_code(five[0, :, 0])
+        found.append(vector)
+    return found
+
+
+def exact_image_code(channels: np.ndarray) -> str:
+    """The Image-Code of a picture: shape (channels, rows, columns)."""
+    total = np.zeros((32, 32), dtype=object)
+    for channel in channels:
+        rows, columns = map(weights, channel.shape)
+        means = rows @ np.vectorize(Fraction)(channel.astype(float)) @ columns.T
+        total += (means - means.min()) / (means.max() - means.min()) * 255
+    grey = np.vectorize(round)(total / Fraction(len(channels)))
+    return iscc_core.gen_image_code_v0(grey.ravel().tolist(), bits=256)["iscc"]
+
+
+def test_the_published_vectors(tmp_path):
+    published = json.loads(VECTORS.read_text())
+    assert published["vectors"] == vectors()
+    for number, vector in enumerate(published["vectors"]):
+        array = np.array(vector["array"], dtype=vector["dtype"])
+        containers.tiff()(tmp_path / f"{number}", array, vector["axes"])
+        [entry] = entries_of(tmp_path / f"{number}")
+        for field in ("iscc", "filesize", "datahash", "data_code", "instance_code", "pixels"):
+            assert getattr(entry, field) == vector[field]
+        assert entry.image_code == vector.get("image_code")
+        [narrow] = entries_of(tmp_path / f"{number}", wide=False)
+        assert narrow.iscc == vector["iscc_narrow"]
 
 
 # ---- Files that others made
