@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_browser import IMAGES
 
@@ -141,6 +141,7 @@ def test_what_is_written_of_images_fits_the_description(program, tmp_path):
     )
 )
 def test_what_fits_the_description_is_read(tmp_path_factory, rows):
+    assume(not any("\0" in row[0] for row in rows))  # as no name has it
     path = tmp_path_factory.getbasetemp() / "described.tsv"
     columns = manifest.COLUMNS + manifest.PIXEL_COLUMNS
     lines = ["\t".join(fields) for fields in [columns, *rows]]

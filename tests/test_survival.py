@@ -155,9 +155,9 @@ def test_what_is_stored_without_loss_is_equal(tmp_path):
     """In as many formats as the table says, whatever the picture."""
     equal = []
     for name in PICTURES:
-        array = pixels_of(name)
+        array = np.ascontiguousarray(pixels_of(name)[:128, :128])
         axes = "YX" if array.ndim == 2 else "YXS"
-        original = coded(TEST_DATA / name)
+        original = entry_of(tmp_path / name, array)
         writers = containers.containers(axes, array.dtype.name)
         if axes == "YXS":  # pages of which nothing is known are a stack, not colours
             del writers["pages, no metadata"]
