@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import machine
+from benchmarks.pixels import all_pixels
 from benchmarks.similarity import all_comparisons
 from benchmarks.sums import all_sums
 from benchmarks.verify import all_verifications
@@ -17,6 +18,7 @@ from benchmarks.workflows import all_workflows
 
 PARTS = {
     "sums": all_sums,
+    "pixels": all_pixels,
     "similarity": all_comparisons,
     "verify": all_verifications,
     "workflows": all_workflows,

@@ -5,9 +5,10 @@ C, then T innermost; of each plane the rows from the top, each from the left, as
 nothing else. What the proposal leaves open is decided in docs/pixels.md.
 """
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from images import Image, Region, Sizes
 BAND_BYTES = 4 << 20
 # So many bytes of planes that are decoded together are kept, or else decoded several times.
 SLAB_BYTES = 64 << 20
+# How long the thread that decodes waits for Python's lock while bytes are coded: Python's own 5 ms
+# are longer than it takes to decode a strip.
+SWITCH_SECONDS = 0.0005
 # What goes to the library that codes: with more it would have to wait for fresh memory.
 PIECE_BYTES = 256 * 1024
 
@@ -39,13 +43,18 @@ def walk(image: Image) -> Iterator[Rows]:
 
     A thread decodes the next region meanwhile: decoders let go of Python's lock, coding does not.
     """
-    with ThreadPoolExecutor(1) as helper:
-        waiting = None
-        for region in [*regions(image), None]:
-            after = helper.submit(image.read, region) if region else None
-            if waiting:
-                yield from rows_of(*waiting, image.sizes.y)
-            waiting = (region, after)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        with ThreadPoolExecutor(1) as helper:
+            waiting = None
+            for region in chain(regions(image), [None]):
+                after = helper.submit(image.read, region) if region else None
+                if waiting:
+                    yield from rows_of(*waiting, image.sizes.y)
+                waiting = (region, after)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def regions(image: Image) -> Iterator[Region]:

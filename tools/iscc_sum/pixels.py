@@ -225,10 +225,8 @@ class Coder:
         if not self.thumbnails:
             return entry
         picture = appearance.picture_of(self.thumbnails)
-        upright = appearance.image_code(picture)
-        if not upright:
+        pictures = appearance.turned(picture) if self.wanted.turned else [picture]
+        found = appearance.image_codes(pictures)
+        if not found[0]:
             return entry._replace(is_featureless=True)
-        if not self.wanted.turned:
-            return entry._replace(image_code=upright)
-        found = map(appearance.image_code, appearance.turned(picture))
         return entry._replace(image_code=" ".join(filter(None, found)))
