@@ -3,8 +3,9 @@
 Two datasets are exact duplicates when their Instance-Codes are equal. They are near-duplicates when
 the Hamming distance of their Data-Codes, 128 bits, is at most the threshold: up to 12 they are
 nearly the same, up to 24 related, up to 32 weakly so; larger distances are indistinguishable from
-chance. Datasets below 2,048 bytes are only ever exact duplicates. What is compared are bytes: a
-file that was compressed or converted is no longer similar to the original.
+chance. Datasets below 2,048 bytes are only ever exact duplicates. Of datasets bytes are compared: a
+file that was compressed or converted is no longer similar to the original. For images, manifests of
+iscc_pixels have codes of the pixels.
 """
 
 import sys
