@@ -540,6 +540,31 @@ def test_pngs_of_scikit_image(path):
     assert is_coded(entry, five_axes(array, "YX" if array.ndim == 2 else "YXS"))
 
 
+# Computed with `iscc-bio biocode` of iscc-bio 0.2.0, which is right for grey images.
+BIOCODES = {
+    "brick.png": "ISCC:K4ADCM6UJEVWY35GMW5PGKNDELCSP6VHSVJONTM6ZDINZOBU4VZZU7Y",
+    "camera.png": "ISCC:K4AOTQQ2MDJSHJE3VH4UQLRWE5LU2RNGCPIVS2KI453VYT47F7WW6XA",
+    "cell.png": "ISCC:K4AL743VN2JZJPXEBFKJCQMLPVRD32LYSOUVADVFUIROQL2RV3AXXTI",
+    "coins.png": "ISCC:K4AA235653FHEAAT4FPPTX6REANFE3BA435NPVKZPR5K3V3O5EDAZLI",
+    "grass.png": "ISCC:K4AHZHDBQPLPHZ5RPS5OTKCACYTXUCQ653F6WL6KLPQMU3LBN6SBQOY",
+    "gravel.png": "ISCC:K4ALDVMCNLYMMVT64SFQ2RJ6A26V35B3V3V6HQFY2GFZEQ5RWXHZB2Q",
+    "moon.png": "ISCC:K4ABFQEVKW6E6AKARYDA2RR6QZS3MKQDMX6W6JO6PRUEK3NDASO75KA",
+    "nuclei.tif": "ISCC:K4AOUFQYDOLFWKY4MUBJXGRBAJHGHGE4N2JQN5Q6RH65LUTZWQ2KBRY",
+    "nuclei_3d.tif": "ISCC:K4ADWPOODR4FZ6W24Z7CVUDOBPOO3PAIQQAQJSO63V34M2DLIOOIV4Y",
+    "page.png": "ISCC:K4AONX2A3G3H5AVQPNIB2PW2EHLTSI2GGD65MUQD7GFLPF22BKM5URY",
+    "text.png": "ISCC:K4AOHKLMLMEKPNNBEA3QUD4WPAPFABXOS52HYVPGBTNIOKDBCOVH6CA",
+}
+
+
+def test_grey_images_have_the_codes_of_iscc_bio(tmp_path, program):
+    """In one run that says nothing else, though libpng has a warning for one of them."""
+    images = [(TEST_DATA if name.endswith(".tif") else SKIMAGE) / name for name in BIOCODES]
+    done = program("iscc_pixels", *images, "--manifest", "m")
+    assert (done.returncode, done.stderr) == (0, "")
+    entries = manifest.read(tmp_path / "m", "m")
+    assert [entry.iscc for entry in entries] == [*BIOCODES.values()]
+
+
 @pytest.mark.parametrize("path", sorted(SKIMAGE.glob("*.jpg")), ids=lambda path: path.name)
 def test_jpegs_of_scikit_image(path):
     [entry] = entries_of(path)

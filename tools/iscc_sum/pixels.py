@@ -4,6 +4,7 @@ Images are always read by workers, never in the process that speaks to the user:
 dies of a file that was made to harm, a worker dies, and the message names the dataset.
 """
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -125,6 +126,7 @@ def code_in_worker(
 ) -> list[Entry] | str:
     """The entries of a dataset; or, to skip it, why it cannot be read as an image."""
     limit_memory()
+    silence()
     collection = dataset.name.rpartition("/")[0]
     try:
         return code_dataset(dataset, report, siblings.get(collection, {}), wanted)
@@ -132,6 +134,13 @@ def code_in_worker(
         if not skip:
             raise
         return str(error)
+
+
+def silence() -> None:
+    """Let this process, a worker, say nothing on standard error: libpng warns there by itself."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def code_dataset(
