@@ -2,9 +2,15 @@
 
 from dev.environments import PROJECT
 
+# A tool's form is called as its id is. Two of them share a folder, and so the modules in it.
 TOOLS = [
-    PROJECT / "tools" / tool / f"{tool}.xml"
-    for tool in ("iscc_sum", "iscc_similarity", "iscc_verify")
+    PROJECT / "tools" / form
+    for form in (
+        "iscc_sum/iscc_sum.xml",
+        "iscc_sum/iscc_pixels.xml",
+        "iscc_similarity/iscc_similarity.xml",
+        "iscc_verify/iscc_verify.xml",
+    )
 ]
 WORKFLOWS = {
     name: PROJECT / "workflows" / name / f"{name}.gxwf.yml"

@@ -106,7 +106,7 @@ def test_news_never_stand_before_the_data(a, monkeypatch, capfd):
     assert capfd.readouterr().out == ""
 
 
-VERIFY = '"$0" "$3" a --manifest old --on-mismatch fail'
+VERIFY = '"$0" "$4" a --manifest old --on-mismatch fail'
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ VERIFY = '"$0" "$3" a --manifest old --on-mismatch fail'
         (f"{VERIFY} 2>&-", 1),
         (f"{VERIFY} 2>/dev/full", 1),
         # Where nothing was compared, the status is never that of a mismatch.
-        ('"$0" "$3" gone --manifest old --on-mismatch fail 2>/dev/full', 2),
-        ('"$0" "$3" gone --manifest old --on-mismatch fail 2>&-', 2),
-        ('"$0" "$3" --no-such-option 2>/dev/full', 2),
-        ('"$0" -S "$3" a --manifest old --on-mismatch fail', 2),  # no packages
-        ('"$0" -P "$3" a --manifest old --on-mismatch report', 0),
+        ('"$0" "$4" gone --manifest old --on-mismatch fail 2>/dev/full', 2),
+        ('"$0" "$4" gone --manifest old --on-mismatch fail 2>&-', 2),
+        ('"$0" "$4" --no-such-option 2>/dev/full', 2),
+        ('"$0" -S "$4" a --manifest old --on-mismatch fail', 2),  # no packages
+        ('"$0" -P "$4" a --manifest old --on-mismatch report', 0),
     ],
 )
 @NEEDS_FULL_DISK

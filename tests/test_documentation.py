@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_browser import IMAGES
 
+import appearance
 import iscc_similarity
 import manifest
 import picture
@@ -196,6 +197,8 @@ def test_forms_and_help_have_no_other_numbers(tool):
         *map(str, [near, near + 1, related, related + 1, weak, unrelated]),
         *(str(bits), f"{100 - 100 * bits / 128:.1f}", "610", f"{256 * 256:,}"),
         *(f"{limit:,}" for limit in (manifest.TINY, manifest.SMALL)),
+        "2000",  # of JPEG 2000
+        str(len(list(appearance.turned(np.zeros((32, 32)))))),  # Image-Codes of a figure
         *(f"{limit:,}" for limit in (picture.MOST_IN_HEAT_MAP, iscc_similarity.MOST_IN_MATRIX)),
     }
     root = expanded(tool)

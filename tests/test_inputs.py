@@ -13,7 +13,7 @@ import inputs
 from conftest import SCRIPTS
 from inputs import Form
 from messages import InputError
-from oracle import HEADER, manifest_line
+from oracle import HEADER, TEST_DATA, manifest_line
 
 KEYS = ("datasets", "manifests")
 
@@ -192,13 +192,12 @@ def test_a_path_is_the_name_but_for_slashes_at_its_end(tmp_path):
 
 def test_the_modules_beside_a_script_are_found_by_all_means(tmp_path, program):
     """With PYTHONSAFEPATH, Python does not look beside the script; elsewhere are others."""
-    (tmp_path / "a").write_bytes(b"a")
+    shutil.copy(TEST_DATA / "pixels" / "crop.png", tmp_path / "a")
     for name in ("manifest", "coding", "codes", "inputs"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
     for script in SCRIPTS:
-        options = ["--manifest", "m"] if script == "iscc_manifest" else []
-        options = ["a", "--manifest", "m"] if script == "iscc_verify" else options or []
-        files = [] if script == "iscc_verify" else ["a"]
-        done = program(script, *files, *options, env=environment)
+        manifest = {"iscc_manifest": "m", "iscc_pixels": "pixels", "iscc_verify": "m"}.get(script)
+        options = ["--manifest", manifest] if manifest else []
+        done = program(script, "a", *options, env=environment)
         assert (done.returncode, done.stderr) == (0, "")

@@ -6,16 +6,24 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import iscc_core
+import numpy as np
 import pytest
 import tifffile
+import zarr
 from galaxy.tool_util.loader import load_tool
+from PIL import Image, ImageSequence
 
+from conftest import SCRIPTS
+from containers import described, five_axes, stream_of
 from dev.environments import CONDA_NAMES, PROJECT, REQUIREMENTS, pinned_requirements
 from dev.suite import TOOLS
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
 BIN = Path(sys.executable).parent
+PIXELS = TEST_DATA / "pixels"
 TOOL_IDS = [path.stem for path in TOOLS]
+FOLDERS = sorted({path.parent for path in TOOLS})
 # Modules by name, with the folders that have one.
 MODULES: dict[str, list[Path]] = {}
 for module in sorted((PROJECT / "tools").glob("*/*.py")):
@@ -77,33 +85,41 @@ def test_modules_of_the_same_name_are_equal():
         assert len({copy.read_bytes() for copy in copies}) == 1
 
 
-def test_a_folder_has_no_module_that_its_script_does_not_need():
-    """Each is imported, by the script or by a module of the folder that is."""
-    for tool in TOOLS:
-        modules = {path.stem: path.read_text() for path in tool.parent.glob("*.py")}
-        [script] = [name for name in modules if name.startswith("iscc_")]
-        needed, new = set(), {script}
-        while new:
-            needed |= new
-            imported = {
-                name
-                for text in map(modules.get, new)
-                for name in re.findall(r"^ *(?:import|from) (\w+)", text, re.M)
-            }
-            new = imported & set(modules) - needed
-        assert needed == set(modules)
+def files_needed(script: Path) -> list[str]:
+    """A script, and what it imports of its folder, directly or through another module."""
+    modules = {path.stem: path.read_text() for path in script.parent.glob("*.py")}
+    needed, new = set(), {script.stem}
+    while new:
+        needed |= new
+        imported = {
+            name
+            for text in map(modules.get, new)
+            for name in re.findall(r"^ *(?:import|from) (\w+)", text, re.M)
+        }
+        new = imported & set(modules) - needed
+    return sorted(f"{name}.py" for name in needed)
 
 
-@pytest.mark.parametrize("tool", TOOL_IDS)
-def test_macros_are_one_file(tool):
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_has_no_module_that_none_of_its_scripts_needs(folder):
+    scripts = [script for script in SCRIPTS.values() if script.parent == folder]
+    needed = {name for script in scripts for name in files_needed(script)}
+    assert needed == {path.name for path in folder.glob("*.py")}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_macros_are_one_file(folder):
     """Galaxy's server reads them, so a link does."""
-    assert (PROJECT / "tools" / tool / "macros.xml").readlink() == Path("../../macros/macros.xml")
+    assert (folder / "macros.xml").readlink() == Path("../../macros/macros.xml")
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=TOOL_IDS)
-def test_required_files_are_all_modules_of_the_folder(tool):
-    required = [include.get("path") for include in expanded(tool).iter("include")]
-    assert sorted(required) == sorted(path.name for path in tool.parent.glob("*.py"))
+def test_required_files_are_those_that_the_script_needs(tool):
+    root = expanded(tool)
+    [script] = re.findall(r"\$__tool_directory__/(\w+\.py)", root.findtext("command"))
+    assert tool.parent / script in SCRIPTS.values()
+    required = [include.get("path") for include in root.iter("include")]
+    assert sorted(required) == files_needed(tool.parent / script)
 
 
 def test_required_packages_are_those_that_are_installed_for_the_tools():
@@ -126,7 +142,9 @@ def test_versions_agree():
     assert versions == {citation} == {newest}
 
 
-@pytest.mark.parametrize("tool", TOOLS, ids=TOOL_IDS)
+@pytest.mark.parametrize(
+    "tool", [tool for tool in TOOLS if tool.stem != "iscc_pixels"], ids=lambda tool: tool.stem
+)
 def test_codes_in_xml_tests_are_those_of_iscc_core(tool):
     """But for one that is broken on purpose, which stands in a message."""
     tests = ElementTree.tostring(expanded(tool).find("tests"), encoding="unicode")
@@ -134,6 +152,100 @@ def test_codes_in_xml_tests_are_those_of_iscc_core(tool):
     assert found
     broken = codes_of_file("nuclei.tif").wide[:-1]
     assert set(found) - {broken} <= CODES
+
+
+def images() -> dict[str, tuple[np.ndarray, str]]:
+    """What is in the images that iscc_pixels codes in its XML tests, with the axes.
+
+    The pixels of nuclei.tif are the end of the file.
+    """
+    content = (TEST_DATA / "nuclei.tif").read_bytes()
+    image = np.frombuffer(content[-2 * 256 * 256 :], "<u2").reshape(256, 256)
+    crop = image[96:160, 96:160]
+    colours = np.stack([image[top : top + 40, 100:156] for top in (0, 80, 160)]).astype("u1")
+    corners = np.stack([image[:24, :32], image[-24:, -32:]]).astype("u1")
+    with Image.open(TEST_DATA / "nuclei_3d.tif") as opened:
+        stack = np.stack([np.asarray(page) for page in ImageSequence.Iterator(opened)])
+    return {
+        "@CROP@": (crop, "YX"),
+        "@COLOURS@": (colours, "CYX"),
+        "@RED@": (colours[0], "YX"),
+        "@GREEN@": (colours[1], "YX"),
+        "@BLUE@": (colours[2], "YX"),
+        "@TWO_CHANNELS@": (corners, "CYX"),
+        "@TWO_DEPTHS@": (corners, "ZYX"),
+        "@STACK@": (stack, "ZYX"),
+        "@PROJECTION@": (stack.max(axis=0), "YX"),
+        "crop_figure.png": (65535 - np.rot90(crop), "YX"),
+    }
+
+
+def image_code(channels: np.ndarray) -> str:
+    """The Image-Code of channels: shape (channels, rows, columns). By iscc-core, of the mean of
+    their thumbnails, each of them the mean of every 32nd part of the rows and of the columns."""
+    thumbnails = []
+    for channel in channels:
+        rows, columns = channel.shape
+        fine = channel.astype(float).repeat(32, axis=0).repeat(32, axis=1)
+        means = fine.reshape(32, rows, 32, columns).mean(axis=(1, 3))
+        thumbnails.append((means - means.min()) / np.ptp(means) * 255)
+    picture = np.rint(np.mean(thumbnails, axis=0)).astype(int)
+    return iscc_core.gen_image_code_v0(picture.ravel().tolist(), bits=256)["iscc"]
+
+
+def pixel_line(array: np.ndarray, axes: str, narrow: bool = False) -> str:
+    """What stands behind the name in the manifest of an image."""
+    image = five_axes(array, axes)
+    _, _, line = manifest_line("", stream_of(image), narrow).rstrip("\n").partition("\t")
+    is_picture = image.shape[0] == image.shape[2] == 1
+    code = image_code(image[0, :, 0]) if is_picture else ""
+    return "\t".join([line, described(image), code]).rstrip("\t")
+
+
+def test_lines_in_xml_tests_of_pixels_are_those_of_iscc_core():
+    """Whole lines stand in tokens; the only other code is the Image-Code of a figure."""
+    [tool] = [tool for tool in TOOLS if tool.stem == "iscc_pixels"]
+    root = ElementTree.parse(tool).getroot()
+    known = images()
+    expected = {name: pixel_line(*each) for name, each in known.items() if name.startswith("@")}
+    expected["@CROP_NARROW@"] = pixel_line(*known["@CROP@"], narrow=True)
+    assert {token.get("name"): token.text for token in root.iter("token")} == expected
+    figure, _ = known["crop_figure.png"]
+    found = re.findall(r"ISCC:[A-Z2-7]{5,}", ElementTree.tostring(root.find("tests"), "unicode"))
+    assert set(found) == {image_code(figure[np.newaxis])}
+
+
+def with_pillow(name: str) -> np.ndarray:
+    with Image.open(PIXELS / name) as image:
+        return np.asarray(image)
+
+
+def with_zarr(name: str) -> np.ndarray:
+    return np.squeeze(zarr.open_array(TEST_DATA / name, mode="r")[...])
+
+
+def test_images_in_test_data_are_what_their_readme_says():
+    """As Pillow, tifffile and zarr read them."""
+    known = images()
+    crop, colours, corners = (known[name][0] for name in ("@CROP@", "@COLOURS@", "@TWO_DEPTHS@"))
+    read = {
+        "crop.png": with_pillow("crop.png"),
+        "crop.tif": tifffile.imread(PIXELS / "crop.tif"),
+        "crop_big.tif": tifffile.imread(PIXELS / "crop_big.tif"),
+        "crop.ome.zarr": with_zarr("crop.ome.zarr/0"),
+        "two_scenes.zarr": with_zarr("two_scenes.zarr/0/0"),
+    }
+    assert all(np.array_equal(array, crop) for array in read.values())
+    assert {array.dtype.newbyteorder("=").name for array in read.values()} == {"uint16"}
+    with tifffile.TiffFile(PIXELS / "crop_big.tif") as big:
+        assert (big.is_bigtiff, big.byteorder) == (True, ">")
+    whole = (TEST_DATA / "nuclei.tif").read_bytes()
+    assert (PIXELS / "crop_cut_off.tif").read_bytes() == whole[:4096]
+    assert np.array_equal(with_pillow("crop_figure.png"), known["crop_figure.png"][0])
+    assert np.array_equal(with_pillow("colours.png"), np.moveaxis(colours, 0, -1))
+    assert np.array_equal(with_zarr("two_scenes.zarr/1/0"), corners)
+    for depth in range(2):
+        assert np.array_equal(with_pillow(f"two_files_z{depth}.ome.tif"), corners[depth])
 
 
 def test_distances_in_xml_tests_are_those_of_iscc_core():
@@ -200,8 +312,9 @@ def test_the_retouched_image_differs_where_its_readme_says():
 def test_all_test_data_is_described_and_used():
     readme = (TEST_DATA / "README.md").read_text()
     tests = "".join(tool.read_text() for tool in TOOLS)
-    for path in TEST_DATA.iterdir():
-        if path.name != "README.md":
-            assert f"| `{path.name}` |" in readme
-            assert path.name in tests
+    for path in [*TEST_DATA.iterdir(), *PIXELS.iterdir()]:
+        if path.name not in ("README.md", PIXELS.name):
+            name = path.relative_to(TEST_DATA).as_posix()
+            assert f"| `{name}` |" in readme
+            assert name in tests
             assert path.stat().st_size < 300_000
