@@ -167,7 +167,8 @@ def test_every_kind_of_input_and_every_output_comes_through_a_tool_shed_and_a_pu
     }
     assert come >= {("output", each.get("name")) for each in root.find("outputs")}
     assert come >= {("source", "collection", "list"), ("source", "collection", "list:paired")}
-    assert ("Directory" in {way[-1] for way in come}) == (tool.stem == "iscc_sum")
+    takes_directories = tool.stem in ("iscc_sum", "iscc_pixels")
+    assert ("Directory" in {way[-1] for way in come}) == takes_directories
     assert {way[0] for way in come} >= {"source", "output", "failure"}
 
 
