@@ -2,10 +2,20 @@
 
 The raw images of a paper are fingerprinted and archived. Then come the four questions that people
 have, each answered by a workflow: What exactly are my data? Which of these files are copies? Did
-everything come back as it was? And where do the files behind the figures come from?
+everything come back as it was? And where do the files behind the figures come from? A last chapter
+is about pixels: a stack was converted, and a plane of it is a figure; did that change anything?
 """
 
+import io
 import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import zarr
+from PIL import Image
 
 from dev.client import Client, JobError
 from dev.environments import PROJECT
@@ -28,6 +38,7 @@ FIGURES = {
     "figure 2c.tif": "nuclei_retouched.tif",
     "figure 4.png": "microaneurysms.png",
 }
+PLANE = 15  # of the stack, which is a figure
 LOST = "cell.png"
 DAMAGED = "retina.jpg"
 
@@ -91,7 +102,38 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     manifests = client.list_of("archive", {"raw images": manifest})
     answer(name, question, {"Datasets": in_paper, "Manifests of the archive": manifests})
     show(files[f"{name}/Matches.tsv"], ["name", "relation", "distance", "match"])
+
+    print("\n5. Did the conversion change my pixels?\n", flush=True)
+    stack, figure, archive = converted(tifffile.imread(TEST_DATA / "nuclei_3d.tif"))
+    images = {
+        "stack.tif": client.upload("stack.tif", stack),
+        "stack.ome.zarr": client.upload("stack.ome.zarr", archive, "ome_zarr.zip"),
+        "figure.png": client.upload("figure.png", figure),
+    }
+    source = {"kind": "collection", "datasets": client.list_of("conversions", images)}
+    pixels = client.run("iscc_pixels", source=source, planes="--planes")["manifest"]
+    files["pixels/Manifest.tsv"] = client.content(pixels)
+    wanted = [*images, *(f"{name}/z{PLANE}c0t0" for name in list(images)[:2])]
+    show(files["pixels/Manifest.tsv"], ["name", "iscc", "pixels"], wanted)
     return files
+
+
+def converted(planes: np.ndarray) -> tuple[bytes, bytes, bytes]:
+    """A stack as an uncompressed TIFF, a plane of it as a PNG, and the stack as a zipped OME-Zarr."""
+    stack, figure, archive = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    tifffile.imwrite(stack, planes, photometric="minisblack", metadata={"axes": "ZYX"})
+    Image.fromarray(planes[PLANE]).save(figure, "PNG")
+    with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(archive, "w") as packed:
+        group = zarr.create_group(name, zarr_format=2)
+        axes = [{"name": axis, "type": "space"} for axis in "zyx"]
+        scale = [{"type": "scale", "scale": [1, 1, 1]}]
+        level = {"path": "0", "coordinateTransformations": scale}
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [level]}]
+        group.create_array("0", data=planes, chunks=(8, 32, 32))
+        for path in sorted(Path(name).rglob("*")):
+            if path.is_file():
+                packed.write(path, f"stack.ome.zarr/{path.relative_to(name)}")
+    return stack.getvalue(), figure.getvalue(), archive.getvalue()
 
 
 def damaged(content: bytes) -> bytes:
@@ -99,11 +141,13 @@ def damaged(content: bytes) -> bytes:
     return content[: len(content) * 4 // 5]
 
 
-def show(table: bytes, columns: list[str]) -> None:
-    """Print some columns of a table, aligned."""
+def show(table: bytes, columns: list[str], names: list[str] | None = None) -> None:
+    """Print some columns of a table, aligned; if names are given, only their rows, in this order."""
     rows = [line.split("\t") for line in table.decode().rstrip("\n").split("\n")]
     rows[0][0] = rows[0][0].lstrip("#")
     chosen = [rows[0].index(column) for column in columns]
+    if names:
+        rows = [rows[0], *(row for name in names for row in rows[1:] if row[0] == name)]
     rows = [[row[column] for column in chosen] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):

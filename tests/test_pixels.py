@@ -1,7 +1,6 @@
 """Codes of pixels and of appearance, held against iscc-core, NumPy and exact arithmetic."""
 
 import json
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -10,22 +9,16 @@ import imagecodecs
 import iscc_core
 import numpy as np
 import pytest
-import skimage
 import tifffile
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image as Pillow
+from test_appearance import SKIMAGE, weights
 
-import appearance
 import containers
-import imagewalk
 import manifest
 import pixels
-from appearance import Thumbnail
 from containers import described, five_axes, pixels_of, stream_of
 from dev.environments import PROJECT
-from exploring import examples
-from images import ArrayImage, NotAnImageError, Sizes
+from images import NotAnImageError
 from inputs import Dataset
 from manifest import Entry
 from oracle import TEST_DATA, codes_of
@@ -35,7 +28,6 @@ from samples import HOSTILE, column
 TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 AXES = ("YX", "YXS", "ZYX", "CYX", "TZCYX")
 VECTORS = PROJECT / "docs" / "pixels.json"
-SKIMAGE = Path(skimage.__file__).parent / "data"
 
 
 def entries_of(path: Path, **wanted: bool) -> list[Entry]:
@@ -244,42 +236,6 @@ def test_an_ome_tiff_of_several_files_is_read_if_all_are_there(tmp_path, program
     assert not (tmp_path / "m2.tsv").exists()
 
 
-class Chunked(ArrayImage):
-    """An array that says it is decoded in chunks, and notes what is read of it."""
-
-    def __init__(self, array: np.ndarray, chunk: Sizes):
-        super().__init__(array)
-        self.chunk, self.regions = chunk, []
-
-    def read(self, region):
-        self.regions.append(region)
-        return super().read(region)
-
-
-@examples(200)
-@given(
-    st.tuples(*[st.integers(1, 4)] * 3, st.integers(1, 9), st.integers(1, 5)),
-    st.tuples(*[st.integers(1, 5)] * 3, st.integers(1, 12)),
-    st.sampled_from(["<u1", "<u2", ">u2", "<f4", ">f8", "?"]),
-    st.integers(1, 400),
-    st.integers(1, 400),
-)
-def test_the_stream_is_the_same_in_whatever_regions(shape, chunk, dtype, band, slab):
-    array = (np.arange(np.prod(shape)).reshape(shape) % 251).astype(dtype)
-    sizes = Sizes(*map(min, zip((*chunk, 5), shape, strict=True)))
-    image = Chunked(array, sizes)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(imagewalk, "BAND_BYTES", band)
-        patch.setattr(imagewalk, "SLAB_BYTES", slab)
-        patch.setattr(imagewalk, "PIECE_BYTES", max(1, band // 3))
-        pieces = [imagewalk.stream(rows.pixels) for rows in imagewalk.walk(image)]
-        assert b"".join(piece for each in pieces for piece in each) == stream_of(array)
-    row = array[0, 0, 0, 0].nbytes
-    for region in image.regions:
-        count = np.prod([len(part) for part in region]) * row
-        assert count <= max(slab, band, sizes.y * row)
-
-
 def test_any_number_of_processes_writes_the_same(tmp_path, program):
     files = [TEST_DATA / name for name in ("nuclei.tif", "nuclei_3d.tif", "cell.png")] * 3
     written = []
@@ -315,98 +271,6 @@ def test_an_image_of_one_plane_has_one_line(tmp_path):
 
 
 # ---- Appearance
-
-
-def pictures() -> Iterator[np.ndarray]:
-    """Grey pictures of 32 by 32: pieces of photographs and micrographs, and edges."""
-    for name in sorted(SKIMAGE.glob("*.png")):
-        image = Pillow.open(name).convert("L")
-        for size in (32, 64, 128, 256):
-            for left, top in product(
-                range(0, image.width - size, 97), range(0, image.height - size, 131)
-            ):
-                piece = image.crop((left, top, left + size, top + size)).resize((32, 32))
-                yield np.asarray(piece)
-                if left > 300:
-                    break
-
-
-def test_image_codes_are_those_of_iscc_core():
-    compared = 0
-    for picture in pictures():
-        [code] = appearance.image_codes([picture])
-        want = iscc_core.gen_image_code_v0(picture.ravel().tolist(), bits=256)["iscc"]
-        if code is not None:
-            compared += 1
-            assert code == want
-        if compared == 520:
-            break
-    assert compared >= 500
-
-
-def test_image_codes_of_the_conformance_vectors():
-    compared = 0
-    for _, function, inputs, outputs in iscc_core.conformance_testdata():
-        if function.__name__ == "gen_image_code_v0":
-            values, bits = inputs
-            [code] = appearance.image_codes([np.array(values, dtype="u1").reshape(32, 32)])
-            compared += 1
-            if code is None:  # ours says that there are no features
-                assert values.count(values[0]) == len(values) or is_featureless(values)
-                continue
-            short = iscc_core.decode_base32(outputs["iscc"].removeprefix("ISCC:"))[2:]
-            assert iscc_core.decode_base32(code.removeprefix("ISCC:"))[2:][: bits // 8] == short
-    assert compared >= 3
-
-
-def is_featureless(values: list[int]) -> bool:
-    """Fewer than 8 ones in one of the four 64-bit words of iscc-core's hash."""
-    digest = iscc_core.soft_hash_image_v0(values, bits=256)
-    words = [int.from_bytes(digest[start : start + 8]) for start in range(0, 32, 8)]
-    return min(word.bit_count() for word in words) < 8
-
-
-@pytest.mark.parametrize(
-    "shape", [(32, 32), (64, 96), (7, 5), (100, 33), (31, 200), (1, 50), (999, 3)]
-)
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32"])
-def test_a_thumbnail_has_the_means_of_equal_areas(shape, dtype):
-    """Against exact fractions, in which areas may have parts of pixels."""
-    random = np.random.default_rng(3)
-    array = (random.random(shape) * 200 - (60 if dtype in ("int16", "float32") else 0)).astype(
-        dtype
-    )
-    rows, columns = map(weights, shape)
-    exact = rows @ np.vectorize(Fraction)(array.astype(float)) @ columns.T
-    low, high = exact.min(), exact.max()
-    want = np.vectorize(lambda mean: round((mean - low) / (high - low) * 255))(exact)
-    for rows_at_once in (1, 3, 1000):
-        thumbnail = Thumbnail(*shape)
-        for top in range(0, shape[0], rows_at_once):
-            thumbnail.add(array[top : top + rows_at_once])
-        assert (appearance.picture_of([thumbnail]) == want).all()
-
-
-def weights(length: int) -> np.ndarray:
-    """How much of each pixel is in each of 32 equal parts: fractions of shape (32, length)."""
-    part = Fraction(length, 32)
-    overlap = [
-        [max(Fraction(0), min((i + 1) * part, j + 1) - max(i * part, j)) for j in range(length)]
-        for i in range(32)
-    ]
-    return np.array(overlap, dtype=object)
-
-
-def test_thumbnails_do_not_depend_on_how_rows_come(tmp_path):
-    """To the last bit, also of numbers whose sums are not exact."""
-    array = (np.random.default_rng(0).random((301, 77)) * 1e9).astype("f4")
-    found = set()
-    for at_once in (1, 2, 7, 64, 301):
-        thumbnail = Thumbnail(301, 77)
-        for top in range(0, 301, at_once):
-            thumbnail.add(array[top : top + at_once])
-        found.add(thumbnail.means().tobytes())
-    assert len(found) == 1
 
 
 def test_colours_count_alike(tmp_path):
