@@ -22,6 +22,11 @@ MOST_AT_ONCE = 1 << 30
 # compression of real images comes near, but a file of a few bytes can claim any size.
 MOST_PIXEL_BYTES = 1 << 30
 MOST_EXPANSION = 2_000
+# And so many planes, since each takes a while, however small it is.
+MOST_PLANES, BYTES_OF_A_PLANE = 100_000, 100
+# What is too large to be kept is decoded several times; all in all, it may be so many bytes.
+MOST_DECODED = 32 << 30
+MOST_DECODED_EXPANSION = 8_000
 # A process that reads images may not take more memory than this: some decoders believe headers.
 MOST_MEMORY = 4 << 30
 
@@ -103,6 +108,38 @@ def check_sizes(sizes: Sizes, dtype: np.dtype, file_bytes: int) -> None:
         raise UnreadableError(f"it has {file_bytes:,} bytes and claims {pixels:,} bytes of pixels")
 
 
+def check_images(images: Sequence[Image], file_bytes: int) -> None:
+    """Raise UnreadableError if all images together claim what no honest file has.
+
+    Many small claims may be made of the same few bytes: of a plate all wells, of a TIFF all pages.
+    """
+    pixels = planes = 0
+    for image in images:
+        z, c, t, y, x = image.sizes
+        pixels += z * c * t * y * x * image.dtype.itemsize
+        planes += z * c * t
+    if pixels > MOST_PIXEL_BYTES + MOST_EXPANSION * file_bytes:
+        raise UnreadableError(f"it has {file_bytes:,} bytes and claims {pixels:,} bytes of pixels")
+    if planes > MOST_PLANES + file_bytes // BYTES_OF_A_PLANE:
+        raise UnreadableError(f"it has {file_bytes:,} bytes and claims {planes:,} planes")
+
+
+class Effort:
+    """What has been decoded of a dataset so far."""
+
+    def __init__(self, file_bytes: int):
+        self.left = MOST_DECODED + MOST_DECODED_EXPANSION * file_bytes
+
+    def spend(self, count: int) -> None:
+        """Count bytes before they are decoded. Raises UnreadableError if it gets too much."""
+        self.left -= count
+        if self.left < 0:
+            raise UnreadableError(
+                "its tiles or chunks would have to be decoded too often, since they are deep and "
+                "its planes are large"
+            )
+
+
 def check_at_once(count: int) -> None:
     """Raise UnreadableError if so many bytes would have to be decoded together."""
     if count > MOST_AT_ONCE:
@@ -165,14 +202,20 @@ def limit_memory() -> None:
 
 
 class Complaints(logging.Handler):
-    """Collects what a library logs as an error: what it could not read, and went on without."""
+    """Collects what a library could not read, and went on without.
+
+    It logs that as an error; or as a warning, if a whole image or some of its planes are concerned.
+    Other warnings are about what does not change pixels, like a date that is none.
+    """
 
     def __init__(self):
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(record.getMessage())
+        message = record.getMessage()
+        if record.levelno >= logging.ERROR or " series " in message or " missing " in message:
+            self.found.append(message)
 
 
 @contextmanager
