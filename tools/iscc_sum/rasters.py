@@ -19,6 +19,7 @@ JPEG_END, JPEG_SCAN = 0xD9, 0xDA
 MOST_SCANS = 100  # each goes over the whole picture; encoders make about ten
 JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 JPEG2000_START, JPEG2000_END, JPEG2000_TILE = b"\xff\x4f\xff\x51", b"\xff\xd9", 0xFF90
+BMP_HEADERS, BMP_BITS = (40, 52, 56, 108, 124), (1, 4, 8, 24, 32)
 JPEG_WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD9)}
 
 
@@ -101,9 +102,34 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def decode_bmp(data: bytes) -> np.ndarray:
-    width, height, _, bits = struct.unpack_from("<iiHH", data, 18)
-    check_at_once(abs(width) * abs(height) * max(3, bits // 8))
-    return imagecodecs.bmp_decode(data)
+    """A palette is decoded to RGB, but for one of all greys; a fourth byte means nothing in a BMP.
+
+    Decoded here: that of imagecodecs reads beyond the end of a file that is damaged.
+    """
+    start, header, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
+    if header not in BMP_HEADERS or bits not in BMP_BITS or compression:
+        raise UnreadableError("expected a BMP without compression, of 1, 4, 8, 24 or 32 bits")
+    if width < 1 or height == 0:
+        raise UnreadableError("expected pixels, found an image without any")
+    check_at_once(width * abs(height) * max(3, bits // 8))
+    row_bytes = -(-width * bits // 32) * 4
+    if len(data) < start + row_bytes * abs(height):
+        raise UnreadableError("expected a whole BMP, found one that is cut off")
+    rows = np.frombuffer(data, np.uint8, row_bytes * abs(height), start).reshape(-1, row_bytes)
+    rows = rows[::-1] if height > 0 else rows
+    if bits > 8:
+        return rows[:, : width * bits // 8].reshape(abs(height), width, bits // 8)[..., 2::-1]
+    if bits < 8:
+        levels = np.unpackbits(rows, axis=1).reshape(len(rows), -1, bits)
+        rows = np.packbits(levels, axis=2)[..., 0] >> (8 - bits)
+    (used,) = struct.unpack_from("<I", data, 46)
+    palette = np.frombuffer(data[14 + header : start], np.uint8)[: 4 * min(used or 256, 2**bits)]
+    palette = palette[: len(palette) // 4 * 4].reshape(-1, 4)[:, 2::-1]
+    if not len(palette) or rows[:, :width].max() >= len(palette):
+        raise UnreadableError("expected a palette with all colours")
+    if bits == 8 and (palette == np.arange(len(palette))[:, np.newaxis]).all():
+        return rows[:, :width]
+    return palette[rows[:, :width]]
 
 
 def decode_jpeg2000(data: bytes) -> np.ndarray:

@@ -11,7 +11,7 @@ import math
 import os
 import struct
 from bisect import bisect_left
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import product, takewhile
@@ -37,8 +37,17 @@ from images import (
     place_axes,
 )
 from messages import quote
+from rasters import jpeg_segments
 
 PALETTE = 3
+JPEGS = {6, 7, 33007, 34892}
+JPEG_XRS = {22610, 34934}
+JPEG_XR_OFFSET, JPEG_XR_BYTES = 0xBCC0, 0xBCC1  # tags of its own
+# How the pixels of a page may be compressed: what notices when bytes are missing. A fax does not.
+COMPRESSIONS = {1, 5, 8, 32773, 32946, 34887, 34925}  # none, LZW, Deflate, PackBits, LERC, LZMA
+COMPRESSIONS |= {33003, 33004, 33005, 34712}  # JPEG 2000
+COMPRESSIONS |= {34926, 34927, 34933, 50000, 50001, 50002, 52546}  # Zstandard, WebP, PNG, JPEG XL
+COMPRESSIONS |= JPEGS | JPEG_XRS
 OWN_NAME = "image"
 # What says how the pixels of a page are stored: tags that all pages of an image must agree in.
 LAYOUT = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 530, 532, 32997, 32998}
@@ -191,6 +200,10 @@ class TiffImage:
             raise UnreadableError(f"expected rows and columns, found the axes {axes.upper()!r}")
         if page.dtype is None or series.transform:
             raise UnreadableError("it is of a kind of TIFF that cannot be read")
+        if page.compression not in COMPRESSIONS:
+            raise UnreadableError(
+                f"expected a compression that can be checked, found {quote(str(page.compression))}"
+            )
         self.separate, self.depth, rows, columns, self.samples = page.shaped
         self.stored = check_type(page.dtype)
         self.palette = palette_of(page)
@@ -355,6 +368,8 @@ class TiffImage:
                     self.files.decoding(part_bytes)
                     place = at.dataoffsets[index], at.databytecounts[index]
                     data = self.files.read(at.parent, *place)
+                    if not keyframe.jpegheader:
+                        check_end(data, keyframe.compression)
                     decoded = at.decode(data, index, **options)[0]
                 if deep > 1:
                     self.kept[page, index] = decoded
@@ -370,6 +385,18 @@ class TiffImage:
                         f"found {part.shape} {part.dtype}"
                     )
                 yield row * high, column * wide, part
+
+
+def check_end(data: bytes, compression: int) -> None:
+    """Raise UnreadableError if a strip or tile is cut off, where its decoder would not notice."""
+    if compression in JPEGS:
+        deque(jpeg_segments(data), maxlen=0)
+    if compression in JPEG_XRS:
+        (place,) = struct.unpack_from("<I", data, 4)
+        (count,) = struct.unpack_from("<H", data, place)
+        tags = dict(struct.iter_unpack("<HxxxxxxI", data[place + 2 : place + 2 + 12 * count]))
+        if tags[JPEG_XR_OFFSET] + tags[JPEG_XR_BYTES] > len(data) or not tags[JPEG_XR_BYTES]:
+            raise UnreadableError("expected a whole JPEG XR, found one that is cut off")
 
 
 def steps(
