@@ -25,7 +25,7 @@ MOST_EXPANSION = 2_000
 # And so many planes, since each takes a while, however small it is.
 MOST_PLANES, BYTES_OF_A_PLANE = 100_000, 100
 # What is too large to be kept is decoded several times; all in all, it may be so many bytes.
-MOST_DECODED = 32 << 30
+MOST_DECODED = 8 << 30
 MOST_DECODED_EXPANSION = 8_000
 # A process that reads images may not take more memory than this: some decoders believe headers.
 MOST_MEMORY = 4 << 30

@@ -53,6 +53,7 @@ OWN_NAME = "image"
 LAYOUT = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 530, 532, 32997, 32998}
 LAYOUT |= {278, 320}  # rows of a strip, and the palette
 TAG_BYTES = {1: 1, 3: 2, 4: 4, 16: 8}  # of the types of such tags
+MOST_KEPT = 64 << 20  # bytes of tiles that are several planes deep
 MOST_LAYOUT_BYTES = 1 << 20
 
 
@@ -64,7 +65,8 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     """
     stream = closing.enter_context(path.open("rb"))
     complaints = closing.enter_context(listening(logging.getLogger("tifffile")))
-    options = {"name": OWN_NAME, "is_ndtiff": False}  # an NDTiff has an index in another file
+    # An NDTiff has an index in another file.
+    options = {"name": OWN_NAME, "offset": 0, "is_ndtiff": False}
     tif = tifffile.TiffFile(stream, **options)
     names_others = tif.is_ome and resolve_files(tif.ome_metadata, path, siblings)
     if names_others:
@@ -72,6 +74,8 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     files = Files(closing, tif, stream.fileno())
     found = [TiffImage(series, files) for series in tif.series]
     check_complaints(complaints)
+    if tif.is_ome:
+        check_ome(tif)
     if not found:
         raise UnreadableError("expected a TIFF with an image, found none")
     check_images(found, files.size)
@@ -85,6 +89,18 @@ def check_complaints(complaints: Sequence[str]) -> None:
     """Raise UnreadableError if tifffile went on without something."""
     if complaints:
         raise UnreadableError(f"it is damaged or cut off ({quote(complaints[0])})")
+
+
+def check_ome(tif: tifffile.TiffFile) -> None:
+    """Raise UnreadableError if tifffile made something else of a file than its metadata say."""
+    root = ElementTree.fromstring(tif.ome_metadata)
+    pixels = [each for image in root.iter() for each in image if each.tag.endswith("Pixels")]
+    kinds = [series.kind for series in tif.series]
+    if kinds != ["ome"] * len(pixels):
+        raise UnreadableError(
+            f"expected the pixels of {len(pixels):,} images, as its OME metadata say, found those "
+            f"of {kinds.count('ome'):,}"
+        )
 
 
 def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | None:
@@ -256,6 +272,8 @@ class TiffImage:
         ends = map(sum, zip(page.dataoffsets, self.page.databytecounts, strict=False))
         if list(page.dataoffsets[1:]) != list(ends)[:-1]:
             raise UnreadableError("expected strips that follow each other, found others")
+        if sum(self.page.databytecounts) < self.page.nbytes:
+            raise UnreadableError("a part of it is missing: expected longer strips")
 
     def check_contiguous(self, first: dict[int, tuple]) -> None:
         """Raise UnreadableError if anything but pixels is where all pages should be, one by one."""
@@ -371,7 +389,7 @@ class TiffImage:
                     if not keyframe.jpegheader:
                         check_end(data, keyframe.compression)
                     decoded = at.decode(data, index, **options)[0]
-                if deep > 1:
+                if deep > 1 and sum(each.nbytes for each in self.kept.values()) < MOST_KEPT:
                     self.kept[page, index] = decoded
                 part = decoded[depth % deep]
                 expected = (
@@ -425,7 +443,7 @@ def steps(
 
 def palette_of(page: tifffile.TiffPage) -> np.ndarray | None:
     """The colours of an image with a palette: shape (entries, 3), 8 bits; or None."""
-    if page.photometric != PALETTE or page.colormap is None:
+    if page.photometric != PALETTE:
         return None
     colours = np.asarray(page.colormap)
     if colours.ndim != 2 or colours.shape[0] != 3 or colours.shape[1] < 2**page.bitspersample:
