@@ -660,3 +660,635 @@ def test_deep_tiles_of_large_planes(code):
     tags |= {322: (LONG, [1024]), 323: (LONG, [1024]), 324: (LONG, [DATA_AT] * 256)}
     tags |= {325: (LONG, [len(tile)] * 256), 32997: (LONG, [4]), 32998: (LONG, [256])}
     assert "too often" in code(raw_tiff(tags, data=tile))
+
+
+# Zarr.
+
+
+def zarr_image(
+    folder: Path, array: np.ndarray | None = None, version: int = 2, **options: object
+) -> Path:
+    """An OME-Zarr image in the array "0"."""
+    array = stack(3, "u2") if array is None else array
+    options = {"chunks": (1, 6, 7)} | options
+    if version == 2:
+        options.setdefault("chunk_key_encoding", {"name": "v2", "separator": "/"})
+    zarr.create_array(folder / "0", data=array, zarr_format=version, fill_value=0, **options)
+    describe(folder, version)
+    return folder
+
+
+def describe(folder: Path, version: int, paths: Sequence[object] = ("0",)) -> None:
+    axes = [{"name": name} for name in "zyx"]
+    found = {"multiscales": [{"axes": axes, "datasets": [{"path": path}]} for path in paths]}
+    folder.mkdir(exist_ok=True)
+    if version == 2:
+        (folder / ".zattrs").write_text(json.dumps(found))
+        (folder / ".zgroup").write_text('{"zarr_format": 2}')
+    else:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": found}}
+        (folder / "zarr.json").write_text(json.dumps(group))
+
+
+def zipped(folder: Path, prefix: str = "", compression: int = zipfile.ZIP_STORED) -> Path:
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for each in sorted(folder.rglob("*")):
+            if each.is_file():
+                archive.write(each, prefix + str(each.relative_to(folder)))
+    return path
+
+
+def change(path: Path, **values: object) -> None:
+    """Change what a file with JSON says."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "image.zarr"
+
+
+@pytest.fixture(params=[2, 3])
+def version(request) -> int:
+    return request.param
+
+
+METADATA = {2: ".zarray", 3: "zarr.json"}
+EXPECTED = lambda code: codes(code(tiff(stack(3, "u2"), photometric="minisblack")))  # noqa: E731
+
+
+def test_zarr(code, folder, version):
+    """What the tests below begin with is an image, as a directory and in a zip file."""
+    zarr_image(folder, version=version)
+    assert codes(code(folder)) == codes(code(zipped(folder))) == EXPECTED(code)
+    assert codes(code(zipped(folder, "some/folder/"))) == EXPECTED(code)
+
+
+def test_zarr_chunks_that_are_missing(code, folder, version):
+    """The format says what they stand for; but an array without any has been lost."""
+    zarr_image(folder, version=version)
+    chunks = sorted(each for each in folder.rglob("*") if each.is_file() and each.name.isdigit())
+    chunks[0].unlink()
+    expected = stack(3, "u2")
+    expected[0, :6, :7] = 0
+    assert codes(code(folder)) == codes(code(tiff(expected, photometric="minisblack")))
+    for chunk in chunks[1:]:
+        chunk.unlink()
+    assert "has no chunks" in code(folder)
+    assert "has no chunks" in code(zipped(folder))
+
+
+def test_zarr_chunks_that_are_missing_and_nothing_said(code, folder):
+    zarr_image(folder)
+    change(folder / "0" / ".zarray", fill_value=None)
+    assert codes(code(folder)) == EXPECTED(code)
+    (folder / "0" / "0" / "0" / "0").unlink()
+    assert "nothing says" in code(folder)
+
+
+def test_zarr_chunks_of_other_names(code, folder):
+    """Where metadata do not say that chunks are in directories, zarr would find none of them."""
+    zarr_image(folder)
+    metadata = json.loads((folder / "0" / ".zarray").read_text())
+    del metadata["dimension_separator"]
+    (folder / "0" / ".zarray").write_text(json.dumps(metadata))
+    assert "expected chunks of the array" in code(folder)
+    assert "expected chunks of the array" in code(zipped(folder))
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory", "empty", "cut", "long", "text"])
+@pytest.mark.parametrize("compressors", [None, "auto"], ids=["plain", "compressed"])
+def test_zarr_chunk_that_is_none(kind, compressors, code, folder, version, tmp_path):
+    zarr_image(folder, version=version, compressors=compressors)
+    chunk = next(each for each in folder.rglob("0/0/0") if each.is_file())
+    content = chunk.read_bytes()
+    chunk.unlink()
+    if kind == "link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        chunk.symlink_to(tmp_path / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(chunk)
+    elif kind == "directory":
+        chunk.mkdir()
+    else:
+        others = {"empty": b"", "cut": content[:-3], "long": content * 2, "text": b"text"}
+        chunk.write_bytes(others[kind])
+    found = code(folder)
+    if kind == "long" and compressors:  # a frame more may be ignored
+        assert isinstance(found, str) or codes(found) == EXPECTED(code)
+    else:
+        assert isinstance(found, str)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["..", "../image.zarr/0", "0/../0", "/etc", "/0", "", ".", "a\0b", "a\\b", 7, None, ["0"], "1"],
+    ids=repr,
+)
+def test_zarr_paths(path, code, folder, version):
+    zarr_image(folder, version=version)
+    describe(folder, version, [path])
+    found = code(folder)
+    if path == "/0":
+        assert codes(found) == EXPECTED(code)
+    else:
+        assert isinstance(found, str)
+
+
+def test_zarr_that_names_an_image_twice(code, folder, version):
+    zarr_image(folder, version=version)
+    describe(folder, version, ["0", "0"])
+    assert "twice" in code(folder)
+
+
+CHANGES_2 = {
+    "pickle": {"filters": [{"id": "pickle"}]},
+    "text": {"filters": [{"id": "vlen-utf8"}], "dtype": "|O"},
+    "json": {"compressor": {"id": "json2"}},
+    "unknown codec": {"compressor": {"id": "x" * 1000 + "\n"}},
+    "no codec": {"compressor": {}},
+    "codec that is none": {"compressor": 7},
+    "objects": {"dtype": "|O"},
+    "text type": {"dtype": "<U8"},
+    "fields": {"dtype": [["a", "<u1"], ["b", "<u1"]]},
+    "void": {"dtype": "|V2"},
+    "times": {"dtype": "<M8[s]"},
+    "complex": {"dtype": "<c8"},
+    "other type": {"dtype": "<u4"},
+    "delta of objects": {"filters": [{"id": "delta", "dtype": "O"}]},
+    "delta of text": {"filters": [{"id": "delta", "dtype": "U1000000000"}]},
+    "shuffle of nothing": {"filters": [{"id": "shuffle", "elementsize": 0}]},
+    "shuffle of much": {"filters": [{"id": "shuffle", "elementsize": 1 << 40}]},
+    "shuffle of less": {"filters": [{"id": "shuffle", "elementsize": -1}]},
+    "zero chunks": {"chunks": [0, 6, 7]},
+    "negative chunks": {"chunks": [-1, 6, 7]},
+    "real chunks": {"chunks": [1.5, 6, 7]},
+    "text chunks": {"chunks": ["1", 6, 7]},
+    "true chunks": {"chunks": [True, 6, 7]},
+    "few chunks": {"chunks": [6, 7]},
+    "no chunks": {"chunks": None},
+    "huge chunks": {"chunks": [1 << 30, 6, 7]},
+    "endless chunks": {"chunks": [10**18, 10**18, 10**18]},
+    "other chunks": {"chunks": [1, 12, 14]},
+    "endless shape": {"shape": [10**18, 12, 14]},
+    "wide shape": {"shape": [3, 10**18, 10**18]},
+    "many planes": {"shape": [100_000_000, 2, 2], "chunks": [100_000_000, 2, 2]},
+    "many chunks": {"shape": [1, 10_000, 10_000], "chunks": [1, 1, 1]},
+    "negative shape": {"shape": [-3, 12, 14]},
+    "no pixels": {"shape": [0, 12, 14]},
+    "smaller shape": {"shape": [2, 12, 14]},
+    "other axes": {"shape": [36, 14], "chunks": [6, 7]},
+    "no shape": {"shape": 7},
+    "order": {"order": "X"},
+    "version": {"zarr_format": 3},
+    "version of text": {"zarr_format": "2"},
+    "separator": {"dimension_separator": "x"},
+    "separators": {"dimension_separator": ["/"]},
+    "fill value": {"fill_value": "x"},
+    "fill values": {"fill_value": {"a": 1}},
+}
+CODECS_3 = [{"name": "bytes", "configuration": {"endian": "little"}}]
+
+
+def grid(shape: object) -> dict:
+    return {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}}}
+
+
+def nested_shards(depth: int) -> list:
+    inner = CODECS_3
+    for _ in range(depth):
+        configuration = {"chunk_shape": [1, 6, 7], "codecs": inner, "index_codecs": CODECS_3}
+        inner = [{"name": "sharding_indexed", "configuration": configuration}]
+    return inner
+
+
+CHANGES_3 = {
+    "unknown codec": {"codecs": [*CODECS_3, {"name": "numcodecs.pickle"}]},
+    "text codec": {"codecs": [{"name": "vlen-utf8"}]},
+    "cast": {"codecs": [{"name": "cast_value"}, *CODECS_3]},
+    "no codecs": {"codecs": []},
+    "codecs that are none": {"codecs": 7},
+    "order of codecs": {"codecs": [{"name": "gzip", "configuration": {"level": 1}}, *CODECS_3]},
+    "transposed": {"codecs": [{"name": "transpose", "configuration": {"order": [0, 0, 0]}}]},
+    "much transposed": {"codecs": [{"name": "transpose", "configuration": {"order": [9, 1, 2]}}]},
+    "codec inside": {
+        "codecs": [
+            {
+                "name": "sharding_indexed",
+                "configuration": {"chunk_shape": [1, 6, 7], "codecs": [{"name": "pickle"}]},
+            }
+        ]
+    },
+    "shards": {"codecs": nested_shards(1)},
+    "shards in shards": {"codecs": nested_shards(100)},
+    "zero shards": {
+        "codecs": [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": [0, 0, 0],
+                    "codecs": CODECS_3,
+                    "index_codecs": CODECS_3,
+                },
+            }
+        ]
+    },
+    "text type": {"data_type": "string"},
+    "raw type": {"data_type": "r16"},
+    "struct": {"data_type": {"name": "struct", "configuration": {}}},
+    "other type": {"data_type": "uint64"},
+    "zero chunks": grid([0, 6, 7]),
+    "real chunks": grid([1.0, 6, 7]),
+    "endless chunks": grid([10**18, 6, 7]),
+    "few chunks": grid([6, 7]),
+    "other chunks": grid([1, 12, 14]),
+    "other grid": {"chunk_grid": {"name": "rectilinear", "configuration": {"chunk_shape": [1]}}},
+    "grid of nothing": {"chunk_grid": None},
+    "endless shape": {"shape": [10**18, 12, 14]},
+    "smaller shape": {"shape": [2, 12, 14]},
+    "transformers": {"storage_transformers": [{"name": "x"}]},
+    "encoding": {"chunk_key_encoding": {"name": "x"}},
+    "other encoding": {"chunk_key_encoding": {"name": "v2"}},
+    "separator": {"chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}}},
+    "no array": {"node_type": "group"},
+    "no fill value": {"fill_value": None},
+    "must understand": {"x": {"must_understand": True}},
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES_2)
+@pytest.mark.parametrize("zip_it", [False, True], ids=["directory", "zip"])
+def test_zarr_2_metadata(kind, zip_it, code, folder):
+    zarr_image(folder, compressors=None)
+    change(folder / "0" / ".zarray", **CHANGES_2[kind])
+    found = code(zipped(folder) if zip_it else folder)
+    assert isinstance(found, str) or codes(found) == EXPECTED(code)
+
+
+@pytest.mark.parametrize("kind", CHANGES_3)
+@pytest.mark.parametrize("zip_it", [False, True], ids=["directory", "zip"])
+def test_zarr_3_metadata(kind, zip_it, code, folder):
+    zarr_image(folder, version=3, compressors=None)
+    change(folder / "0" / "zarr.json", **CHANGES_3[kind])
+    found = code(zipped(folder) if zip_it else folder)
+    assert isinstance(found, str) or codes(found) == EXPECTED(code)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        '"text"',
+        "{}",
+        "[" * 100_000 + "]" * 100_000,
+        '{"a":' * 100_000 + "1" + "}" * 100_000,
+        '{"multiscales": 7}',
+        '{"multiscales": [7]}',
+        '{"multiscales": {"0": 1}}',
+        '{"multiscales": [{"axes": [], "datasets": []}]}',
+        '{"multiscales": [{"axes": 7, "datasets": [{"path": "0"}]}]}',
+        '{"multiscales": [{"axes": [{}], "datasets": [{"path": "0"}]}]}',
+        '{"multiscales": [{"axes": ["y", "y", "x"], "datasets": [{"path": "0"}]}]}',
+        '{"multiscales": [{"axes": ["z", "y", "y"], "datasets": [{"path": "0"}]}]}',
+        '{"multiscales": [{"axes": [null, "y", "x"], "datasets": [{"path": "0"}]}]}',
+        '{"multiscales": [{"datasets": [{"path": "0"}]}]}',
+        '{"plate": 7}',
+        '{"plate": {"wells": [{}]}}',
+        '{"plate": {"wells": [{"path": "../image.zarr"}]}}',
+        '{"plate": {"wells": [{"path": "A/1"}]}}',
+        '{"plate": {"wells": []}}',
+        '{"bioformats2raw.layout": 3}',
+        '{"a": ' + "1" * 100_000 + "}",
+        '\ufeff{"multiscales": []}',
+        "\0",
+        "NaN",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_zarr_groups(text, code, folder):
+    zarr_image(folder)
+    (folder / ".zattrs").write_text(text)
+    assert isinstance(code(folder), str)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "endless", "twice", "outside", "array"])
+def test_zarr_series(kind, code, folder):
+    """The layout of bioformats2raw: groups are numbered, or listed."""
+    zarr_image(folder / "0" if folder.mkdir() is None else folder)
+    (folder / ".zattrs").write_text('{"bioformats2raw.layout": 3}')
+    assert codes(code(folder)) == EXPECTED(code)
+    series = {
+        "missing": ["0", "1"],
+        "text": "0",
+        "endless": [str(number) for number in range(100_000)],
+        "twice": ["0"] * 100_000,
+        "outside": ["../image.zarr/0"],
+        "array": ["0/0"],
+    }
+    (folder / "OME").mkdir()
+    (folder / "OME" / ".zattrs").write_text(json.dumps({"series": series[kind]}))
+    found = code(folder)
+    assert isinstance(found, str) or (kind == "text" and codes(found) == EXPECTED(code))
+
+
+def test_zarr_plate(code, folder):
+    zarr_image(folder / "A" / "1" / "0" if (folder / "A" / "1").mkdir(parents=True) is None else "")
+    well = folder / "A" / "1" / ".zattrs"
+    well.write_text('{"well": {"images": [{"path": "0"}]}}')
+    (folder / ".zattrs").write_text('{"plate": {"wells": [{"path": "A/1"}]}}')
+    assert codes(code(folder)) == EXPECTED(code)
+    for path in ("1", "..", "../1/0", 0):
+        well.write_text(json.dumps({"well": {"images": [{"path": "0"}, {"path": path}]}}))
+        assert isinstance(code(folder), str)
+    well.write_text('{"well": {"images": [{"path": "0"}]}}')
+    wells = [{"path": "A/1"}] * 100_000
+    (folder / ".zattrs").write_text(json.dumps({"plate": {"wells": wells}}))
+    assert "twice" in code(folder)
+
+
+def test_zarr_consolidated_metadata_that_contradict(code, folder, version):
+    """They are not used: those of the array itself count."""
+    zarr_image(folder, version=version)
+    other = json.loads((folder / "0" / METADATA[version]).read_text()) | {"shape": [1, 2, 3]}
+    if version == 2:
+        consolidated = {"zarr_consolidated_format": 1, "metadata": {"0/.zarray": other}}
+        (folder / ".zmetadata").write_text(json.dumps(consolidated))
+    else:
+        inline = {"kind": "inline", "must_understand": False, "metadata": {"0": other}}
+        change(folder / "zarr.json", consolidated_metadata=inline)
+    assert codes(code(folder)) == EXPECTED(code)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "blosc", "bz2", "lzma", "lz4", "zlib"])
+def test_zarr_chunk_that_expands(codec, code, folder):
+    """Far beyond what a chunk has."""
+    zarr_image(folder, compressors=None)
+    encode = getattr(imagecodecs, f"{codec}_encode")
+    zeros = bytes(1 << 26 if codec in ("bz2", "lzma") else 1 << 28)
+    options = {"lz4": {"header": True}, "blosc": {"typesize": 1}}.get(codec, {})
+    (folder / "0" / "0" / "0" / "0").write_bytes(encode(zeros, **options))
+    change(folder / "0" / ".zarray", compressor={"id": codec})
+    assert isinstance(code(folder), str)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0" * 4, bytes(16), b"\xff" * 16, b"\x02\x01\x01\x01" * 4],
+    ids=bytes.hex,
+)
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "blosc", "bz2", "lzma", "lz4", "zlib"])
+def test_zarr_chunk_that_claims(codec, content, code, folder):
+    zarr_image(folder, compressors=None)
+    (folder / "0" / "0" / "0" / "0").write_bytes(content)
+    change(folder / "0" / ".zarray", compressor={"id": codec})
+    assert isinstance(code(folder), str)
+
+
+# Zip files.
+
+
+def zip_file(*entries: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_zip_with_names_that_lead_out(code, folder):
+    whole = zipped(zarr_image(folder)).read_bytes()
+    for name in ("../0/.zarray", "/etc/passwd", "C:\\x", "0/../../x", "a\0b"):
+        stream = io.BytesIO(whole)
+        with zipfile.ZipFile(stream, "a") as archive:
+            archive.writestr(name, b"{}")
+        found = code(stream.getvalue())
+        assert isinstance(found, str) or codes(found) == EXPECTED(code)
+    assert isinstance(code(whole.replace(b"0/.zarray", b"../zarray")), str)
+
+
+def test_zip_with_a_name_twice(code, folder):
+    stream = io.BytesIO(zipped(zarr_image(folder)).read_bytes())
+    with zipfile.ZipFile(stream, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("0/0/0/0", bytes(84))
+    assert "twice" in code(stream.getvalue())
+
+
+def test_zip_that_is_encrypted_or_damaged(code, folder):
+    path = zipped(zarr_image(folder, compressors=None))
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("0/1/0/0")
+    whole = path.read_bytes()
+    data = whole.index(b"0/1/0/0") + len("0/1/0/0")
+    assert isinstance(code(patched(whole, data + 3, "B", whole[data + 3] ^ 1)), str)
+    central = whole.rindex(b"0/1/0/0") - 46
+    for place, form, value in (
+        (central + 8, "<H", 1),  # encrypted
+        (central + 10, "<H", 99),  # compressed as nobody knows
+        (central + 16, "<I", entry.CRC ^ 1),
+        (central + 20, "<I", 20),  # sizes
+        (central + 24, "<I", 0xFFFFFFF0),
+        (central + 42, "<I", 0x7FFFFFFF),  # where it begins
+        (central + 42, "<I", 0),
+    ):
+        assert isinstance(code(patched(whole, place, form, value)), str)
+
+
+def test_zip_bomb(code, folder):
+    zarr_image(folder, compressors=None)
+    (folder / "0" / "0" / "0" / "0").write_bytes(bytes(1 << 28))
+    assert isinstance(code(zipped(folder, compression=zipfile.ZIP_DEFLATED)), str)
+    (folder / "0" / "0" / "0" / "0").unlink()
+    (folder / ".zattrs").write_text('{"multiscales": [' + " " * (1 << 27) + "]}")
+    assert "metadata" in code(zipped(folder, compression=zipfile.ZIP_DEFLATED))
+
+
+def test_zip_of_something_else(code):
+    assert isinstance(code(zip_file(("word/document.xml", b"<a/>"))), str)
+    assert isinstance(code(zip_file((".zattrs", b"{}"))), str)
+    assert isinstance(code(b"PK\3\4" + bytes(100)), str)
+    assert isinstance(code(zip_file(*((f"{n}/.zattrs", b"{}") for n in range(20_000)))), str)
+
+
+@pytest.mark.parametrize("kind", ["zarr 2", "zarr 3"])
+def test_zip_cut_off(kind, tmp_path, capfd, folder):
+    whole = zipped(zarr_image(folder, version=int(kind[-1]))).read_bytes()
+    ends = range(1, len(whole), 1 if FUZZING else 29)
+    found = code_many(tmp_path, [whole, *(whole[:end] for end in ends)], capfd)
+    assert codes(found[0])
+    for result in found[1:]:
+        assert isinstance(result, str) or codes(result) == codes(found[0])
+
+
+@EXPLORES
+@pytest.mark.parametrize("kind", ["zarr 2", "zarr 3", "zarr 3, shards"])
+def test_changed_bytes_of_a_zip(kind, tmp_path, capfd, folder):
+    """What is in a zip file has checksums: so it has the same codes, or is refused."""
+    options = {"shards": (1, 12, 14)} if kind.endswith("shards") else {}
+    image = zarr_image(folder, version=int(kind[5]), **options)
+    whole = zipped(image).read_bytes()
+    changed = list(mutations(whole, chance(len(kind)), MUTATIONS // 4))
+    found = code_many(tmp_path, [whole, *changed], capfd)
+    assert codes(found[0])
+    for content, result in zip(changed, found[1:], strict=True):
+        assert isinstance(result, str) or codes(result) == codes(found[0]), content
+
+
+@EXPLORES
+@pytest.mark.parametrize("kind", ["zarr 2", "zarr 3", "zarr 3, shards"])
+def test_changed_metadata_and_chunks(kind, tmp_path, capfd, folder):
+    options = {"shards": (1, 12, 14)} if kind.endswith("shards") else {}
+    image = zarr_image(folder, version=int(kind[5]), **options)
+    files = {
+        str(each.relative_to(image)): each.read_bytes()
+        for each in image.rglob("*")
+        if each.is_file()
+    }
+    wheel = chance(len(kind) + 1)
+    contents = []
+    for _ in range(MUTATIONS // 4):
+        name = wheel.choice(sorted(files))
+        (content,) = mutations(files[name], wheel, 1)
+        contents.append(zip_file(*(files | {name: content}).items()))
+    code_many(tmp_path, contents, capfd)
+
+
+# Pictures of which there are several, and pictures of other kinds.
+
+
+def apng() -> bytes:
+    rows = zlib.compress(b"".join(b"\0" + bytes(4) for _ in range(4)))
+    control = struct.pack(">IIIIIHHBB", 0, 4, 4, 0, 0, 1, 1, 0, 0)
+    frames = [(b"acTL", struct.pack(">II", 2, 0)), (b"fcTL", control), (b"IDAT", rows)]
+    return png(png_header(4, 4, 8, 0), *frames, (b"IEND", b""))
+
+
+def animated_webp(start: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    frame = imagecodecs.webp_encode(colour(), lossless=True)[12:]
+    size = struct.pack("<I", 23)[:3] + struct.pack("<I", 19)[:3]
+    parts = [(b"VP8X", b"\x02\0\0\0" + size), *start, (b"ANIM", bytes(6))]
+    parts += [(b"ANMF", bytes(6) + size + b"\x64\0\0\0" + frame)] * 2
+    body = b"".join(
+        kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+        for kind, content in parts
+    )
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def test_animations(code):
+    assert "animation" in code(apng())
+    assert "animation" in code(animated_webp())
+    assert "animation" in code(animated_webp([(b"ICCP", bytes(1000))]))
+
+
+def test_png_with_damaged_transparency(code):
+    """libpng would leave it out, and give a picture with fewer channels."""
+    rows = zlib.compress(b"".join(b"\0" + bytes(range(4)) for _ in range(4)))
+    colours = (b"PLTE", bytes(range(12)))
+    whole = png(
+        png_header(4, 4, 8, 3), colours, (b"tRNS", b"\0\x50"), (b"IDAT", rows), (b"IEND", b"")
+    )
+    assert codes(code(whole))[0][1].endswith("z1c4t1y4x4")
+    place = whole.index(b"tRNS") + 4
+    assert isinstance(code(patched(whole, place + 1, "B", 0x51)), str)
+
+
+def test_png_with_few_levels_and_transparency(code):
+    """Levels are as written, transparency is 0 or 255."""
+    rows = zlib.compress(b"".join(b"\0" + bytes([0x12, 0x30]) for _ in range(4)))
+    header, transparent = png_header(4, 4, 4, 0), (b"tRNS", b"\0\x02")
+    found = codes(code(png(header, transparent, (b"IDAT", rows), (b"IEND", b""))))
+    levels = np.array([[1, 2, 3, 0]] * 4, np.uint8)
+    opaque = np.where(levels == 2, 0, 255).astype(np.uint8)
+    expected = tiff(np.stack([levels, opaque], -1), planarconfig="contig", extrasamples=[2])
+    assert found == codes(code(expected))
+
+
+def test_jpeg_with_a_thumbnail(code):
+    """The end of the thumbnail is not the end of the picture."""
+    whole = PICTURES["jpeg"]()
+    small = PICTURES["jpeg, grey"]()
+    segment = b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small
+    both = whole[:2] + segment + whole[2:]
+    assert codes(code(both)) == codes(code(whole))
+    for end in (len(segment) + 2, len(segment) + 30, len(both) - 1, len(both) - 2):
+        assert "cut off" in code(both[:end])
+
+
+def test_jpeg_with_endless_scans(code):
+    """Each scan goes over the whole picture, and takes but a few bytes."""
+    pillow = pytest.importorskip("PIL.Image")
+    stream = io.BytesIO()
+    pillow.fromarray(colour(64, 64)).save(stream, "JPEG", progressive=True)
+    whole = stream.getvalue()
+    assert codes(code(whole))
+    last = whole.rindex(b"\xff\xda")
+    assert "scans" in code(whole[:-2] + whole[last:-2] * 20_000 + whole[-2:])
+
+
+def test_jpegs_of_other_kinds(code):
+    """Four inks are four channels; 12 bits are 16."""
+    inks = np.stack([grey(seed=seed) for seed in range(4)], axis=-1)
+    found = code(imagecodecs.jpeg8_encode(inks, colorspace="CMYK", outcolorspace="CMYK"))
+    assert codes(found)[0][1] == "imagewalk uint8 z1c4t1y20x24"
+    deep = imagecodecs.jpeg8_encode(grey(dtype="u2") >> 4, bitspersample=12)
+    assert codes(code(deep))[0][1] == "imagewalk uint16 z1c1t1y20x24"
+
+
+def test_several_jpeg2000_in_one(code):
+    whole = PICTURES["jp2"]()
+    start = whole.index(b"jp2c") - 4
+    box = struct.pack(">I", len(whole) - start) + b"jp2c" + whole[start + 8 :]
+    assert codes(code(whole[:start] + box)) == codes(code(whole))
+    assert "found 2" in code(whole[:start] + box + box)
+    note = struct.pack(">I", 20) + b"xml <a>ABCDE</a>"
+    assert codes(code(whole[:start] + box + note[:20])) == codes(code(whole))
+
+
+NO_IMAGES = {
+    "empty": b"",
+    "one byte": b"\0",
+    "text": b"A text.\n",
+    "text, BM": b"BM is what this text begins with, and then it goes on for a while.\n" * 20,
+    "text, RIFF": b"RIFF is what this text begins with, and then it goes on for a while.\n" * 20,
+    "sound": b"RIFF\x24\0\0\0WAVEfmt " + bytes(40),
+    "tiff": b"II*\0",
+    "tiff without pages": b"II*\0\0\0\0\0",
+    "tiff, more": b"II*\0\x08\0\0\0" + bytes(100),
+    "big": b"II+\0\x08\0\0\0" + b"\xff" * 100,
+    "jpeg": b"\xff\xd8\xff",
+    "jpeg, end": b"\xff\xd8\xff\xd9",
+    "jpeg, long": b"\xff\xd8" + b"\xff\x00" * 100_000,
+    "png": b"\x89PNG\r\n\x1a\n",
+    "png, end": png((b"IEND", b"")),
+    "png, two": png(png_header(1, 1, 8, 0), png_header(9, 9, 8, 0), (b"IEND", b"")),
+    "jp2": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "jp2, circle": b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x01jp2c" + bytes(8),
+    "j2k": b"\xff\x4f\xff\x51" + bytes(60),
+    "webp": b"RIFF\x0c\0\0\0WEBPVP8 \xff\xff\xff\xff",
+    "gif": b"GIF89a" + bytes(20),
+    "pdf": b"%PDF-1.7",
+}
+
+
+@pytest.mark.parametrize("kind", NO_IMAGES)
+def test_no_images(kind, code):
+    assert isinstance(code(NO_IMAGES[kind]), str)
+
+
+def test_directories_that_are_no_zarr(code, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert isinstance(code(folder), str)
+    (folder / "a.tif").write_bytes(tiff(grey()))
+    assert isinstance(code(folder), str)
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\nb", "a\u202eb", "a\tb\x1b[31m", "a\\", "'", "x" * 200])
+def test_names_in_messages(name, code):
+    assert isinstance(code(b"text", name=name), str)
+    assert isinstance(code(tiff(grey())[:-5], name=name), str)
