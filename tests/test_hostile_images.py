@@ -8,13 +8,13 @@ import io
 import json
 import os
 import random
-import shutil
 import struct
+import sys
 import time
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -23,6 +23,7 @@ import pytest
 import tifffile
 import zarr
 
+import images
 import pixels
 import workers
 from exploring import EXPLORES, FUZZING, chance
@@ -53,14 +54,19 @@ def stack(planes: int = 4, dtype: str = "u1") -> np.ndarray:
 def work(item: tuple[Path, dict[str, Path]], report: Callable[[float], None]) -> Coded:
     """Code a file as the program does. An error that the program would call a bug stays one."""
     path, siblings = item
+    warnings.showwarning = warn  # pytest collects them
     dataset = Dataset((path.name,), path)
     try:
-        found = pixels.code_dataset(dataset, report, siblings, pixels.Wanted(), True)
+        found = pixels.code_in_worker(dataset, report, {"": siblings}, pixels.Wanted(), True)
     except InputError as error:
         found = str(error)
     if isinstance(found, str):
         return found
     return [(each.name, each.iscc, each.pixels) for each in found]
+
+
+def warn(message: Warning, category: type, filename: str, *_: object) -> None:
+    print(f"{filename}: {message}", file=sys.stderr, flush=True)
 
 
 def code_all(paths: Sequence[Path], siblings: Sequence[Path] = ()) -> list[Coded]:
@@ -110,6 +116,7 @@ def check(found: Coded, path: Path) -> None:
         assert found.isprintable()
         assert f'"{path.name[:70]}' in found or not path.name.isprintable()
         assert "was killed" not in found and "ended with" not in found, found
+        assert not found.endswith(": None")
 
 
 # Files that are mutated: small ones of all kinds.
@@ -449,7 +456,7 @@ def test_subifds_that_are_their_own_parents(code):
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}], ids=["plain", "deflate"])
 def test_page_of_another_size(options, code):
-    """tifffile looks at the first, second, eighth and last page, and reads all as it found those."""
+    """tifffile looks at the first, second, eighth and last, and reads all as it found those."""
     planes = [grey(20, 24, seed=seed) for seed in range(12)]
     assert len(codes(code(pages(planes, rowsperstrip=50, **options)))) == 1
     planes[5] = grey(18, 24)
@@ -652,9 +659,10 @@ def test_deflate_bomb_in_a_tiff(code):
     assert isinstance(code(raw_tiff(claim, data=bomb)), (str, list))
 
 
-def test_deep_tiles_of_large_planes(code):
+def test_deep_tiles_of_large_planes(code, monkeypatch):
     """Tiles that are too large to be kept are not decoded without end."""
     tile = zlib.compress(bytes(256 * 1024 * 1024), 1)
+    monkeypatch.setattr(images, "MOST_DECODED", 1 << 30)
     tags = page(32_768, 8192, [DATA_AT], t259=(SHORT, [8]))
     del tags[273], tags[278], tags[279]
     tags |= {322: (LONG, [1024]), 323: (LONG, [1024]), 324: (LONG, [DATA_AT] * 256)}
@@ -781,10 +789,27 @@ def test_zarr_chunk_that_is_none(kind, compressors, code, folder, version, tmp_p
         assert isinstance(found, str)
 
 
+def test_zarr_shard_that_is_empty_or_damaged(code, folder):
+    """zarr would fill up the first, and complain of the numbers in the second."""
+    zarr_image(folder, version=3, shards=(1, 12, 14))
+    shard = folder / "0" / "c" / "1" / "0" / "0"
+    whole = shard.read_bytes()
+    assert codes(code(folder)) == EXPECTED(code)
+    for damaged in (b"", whole[:-1], whole[1:], whole[:-70] + b"\xfe" * 66 + whole[-4:]):
+        shard.write_bytes(damaged)
+        assert isinstance(code(folder), str)
+    change(folder / "0" / "zarr.json", codecs=nested_shards(1))
+    shard.write_bytes(bytes(336) + struct.pack("<8Q", *[(1 << 64) - 2] * 8))
+    assert isinstance(code(folder), str)
+
+
 @pytest.mark.parametrize(
     "path",
-    ["..", "../image.zarr/0", "0/../0", "/etc", "/0", "", ".", "a\0b", "a\\b", 7, None, ["0"], "1"],
-    ids=repr,
+    [
+        *("..", "../image.zarr/0", "0/../0", "/etc", "/0", "", ".", "a\0b", "a\\b", "\ud800", "1"),
+        *(7, None, ["0"], "x" * 300, "x/" * 10_000),
+    ],
+    ids=lambda path: repr(path)[:20],
 )
 def test_zarr_paths(path, code, folder, version):
     zarr_image(folder, version=version)
@@ -881,7 +906,8 @@ CHANGES_3 = {
         ]
     },
     "shards": {"codecs": nested_shards(1)},
-    "shards in shards": {"codecs": nested_shards(100)},
+    "shards in shards": {"codecs": nested_shards(2)},
+    "many shards in shards": {"codecs": nested_shards(100)},
     "zero shards": {
         "codecs": [
             {

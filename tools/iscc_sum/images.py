@@ -7,6 +7,7 @@ checked before anything is decoded.
 
 import logging
 import resource
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -175,8 +176,10 @@ def place_axes(axes: Sequence[tuple[str, int]]) -> dict[int, str]:
 def reading_image(name: str) -> Iterator[None]:
     """Turn whatever goes wrong in a library with a file of a stranger into one sentence."""
     try:
-        yield
-    except (InputError, OSError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is wrong with a file, which cannot be changed
+            yield
+    except InputError:
         raise
     except UnreadableError as error:
         raise NotAnImageError(f"cannot read {quote(name)} as an image: {error}") from None
@@ -186,6 +189,8 @@ def reading_image(name: str) -> Iterator[None]:
             "bytes of memory"
         ) from None
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # gzip has some that are not
+            raise
         found = quote(f"{type(error).__name__}: {error}")
         raise NotAnImageError(
             f"cannot read {quote(name)} as an image: it is damaged or cut off, or of a kind that "

@@ -126,7 +126,7 @@ def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | N
         name = each.get("FileName", "")
         if name not in siblings:
             raise UnreadableError(
-                f"it is one file of several, and {quote(name)} is not among the datasets, or twice"
+                f"it is one file of several, and {quote(name)} is not among the datasets"
             )
         if not each.text or paths.setdefault(each.text, siblings[name]) != siblings[name]:
             raise UnreadableError("expected one identifier for each of several files")

@@ -44,6 +44,7 @@ MOST_CHUNKS, BYTES_OF_A_CHUNK = 100_000, 16
 CODECS = {"blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma", "shuffle", "transpose"}
 CODECS |= {"zlib", "zstd", "sharding_indexed"}
 PLACES = {name: place for place, name in enumerate("zctyx")}
+LONGEST_NAME, LONGEST_PATH = 60, 1000  # in characters; Linux has limits in bytes
 DTYPE = re.compile(r"[<>|]?(b1|[iu][1248]|f[248])")
 
 # One thread decodes: it runs beside the one that codes, and other images have other processes.
@@ -115,18 +116,19 @@ class Folder(Source):
         path = self.path / name
         return path.read_bytes() if path.is_file() and self.take(path.stat().st_size) else None
 
-    def names(self, group: str) -> Iterator[tuple[str, bool]]:
-        """What is in a group, at any depth, and whether it is a file."""
+    def names(self, group: str) -> Iterator[tuple[str, int | None]]:
+        """What is in a group, at any depth, and the sizes of files."""
         waiting = [""]
         while waiting:
             folder = waiting.pop()
             with os.scandir(self.path / group / folder) as entries:
                 for entry in entries:
                     name = f"{folder}{entry.name}"
-                    is_file = entry.is_file(follow_symlinks=False)
-                    yield name, is_file
-                    if not is_file:
+                    if entry.is_dir(follow_symlinks=False):
                         waiting.append(f"{name}/")
+                        yield name, None
+                    else:
+                        yield name, entry.stat(follow_symlinks=False).st_size
 
 
 class Zip(Source):
@@ -158,12 +160,13 @@ class Zip(Source):
         with suppress(AttributeError):  # a ZipStore that has read nothing cannot be closed
             self.store.close()
 
-    def names(self, group: str) -> Iterator[tuple[str, bool]]:
-        """What is in a group, at any depth, and whether it is a file."""
+    def names(self, group: str) -> Iterator[tuple[str, int | None]]:
+        """What is in a group, at any depth, and the sizes of files."""
         start = f"{self.root}{group}/"
         first = bisect_right(self.sorted_names, start)
         for name in takewhile(lambda each: each.startswith(start), self.sorted_names[first:]):
-            yield name.removeprefix(start).rstrip("/"), not name.endswith("/")
+            size = None if name.endswith("/") else self.sizes[name]
+            yield name.removeprefix(start).rstrip("/"), size
 
 
 def join(*parts: object) -> str:
@@ -171,7 +174,9 @@ def join(*parts: object) -> str:
     if not all(isinstance(part, str) for part in parts):
         raise UnreadableError("expected the names of groups and arrays as text")
     path = "/".join(part.strip("/") for part in parts if part.strip("/"))
-    if any(part in ("", ".", "..") for part in path.split("/")) or "\\" in path or "\0" in path:
+    names = path.split("/")
+    is_inside = all(0 < len(name) <= LONGEST_NAME and name not in (".", "..") for name in names)
+    if not is_inside or len(path) > LONGEST_PATH or "\\" in path or "\0" in path:
         raise UnreadableError(f"expected a path in the dataset, found {quote(path)}")
     return path
 
@@ -325,14 +330,16 @@ def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
     number = "(0|[1-9][0-9]{0,17})"
     key = re.compile(re.escape(start) + re.escape(separator).join([number] * len(counts)))
     found = 0
-    for name, is_file in source.names(path):
+    for name, size in source.names(path):
         match = key.fullmatch(name)
-        if match and is_file:
+        if match and size == 0:
+            raise UnreadableError(f"a part of it is missing: the chunk {quote(name)} is empty")
+        if match and size is not None:
             found += 1
             is_chunk = all(int(n) < count for n, count in zip(match.groups(), counts, strict=True))
         else:
             last = name.rpartition("/")[2]
-            is_directory = not is_file and not match and separator == "/"
+            is_directory = size is None and not match and separator == "/"
             is_chunk = is_directory or last.startswith(".") or last == "zarr.json"
         if not is_chunk:
             raise UnreadableError(
@@ -347,12 +354,15 @@ def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
         )
 
 
-def check_codecs(codecs: list[dict]) -> None:
-    """Raise UnreadableError for a codec that is not known to do nothing but decode."""
+def check_codecs(codecs: list[dict], in_shard: bool = False) -> None:
+    """Raise UnreadableError for a codec that is not known to do nothing but decode.
+
+    zarr fills up a shard in a shard that is not where the index of the outer one says.
+    """
     for codec in codecs:
         name = str(codec.get("name", codec.get("id"))).removeprefix("numcodecs.")
-        if name not in CODECS:
+        if name not in CODECS or (in_shard and name == "sharding_indexed"):
             raise UnreadableError(f"expected one of the usual codecs, found {quote(name)}")
         configuration = codec.get("configuration") or {}
-        check_codecs(configuration.get("codecs", []))
-        check_codecs(configuration.get("index_codecs", []))
+        check_codecs(configuration.get("codecs", []), True)
+        check_codecs(configuration.get("index_codecs", []), True)
