@@ -588,6 +588,16 @@ def test_ome_that_names_itself(code, tmp_path):
     assert isinstance(code(ome(twice, ' UUID="urn:uuid:1"'), [path]), str)
 
 
+def test_ome_that_names_two_files_alike(code, tmp_path):
+    """Files are told apart by their identifiers, so two with one would be the same."""
+    siblings = [tmp_path / NAME, tmp_path / "a.dat", tmp_path / "b.dat"]
+    for each in siblings[1:]:
+        each.write_bytes(pages(stack(2)))
+    own = ' UUID="urn:uuid:1"'
+    assert "identifier" in code(ome(named("a.dat", "2") + named("b.dat", "2", 1), own), siblings)
+    assert "identifier" in code(ome(named("a.dat", "") + named("b.dat", "2", 1), own), siblings)
+
+
 def test_ome_that_names_a_sibling(code, tmp_path):
     """It may, if that is an OME-TIFF with such pages; whatever else is refused."""
     sibling = tmp_path / "sibling.dat"
@@ -1246,6 +1256,21 @@ def test_jpeg_with_a_thumbnail(code):
         assert "cut off" in code(both[:end])
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg, grey"])
+def test_jpeg_that_was_cut_off_and_then_ended(kind, tmp_path, capfd):
+    """As some programs repair it: libjpeg fills up with grey what is missing."""
+    whole = PICTURES[kind]()
+    start = whole.rindex(b"\xff\xda") + 20
+    ended = [whole[:end] + b"\xff\xd9" for end in range(start, len(whole) - 4)]
+    found = code_many(tmp_path, [whole, *ended], capfd)
+    assert codes(found[0])
+    for result in found[1:]:
+        assert isinstance(result, str) or codes(result) == codes(found[0])
+    higher = whole.index(b"\xff\xc0") + 5
+    (result,) = code_many(tmp_path, [patched(whole, higher, ">H", 40)], capfd)
+    assert isinstance(result, str)
+
+
 def test_jpeg_with_endless_scans(code):
     """Each scan goes over the whole picture, and takes but a few bytes."""
     pillow = pytest.importorskip("PIL.Image")
@@ -1313,6 +1338,20 @@ def test_directories_that_are_no_zarr(code, tmp_path):
     assert isinstance(code(folder), str)
     (folder / "a.tif").write_bytes(tiff(grey()))
     assert isinstance(code(folder), str)
+
+
+def test_program(program, tmp_path):
+    """The whole program ends with one sentence, or goes on if it is told to skip."""
+    (tmp_path / "cut.tif").write_bytes(tiff(grey())[:-5])
+    (tmp_path / "whole.tif").write_bytes(tiff(grey()))
+    done = program("iscc_pixels", "cut.tif", "whole.tif", "--manifest", "out.tsv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith('iscc_pixels: cannot read "cut.tif" as an image: ')
+    assert done.stderr.count("\n") == 1
+    skipping = ("--manifest", "out.tsv", "--skipped", "skipped.tsv")
+    done = program("iscc_pixels", "cut.tif", "whole.tif", *skipping)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cut.tif" in (tmp_path / "skipped.tsv").read_text()
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\nb", "a\u202eb", "a\tb\x1b[31m", "a\\", "'", "x" * 200])

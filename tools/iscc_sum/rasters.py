@@ -16,6 +16,9 @@ from images import ArrayImage, UnreadableError, check_at_once, check_type
 # Grey levels of 1, 2 and 4 bits come out of libpng stretched to 8.
 GREY = 0
 JPEG_END, JPEG_SCAN = 0xD9, 0xDA
+# A bit for each block of 64 pixels, some of which are of two by two times that size, is the least.
+MOST_JPEG_EXPANSION = 1100
+JPEG_JUNK = bytes(range(0x35, 0xB5)) * 2
 MOST_SCANS = 100  # each goes over the whole picture; encoders make about ten
 JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 JPEG2000_START, JPEG2000_END, JPEG2000_TILE = b"\xff\x4f\xff\x51", b"\xff\xd9", 0xFF90
@@ -74,6 +77,11 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
+    """Decode twice, with more data at the end: what lacks some is another picture then.
+
+    libjpeg only warns, which nobody hears, and fills up with grey. To a whole picture it does
+    nothing that there is more.
+    """
     scans = 0
     for kind, content in jpeg_segments(data):
         scans += kind == JPEG_SCAN
@@ -82,15 +90,26 @@ def decode_jpeg(data: bytes) -> np.ndarray:
         if kind in JPEG_SIZES:
             bits, height, width, samples = struct.unpack(">BHHB", content[:6])
             check_at_once(height * width * samples * -(-bits // 8))
-    return imagecodecs.jpeg_decode(data)
+            if height * width * samples > MOST_JPEG_EXPANSION * len(data):
+                raise UnreadableError("expected a whole JPEG, found one with too little data")
+        end = int.from_bytes(content) if kind == JPEG_END else 0
+    picture = imagecodecs.jpeg_decode(data)
+    longer = imagecodecs.jpeg_decode(data[:end] + JPEG_JUNK + data[end:])
+    if not np.array_equal(picture, longer):
+        raise UnreadableError("expected a whole JPEG, found one with too little data")
+    return picture
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Markers of a JPEG and what follows. Raises UnreadableError if the end is not there."""
+    """Markers of a JPEG and what follows; of its end, where that is.
+
+    Raises UnreadableError if the end is not there.
+    """
     place = 2
     while (place := data.find(b"\xff", place)) >= 0 and place + 1 < len(data):
         marker = data[place + 1]
         if marker == JPEG_END:
+            yield marker, place.to_bytes(8)
             return
         place += 1 if marker == 0xFF else 2
         if marker in JPEG_WITHOUT_LENGTH or marker == 0xFF:
