@@ -18,7 +18,7 @@ GREY = 0
 JPEG_END, JPEG_SCAN = 0xD9, 0xDA
 # A bit for each block of 64 pixels, some of which are of two by two times that size, is the least.
 MOST_JPEG_EXPANSION = 1100
-JPEG_JUNK = bytes(range(0x35, 0xB5)) * 2
+JPEG_JUNK = bytes(range(0xF0, 0x35, -1)) * 2
 MOST_SCANS = 100  # each goes over the whole picture; encoders make about ten
 JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 JPEG2000_START, JPEG2000_END, JPEG2000_TILE = b"\xff\x4f\xff\x51", b"\xff\xd9", 0xFF90
