@@ -1115,6 +1115,12 @@ def test_zip_with_a_name_twice(code, folder):
     assert "twice" in code(stream.getvalue())
 
 
+def test_zip_with_a_chunk_of_another_name(code, folder):
+    """Its directory has no checksum; a chunk that is called otherwise in it would be missing."""
+    whole = zipped(zarr_image(folder)).read_bytes()
+    assert isinstance(code(patched(whole, whole.rindex(b"0/1/0/0"), "B", 0x39)), str)
+
+
 def test_zip_that_is_encrypted_or_damaged(code, folder):
     path = zipped(zarr_image(folder, compressors=None))
     with zipfile.ZipFile(path) as archive:

@@ -94,7 +94,9 @@ class ArrayImage:
 def check_type(dtype: object) -> np.dtype:
     """The type of the pixels in native byte order. Raises UnreadableError."""
     if str(getattr(dtype, "name", dtype)) not in TYPES:
-        raise UnreadableError(f"expected integers or real numbers as pixels, found {dtype}")
+        raise UnreadableError(
+            f"expected integers or real numbers as pixels, found {quote(str(dtype))}"
+        )
     return np.dtype(dtype).newbyteorder("=")
 
 

@@ -140,6 +140,8 @@ class Zip(Source):
         self.sizes = {each.filename: each.file_size for each in self.zip.infolist()}
         if len(self.sizes) < len(self.zip.infolist()):
             raise UnreadableError("expected each file in a zip file once, found one twice")
+        for each in self.zip.infolist():  # a name in the directory alone has no checksum
+            self.zip.open(each).close()
         self.sorted_names = sorted(self.sizes)
         check_at_once(max(self.sizes.values(), default=0))
         marks = (".zattrs", "zarr.json")
@@ -291,14 +293,18 @@ def array_metadata(source: Folder | Zip, path: str) -> dict:
         start, separator, fill = "", found.get("dimension_separator", "."), found.get("fill_value")
         codecs = [found.get("compressor"), *(found.get("filters") or [])]
         if not (isinstance(dtype, str) and DTYPE.fullmatch(dtype)):
-            raise UnreadableError(f"expected integers or real numbers as pixels, found {dtype}")
+            raise UnreadableError(
+                f"expected integers or real numbers as pixels, found {quote(str(dtype))}"
+            )
     else:
         raise UnreadableError(f"a part of it is missing: expected an array, {quote(path)}")
     check_codecs([codec for codec in codecs if codec is not None])
     shape = found["shape"]
     for lengths in (shape, chunks):
         if not all(type(length) is int and length > 0 for length in lengths):
-            raise UnreadableError(f"expected an array with pixels, found the shape {lengths}")
+            raise UnreadableError(
+                f"expected an array with pixels, found the shape {quote(str(lengths))}"
+            )
     if len(shape) != len(chunks):
         raise UnreadableError("expected chunks with the axes of their array")
     return {
