@@ -7,6 +7,7 @@ checked before anything is decoded.
 
 import logging
 import resource
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,11 @@ MOST_AT_ONCE = 1 << 30
 # compression of real images comes near, but a file of a few bytes can claim any size.
 MOST_PIXEL_BYTES = 1 << 30
 MOST_EXPANSION = 2_000
+# And so many planes, since each takes a while, however small it is.
+MOST_PLANES, BYTES_OF_A_PLANE = 100_000, 100
+# What is too large to be kept is decoded several times; all in all, it may be so many bytes.
+MOST_DECODED = 8 << 30
+MOST_DECODED_EXPANSION = 8_000
 # A process that reads images may not take more memory than this: some decoders believe headers.
 MOST_MEMORY = 4 << 30
 
@@ -88,7 +94,9 @@ class ArrayImage:
 def check_type(dtype: object) -> np.dtype:
     """The type of the pixels in native byte order. Raises UnreadableError."""
     if str(getattr(dtype, "name", dtype)) not in TYPES:
-        raise UnreadableError(f"expected integers or real numbers as pixels, found {dtype}")
+        raise UnreadableError(
+            f"expected integers or real numbers as pixels, found {quote(str(dtype))}"
+        )
     return np.dtype(dtype).newbyteorder("=")
 
 
@@ -101,6 +109,38 @@ def check_sizes(sizes: Sizes, dtype: np.dtype, file_bytes: int) -> None:
         raise UnreadableError("expected pixels, found an image without any")
     if pixels > MOST_PIXEL_BYTES + MOST_EXPANSION * file_bytes:
         raise UnreadableError(f"it has {file_bytes:,} bytes and claims {pixels:,} bytes of pixels")
+
+
+def check_images(images: Sequence[Image], file_bytes: int) -> None:
+    """Raise UnreadableError if all images together claim what no honest file has.
+
+    Many small claims may be made of the same few bytes: of a plate all wells, of a TIFF all pages.
+    """
+    pixels = planes = 0
+    for image in images:
+        z, c, t, y, x = image.sizes
+        pixels += z * c * t * y * x * image.dtype.itemsize
+        planes += z * c * t
+    if pixels > MOST_PIXEL_BYTES + MOST_EXPANSION * file_bytes:
+        raise UnreadableError(f"it has {file_bytes:,} bytes and claims {pixels:,} bytes of pixels")
+    if planes > MOST_PLANES + file_bytes // BYTES_OF_A_PLANE:
+        raise UnreadableError(f"it has {file_bytes:,} bytes and claims {planes:,} planes")
+
+
+class Effort:
+    """What has been decoded of a dataset so far."""
+
+    def __init__(self, file_bytes: int):
+        self.left = MOST_DECODED + MOST_DECODED_EXPANSION * file_bytes
+
+    def spend(self, count: int) -> None:
+        """Count bytes before they are decoded. Raises UnreadableError if it gets too much."""
+        self.left -= count
+        if self.left < 0:
+            raise UnreadableError(
+                "its tiles or chunks would have to be decoded too often, since they are deep and "
+                "its planes are large"
+            )
 
 
 def check_at_once(count: int) -> None:
@@ -138,8 +178,10 @@ def place_axes(axes: Sequence[tuple[str, int]]) -> dict[int, str]:
 def reading_image(name: str) -> Iterator[None]:
     """Turn whatever goes wrong in a library with a file of a stranger into one sentence."""
     try:
-        yield
-    except (InputError, OSError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is wrong with a file, which cannot be changed
+            yield
+    except InputError:
         raise
     except UnreadableError as error:
         raise NotAnImageError(f"cannot read {quote(name)} as an image: {error}") from None
@@ -149,6 +191,8 @@ def reading_image(name: str) -> Iterator[None]:
             "bytes of memory"
         ) from None
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # gzip has some that are not
+            raise
         found = quote(f"{type(error).__name__}: {error}")
         raise NotAnImageError(
             f"cannot read {quote(name)} as an image: it is damaged or cut off, or of a kind that "
@@ -165,14 +209,20 @@ def limit_memory() -> None:
 
 
 class Complaints(logging.Handler):
-    """Collects what a library logs as an error: what it could not read, and went on without."""
+    """Collects what a library could not read, and went on without.
+
+    It logs that as an error; or as a warning, if a whole image or some of its planes are concerned.
+    Other warnings are about what does not change pixels, like a date that is none.
+    """
 
     def __init__(self):
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(record.getMessage())
+        message = record.getMessage()
+        if record.levelno >= logging.ERROR or " series " in message or " missing " in message:
+            self.found.append(message)
 
 
 @contextmanager

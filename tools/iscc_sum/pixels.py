@@ -151,7 +151,7 @@ def code_dataset(
     Raises NotAnImageError if it cannot be read as an image, and InputError if it cannot be read.
     """
     try:
-        with ExitStack() as closing, reading_image(dataset.name):
+        with reading_image(dataset.name), ExitStack() as closing:
             images = open_images(dataset.path, siblings, closing)
             names = [dataset.name]
             if len(images) > 1:

@@ -9,10 +9,13 @@ OME-TIFF names.
 import logging
 import math
 import os
-from collections import defaultdict
+import struct
+from bisect import bisect_left
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import product
+from itertools import product, takewhile
+from operator import itemgetter
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,20 +24,37 @@ import tifffile
 
 from images import (
     SAMPLES,
+    Effort,
     Image,
     Region,
     Sizes,
     UnreadableError,
     check_at_once,
+    check_images,
     check_sizes,
     check_type,
     listening,
     place_axes,
 )
 from messages import quote
+from rasters import jpeg_segments
 
 PALETTE = 3
+JPEGS = {6, 7, 33007, 34892}
+JPEG_XRS = {22610, 34934}
+JPEG_XR_OFFSET, JPEG_XR_BYTES = 0xBCC0, 0xBCC1  # tags of its own
+# How the pixels of a page may be compressed: what notices when bytes are missing. A fax does not.
+COMPRESSIONS = {1, 5, 8, 32773, 32946, 34887, 34925}  # none, LZW, Deflate, PackBits, LERC, LZMA
+COMPRESSIONS |= {33003, 33004, 33005, 34712}  # JPEG 2000
+COMPRESSIONS |= {34926, 34927, 34933, 50000, 50001, 50002, 52546}  # Zstandard, WebP, PNG, JPEG XL
+COMPRESSIONS |= JPEGS | JPEG_XRS
 OWN_NAME = "image"
+# What says how the pixels of a page are stored: tags that all pages of an image must agree in.
+LAYOUT = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 530, 532, 32997, 32998}
+LAYOUT |= {278, 320}  # rows of a strip, and the palette
+TAG_BYTES = {1: 1, 3: 2, 4: 4, 16: 8}  # of the types of such tags
+MOST_KEPT = 64 << 20  # bytes of tiles that are several planes deep
+MOST_LAYOUT_BYTES = 1 << 20
 
 
 def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> list[Image]:
@@ -45,17 +65,42 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     """
     stream = closing.enter_context(path.open("rb"))
     complaints = closing.enter_context(listening(logging.getLogger("tifffile")))
-    tif = tifffile.TiffFile(stream, name=OWN_NAME)
+    # An NDTiff has an index in another file.
+    options = {"name": OWN_NAME, "offset": 0, "is_ndtiff": False}
+    tif = tifffile.TiffFile(stream, **options)
     names_others = tif.is_ome and resolve_files(tif.ome_metadata, path, siblings)
     if names_others:
-        tif = tifffile.TiffFile(stream, name=OWN_NAME, offset=0, omexml=names_others)
+        tif = tifffile.TiffFile(stream, omexml=names_others, **options)
     files = Files(closing, tif, stream.fileno())
     found = [TiffImage(series, files) for series in tif.series]
-    if complaints:
-        raise UnreadableError(f"it is damaged or cut off ({quote(complaints[0])})")
+    check_complaints(complaints)
+    if tif.is_ome:
+        check_ome(tif)
     if not found:
         raise UnreadableError("expected a TIFF with an image, found none")
+    check_images(found, files.size)
+    for image in found:
+        image.check_pages()
+    check_complaints(complaints)  # pages are read only when they are looked at
     return found
+
+
+def check_complaints(complaints: Sequence[str]) -> None:
+    """Raise UnreadableError if tifffile went on without something."""
+    if complaints:
+        raise UnreadableError(f"it is damaged or cut off ({quote(complaints[0])})")
+
+
+def check_ome(tif: tifffile.TiffFile) -> None:
+    """Raise UnreadableError if tifffile made something else of a file than its metadata say."""
+    root = ElementTree.fromstring(tif.ome_metadata)
+    pixels = [each for image in root.iter() for each in image if each.tag.endswith("Pixels")]
+    kinds = [series.kind for series in tif.series]
+    if kinds != ["ome"] * len(pixels):
+        raise UnreadableError(
+            f"expected the pixels of {len(pixels):,} images, as its OME metadata say, found those "
+            f"of {kinds.count('ome'):,}"
+        )
 
 
 def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | None:
@@ -67,21 +112,31 @@ def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | N
     if any(element.tag.endswith("BinaryOnly") for element in root):
         raise UnreadableError("its OME metadata are in another file, which cannot be read here")
     files = [each for each in root.iter() if each.tag.endswith("UUID") and each is not root]
-    if len({each.text for each in files}) < 2 and "UUID" not in root.attrib:
+    own = root.get("UUID")
+    if own is None and len({each.text for each in files}) < 2:
         for each in files:
             each.set("FileName", OWN_NAME)
-    elif all(each.text == root.attrib.get("UUID") for each in files):
+        return ElementTree.tostring(root, encoding="unicode") if files else None
+    if all(each.text == own for each in files):
         return None
+    paths: dict[str, Path] = {}
     for each in files:
-        name = each.get("FileName", "")
-        if each.text == root.attrib.get("UUID") or name == OWN_NAME:
+        if each.text == own:
             continue
+        name = each.get("FileName", "")
         if name not in siblings:
             raise UnreadableError(
                 f"it is one file of several, and {quote(name)} is not among the datasets"
             )
-        other = siblings[name]
-        each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
+        if not each.text or paths.setdefault(each.text, siblings[name]) != siblings[name]:
+            raise UnreadableError("expected one identifier for each of several files")
+    named = [path, *paths.values()] if own is not None else list(paths.values())
+    if len(set(named)) < len(named):
+        raise UnreadableError("expected one identifier for each of several files")
+    for each in files:
+        if each.text in paths:
+            other = paths[each.text]
+            each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -91,13 +146,16 @@ class Files:
     def __init__(self, closing: ExitStack, tif: tifffile.TiffFile, descriptor: int):
         self.tif, self.own = tif, descriptor
         self.other, self.close_other = "", closing.enter_context(ExitStack())
+        self.others: set[str] = set()
+        self.sorted_pages: list[tuple[int, tifffile.TiffPage]] = []
+        self.effort: Effort | None = None
 
     def read(self, parent: tifffile.TiffFile, offset: int, count: int) -> bytes:
         """Bytes of a file; raises UnreadableError if they are not all there."""
         check_at_once(count)
         if offset <= 0 or count <= 0:
             raise UnreadableError("a part of it is missing: expected pixels, found none")
-        data = os.pread(self.descriptor(parent), count, offset)
+        data = os.pread(self.descriptor(parent), count, offset) if offset < 1 << 63 else b""
         if len(data) < count:
             raise UnreadableError(
                 f"it is cut off: expected {count:,} bytes at {offset:,}, found {len(data):,}"
@@ -114,10 +172,33 @@ class Files:
             self.close_other.callback(os.close, self.opened)
         return self.opened
 
-    def size_with(self, pages: Iterable[tifffile.TiffPage]) -> int:
-        """Bytes of the files that these pages are in."""
-        others = {each.parent.filehandle.path for each in pages if each.parent is not self.tif}
-        return os.fstat(self.own).st_size + sum(Path(each).stat().st_size for each in others)
+    def add(self, pages: Iterable[tifffile.TiffPage]) -> None:
+        """Note which files these pages are in."""
+        parents = {each.parent for each in pages} - {self.tif}
+        self.others |= {each.filehandle.path for each in parents}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files that are noted, and of the TIFF itself."""
+        return os.fstat(self.own).st_size + sum(Path(each).stat().st_size for each in self.others)
+
+    def pages_between(self, start: int, stop: int) -> Iterator[tuple[int, tifffile.TiffPage]]:
+        """The pages of the TIFF itself that are there, or whose pixels begin there, and where."""
+        if not self.sorted_pages:
+            both = ((place, page) for page in self.tif.pages for place in places_of(page))
+            self.sorted_pages = sorted(both, key=itemgetter(0))
+        first = bisect_left(self.sorted_pages, start, key=itemgetter(0))
+        yield from takewhile(lambda each: each[0] < stop, self.sorted_pages[first:])
+
+    def decoding(self, count: int) -> None:
+        """Count what is decoded. Raises UnreadableError if it gets too much."""
+        self.effort = self.effort or Effort(self.size)
+        self.effort.spend(count)
+
+
+def places_of(page: tifffile.TiffPage) -> tuple[int, ...]:
+    """Where a page is in its file, and where its pixels begin."""
+    return (page.offset, *page.dataoffsets[:1])
 
 
 class TiffImage:
@@ -135,6 +216,10 @@ class TiffImage:
             raise UnreadableError(f"expected rows and columns, found the axes {axes.upper()!r}")
         if page.dtype is None or series.transform:
             raise UnreadableError("it is of a kind of TIFF that cannot be read")
+        if page.compression not in COMPRESSIONS:
+            raise UnreadableError(
+                f"expected a compression that can be checked, found {quote(str(page.compression))}"
+            )
         self.separate, self.depth, rows, columns, self.samples = page.shaped
         self.stored = check_type(page.dtype)
         self.palette = palette_of(page)
@@ -149,10 +234,14 @@ class TiffImage:
         self.pages = [] if self.is_contiguous else list(series)
         if None in self.pages or len(series) * page.size != math.prod(shape):
             raise UnreadableError("a part of it is missing: expected more pages than there are")
-        check_sizes(self.sizes, self.dtype, files.size_with(self.pages))
+        files.add(self.pages)
+        check_sizes(self.sizes, self.dtype, files.size)
         high = page.tilelength if page.is_tiled else page.rowsperstrip
+        deep = page.tiledepth if page.is_tiled and "z" in self.steps else 1
+        # Planes of deep tiles are decoded together, and so are kept until all are read.
+        self.kept: dict[tuple[int, int], np.ndarray] = {}
         self.chunk = Sizes(
-            1,
+            1 if page.is_final else min(max(1, deep), self.sizes.z),
             self.colours if self.samples > 1 or self.palette is not None else 1,
             1,
             1 if page.is_final else min(high, rows),
@@ -163,6 +252,71 @@ class TiffImage:
     def is_contiguous(self) -> bool:
         """Whether all pages are one array in the file; ImageJ lists but the first of them then."""
         return self.series.dataoffset is not None and not self.series.is_multifile
+
+    def check_pages(self) -> None:
+        """Raise UnreadableError if pages are not stored as the first is, or not where it says.
+
+        tifffile looks at some of them alone, and takes for granted that the others are the same.
+        """
+        first = self.layout(self.page)
+        for page in [self.page] if self.is_contiguous else self.pages:
+            self.check_page(page, first)
+        if self.is_contiguous:
+            self.check_contiguous(first)
+
+    def check_page(self, page: tifffile.TiffPage, first: dict[int, tuple]) -> None:
+        if page is not self.page and (page.offset <= 0 or self.layout(page) != first):
+            raise UnreadableError("expected pages that are stored alike, found one that is not")
+        if not self.page.is_final or self.page.is_stk or self.page.is_lsm:
+            return
+        ends = map(sum, zip(page.dataoffsets, self.page.databytecounts, strict=False))
+        if list(page.dataoffsets[1:]) != list(ends)[:-1]:
+            raise UnreadableError("expected strips that follow each other, found others")
+        if sum(self.page.databytecounts) < self.page.nbytes:
+            raise UnreadableError("a part of it is missing: expected longer strips")
+
+    def check_contiguous(self, first: dict[int, tuple]) -> None:
+        """Raise UnreadableError if anything but pixels is where all pages should be, one by one."""
+        start = self.series.dataoffset
+        stop = start + math.prod(self.series.get_shape(squeeze=False)) * self.stored.itemsize
+        for place, page in self.files.pages_between(start, stop):
+            if place == page.offset or (place - start) % self.page.nbytes:
+                raise UnreadableError("a part of it is missing: expected more pages than there are")
+            self.check_page(page, first)
+        pages = self.files.tif.pages
+        if self.series.kind == "imagej" and len(pages) > 1 and len(pages) != len(self.series):
+            raise UnreadableError(
+                f"expected {len(self.series):,} pages, as ImageJ's description says, found "
+                f"{len(pages):,}"
+            )
+
+    def layout(self, page: tifffile.TiffPage) -> dict[int, tuple]:
+        """How the pixels of a page are stored, as the file says: values of tags."""
+        tiff = page.parent.tiff
+        order, big = tiff.byteorder, tiff.offsetsize == 8
+        counts, entry, inline = ("Q", "HHQ8s", 8) if big else ("H", "HHI4s", 4)
+        head = struct.calcsize(order + counts)
+        (count,) = struct.unpack(order + counts, self.files.read(page.parent, page.offset, head))
+        size = struct.calcsize(order + entry)
+        if count > 4096:
+            raise UnreadableError("expected a page with fewer tags")
+        data = self.files.read(page.parent, page.offset + head, count * size) if count else b""
+        found: dict[int, tuple] = {}
+        for code, kind, length, value in struct.iter_unpack(order + entry, data):
+            if code not in LAYOUT or (code == 320 and self.palette is None):
+                continue
+            if code in found:
+                raise UnreadableError("expected each tag once")
+            size_of_value = TAG_BYTES.get(kind, 1) * length
+            if size_of_value > inline:
+                if size_of_value > MOST_LAYOUT_BYTES:
+                    raise UnreadableError("expected a page whose tags are shorter")
+                (offset,) = struct.unpack(order + ("Q" if big else "I"), value)
+                value = self.files.read(page.parent, offset, size_of_value)
+            letter = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)
+            whole = value[:size_of_value]
+            found[code] = struct.unpack(f"{order}{length}{letter}", whole) if letter else (whole,)
+        return found
 
     def read(self, region: Region) -> np.ndarray:
         """The pixels of a region: shape (z, c, t, y, x)."""
@@ -215,18 +369,29 @@ class TiffImage:
         deep, high, wide = 1, keyframe.rowsperstrip, self.sizes.x
         if keyframe.is_tiled:
             deep, high, wide = keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth
-        check_at_once(deep * high * wide * self.samples * self.stored.itemsize)
+        part_bytes = deep * high * wide * self.samples * self.stored.itemsize
+        check_at_once(part_bytes)
         down, across = -(-self.sizes.y // high), -(-self.sizes.x // wide)
         separate, depth = divmod(level, self.depth)
         first = (separate * -(-self.depth // deep) + depth // deep) * down * across
         options = {"jpegtables": at.jpegtables, "jpegheader": keyframe.jpegheader}
+        kept, self.kept = self.kept, {}
         for row in range(wanted.start // high, -(-wanted.stop // high)):
             for column in range(across):
                 index = first + row * across + column
                 if index >= min(len(at.dataoffsets), len(at.databytecounts)):
                     raise UnreadableError("a part of it is missing: expected more strips or tiles")
-                data = self.files.read(at.parent, at.dataoffsets[index], at.databytecounts[index])
-                part = keyframe.decode(data, index, **options)[0][depth % deep]
+                decoded = kept.get((page, index))
+                if decoded is None:
+                    self.files.decoding(part_bytes)
+                    place = at.dataoffsets[index], at.databytecounts[index]
+                    data = self.files.read(at.parent, *place)
+                    if not keyframe.jpegheader:
+                        check_end(data, keyframe.compression)
+                    decoded = at.decode(data, index, **options)[0]
+                if deep > 1 and sum(each.nbytes for each in self.kept.values()) < MOST_KEPT:
+                    self.kept[page, index] = decoded
+                part = decoded[depth % deep]
                 expected = (
                     min(high, self.sizes.y - row * high),
                     min(wide, self.sizes.x - column * wide),
@@ -238,6 +403,18 @@ class TiffImage:
                         f"found {part.shape} {part.dtype}"
                     )
                 yield row * high, column * wide, part
+
+
+def check_end(data: bytes, compression: int) -> None:
+    """Raise UnreadableError if a strip or tile is cut off, where its decoder would not notice."""
+    if compression in JPEGS:
+        deque(jpeg_segments(data), maxlen=0)
+    if compression in JPEG_XRS:
+        (place,) = struct.unpack_from("<I", data, 4)
+        (count,) = struct.unpack_from("<H", data, place)
+        tags = dict(struct.iter_unpack("<HxxxxxxI", data[place + 2 : place + 2 + 12 * count]))
+        if tags[JPEG_XR_OFFSET] + tags[JPEG_XR_BYTES] > len(data) or not tags[JPEG_XR_BYTES]:
+            raise UnreadableError("expected a whole JPEG XR, found one that is cut off")
 
 
 def steps(
@@ -266,7 +443,7 @@ def steps(
 
 def palette_of(page: tifffile.TiffPage) -> np.ndarray | None:
     """The colours of an image with a palette: shape (entries, 3), 8 bits; or None."""
-    if page.photometric != PALETTE or page.colormap is None:
+    if page.photometric != PALETTE:
         return None
     colours = np.asarray(page.colormap)
     if colours.ndim != 2 or colours.shape[0] != 3 or colours.shape[1] < 2**page.bitspersample:

@@ -10,8 +10,10 @@ import math
 import os
 import re
 import zipfile
+from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,11 +22,13 @@ from zarr.storage import LocalStore, ZipStore
 
 from images import (
     SAMPLES,
+    Effort,
     Image,
     Region,
     Sizes,
     UnreadableError,
     check_at_once,
+    check_images,
     check_sizes,
     check_type,
     place_axes,
@@ -32,10 +36,15 @@ from images import (
 from messages import quote
 
 MOST_METADATA_BYTES = 64 << 20
+MOST_METADATA_EXPANSION = 16
 MOST_SCENES = 100_000
+# An array may have so many chunks, and one more for so many bytes of the dataset: some may be
+# missing, and stand for pixels of one value, but to look for each takes a while.
+MOST_CHUNKS, BYTES_OF_A_CHUNK = 100_000, 16
 CODECS = {"blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma", "shuffle", "transpose"}
 CODECS |= {"zlib", "zstd", "sharding_indexed"}
 PLACES = {name: place for place, name in enumerate("zctyx")}
+LONGEST_NAME, LONGEST_PATH = 60, 1000  # in characters; Linux has limits in bytes
 DTYPE = re.compile(r"[<>|]?(b1|[iu][1248]|f[248])")
 
 # One thread decodes: it runs beside the one that codes, and other images have other processes.
@@ -48,17 +57,42 @@ def open_zarr(path: Path, closing: ExitStack) -> list[Image]:
     Raises UnreadableError, or what zarr raises.
     """
     source = Folder(path) if path.is_dir() else Zip(path, closing)
-    found = [
-        ZarrImage(source, scene, entry)
-        for scene in scenes(source)
-        for entry in multiscales(source, scene)
-    ]
+    found: dict[str, ZarrImage] = {}
+    for scene in scenes(source):
+        for entry in multiscales(source, scene):
+            path = join(scene, entry["datasets"][0]["path"])
+            if path in found:
+                raise UnreadableError(f"expected each image once, found {quote(path)} twice")
+            found[path] = ZarrImage(source, path, entry)
     if not found:
         raise UnreadableError("expected an OME-Zarr with an image, found none")
-    return found
+    check_images(list(found.values()), source.size)
+    return list(found.values())
 
 
-class Folder:
+class Source:
+    """Where a Zarr is. What it says of itself is read here, the rest by zarr, from `store`.
+
+    `size` is in bytes; `root` is the directory in `store` that the Zarr is in.
+    """
+
+    size: int
+    root: str
+    store: LocalStore | ZipStore
+
+    def begin(self) -> None:
+        self.metadata_left = MOST_METADATA_BYTES + MOST_METADATA_EXPANSION * self.size
+        self.effort = Effort(self.size)
+
+    def take(self, size: int) -> bool:
+        """Whether metadata are there. Raises UnreadableError if they, or all of them, are long."""
+        self.metadata_left -= max(0, size)
+        if size > MOST_METADATA_BYTES or self.metadata_left < 0:
+            raise UnreadableError(f"expected metadata of at most {MOST_METADATA_BYTES:,} bytes")
+        return size >= 0
+
+
+class Folder(Source):
     """A directory that holds a Zarr: regular files alone, and no links, which may lead anywhere."""
 
     def __init__(self, path: Path):
@@ -76,19 +110,39 @@ class Folder:
                             f"expected only files and directories in it, found {quote(entry.name)}"
                         )
         self.root, self.store = "", LocalStore(path, read_only=True)
+        self.begin()
 
     def read(self, name: str) -> bytes | None:
         path = self.path / name
-        return path.read_bytes() if path.is_file() and fits(path.stat().st_size) else None
+        return path.read_bytes() if path.is_file() and self.take(path.stat().st_size) else None
+
+    def names(self, group: str) -> Iterator[tuple[str, int | None]]:
+        """What is in a group, at any depth, and the sizes of files."""
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            with os.scandir(self.path / group / folder) as entries:
+                for entry in entries:
+                    name = f"{folder}{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(f"{name}/")
+                        yield name, None
+                    else:
+                        yield name, entry.stat(follow_symlinks=False).st_size
 
 
-class Zip:
+class Zip(Source):
     """A zip file that holds a Zarr, at its root or in a directory."""
 
     def __init__(self, path: Path, closing: ExitStack):
         self.size = path.stat().st_size
         self.zip = closing.enter_context(zipfile.ZipFile(path))
         self.sizes = {each.filename: each.file_size for each in self.zip.infolist()}
+        if len(self.sizes) < len(self.zip.infolist()):
+            raise UnreadableError("expected each file in a zip file once, found one twice")
+        for each in self.zip.infolist():  # a name in the directory alone has no checksum
+            self.zip.open(each).close()
+        self.sorted_names = sorted(self.sizes)
         check_at_once(max(self.sizes.values(), default=0))
         marks = (".zattrs", "zarr.json")
         roots = [str(PurePosixPath(name).parent) for name in self.sizes if name.endswith(marks)]
@@ -97,18 +151,24 @@ class Zip:
         root = min(roots, key=lambda root: (root.count("/") + (root != "."), root))
         self.root = "" if root == "." else f"{root}/"
         self.store = ZipStore(path, mode="r")
-        closing.callback(self.store.close)
+        closing.callback(self.close)
+        self.begin()
 
     def read(self, name: str) -> bytes | None:
         name = self.root + name
-        return self.zip.read(name) if fits(self.sizes.get(name, -1)) else None
+        return self.zip.read(name) if self.take(self.sizes.get(name, -1)) else None
 
+    def close(self) -> None:
+        with suppress(AttributeError):  # a ZipStore that has read nothing cannot be closed
+            self.store.close()
 
-def fits(size: int) -> bool:
-    """Whether metadata are there, and not too long. Raises UnreadableError if they are."""
-    if size > MOST_METADATA_BYTES:
-        raise UnreadableError(f"expected metadata of at most {MOST_METADATA_BYTES:,} bytes")
-    return size >= 0
+    def names(self, group: str) -> Iterator[tuple[str, int | None]]:
+        """What is in a group, at any depth, and the sizes of files."""
+        start = f"{self.root}{group}/"
+        first = bisect_right(self.sorted_names, start)
+        for name in takewhile(lambda each: each.startswith(start), self.sorted_names[first:]):
+            size = None if name.endswith("/") else self.sizes[name]
+            yield name.removeprefix(start).rstrip("/"), size
 
 
 def join(*parts: object) -> str:
@@ -116,7 +176,9 @@ def join(*parts: object) -> str:
     if not all(isinstance(part, str) for part in parts):
         raise UnreadableError("expected the names of groups and arrays as text")
     path = "/".join(part.strip("/") for part in parts if part.strip("/"))
-    if any(part in ("", ".", "..") for part in path.split("/")) or "\\" in path or "\0" in path:
+    names = path.split("/")
+    is_inside = all(0 < len(name) <= LONGEST_NAME and name not in (".", "..") for name in names)
+    if not is_inside or len(path) > LONGEST_PATH or "\\" in path or "\0" in path:
         raise UnreadableError(f"expected a path in the dataset, found {quote(path)}")
     return path
 
@@ -164,8 +226,7 @@ def multiscales(source: Folder | Zip, scene: str) -> list[dict]:
 class ZarrImage:
     """The full resolution of an image in OME-Zarr."""
 
-    def __init__(self, source: Folder | Zip, scene: str, multiscale: dict):
-        path = join(scene, multiscale["datasets"][0]["path"])
+    def __init__(self, source: Folder | Zip, path: str, multiscale: dict):
         metadata = array_metadata(source, path)
         if "axes" not in multiscale:
             raise UnreadableError("expected an OME-Zarr that names its axes (0.3 or newer)")
@@ -180,10 +241,13 @@ class ZarrImage:
         places = place_axes(list(zip(names, shape, strict=True)))
         self.names = [places.get(n, name) for n, name in enumerate(names)]
         self.long = [n for n, name in enumerate(names) if name in ("y", "x") or n in places]
-        check_at_once(math.prod(metadata["chunks"]) * metadata["dtype"].itemsize)
+        self.source, self.chunk_bytes = source, math.prod(metadata["chunks"])
+        self.chunk_bytes *= metadata["dtype"].itemsize
+        check_at_once(self.chunk_bytes)
         self.dtype = check_type(metadata["dtype"])
         self.sizes = self.place(shape)
         check_sizes(self.sizes, self.dtype, source.size)
+        check_chunks(source, path, metadata)
         version = metadata["zarr_format"]
         where = (source.root + path).strip("/")
         self.array = zarr.open_array(source.store, path=where, mode="r", zarr_format=version)
@@ -201,6 +265,10 @@ class ZarrImage:
         wanted = dict(zip("zct", region[:3], strict=True))
         wanted |= {"y": region.y, "x": range(self.sizes.x)}
         parts = [wanted[name] if n in self.long else range(1) for n, name in enumerate(self.names)]
+        chunks = 1
+        for part, length in zip(parts, self.array.chunks, strict=True):
+            chunks *= -(-part.stop // length) - part.start // length
+        self.source.effort.spend(chunks * self.chunk_bytes)
         pixels = self.array[tuple(slice(part.start, part.stop) for part in parts)]
         order = sorted(range(len(parts)), key=lambda n: PLACES.get(self.names[n], 0))
         shape = [len(wanted[name]) for name in "zctyx"]
@@ -215,20 +283,28 @@ def array_metadata(source: Folder | Zip, path: str) -> dict:
         chunks, codecs = grid["configuration"]["chunk_shape"], found["codecs"]
         if grid["name"] != "regular" or found.get("storage_transformers"):
             raise UnreadableError("expected a regular grid of chunks")
-        version = 3
+        version, fill = 3, found["fill_value"]
+        encoding = found.get("chunk_key_encoding", {"name": "default"})
+        start = {"default": "c", "v2": ""}[encoding["name"]]
+        separator = (encoding.get("configuration") or {}).get("separator", "/" if start else ".")
     elif text := source.read(f"{path}/.zarray"):
         found = json.loads(text)
         dtype, chunks, version = found["dtype"], found["chunks"], 2
+        start, separator, fill = "", found.get("dimension_separator", "."), found.get("fill_value")
         codecs = [found.get("compressor"), *(found.get("filters") or [])]
         if not (isinstance(dtype, str) and DTYPE.fullmatch(dtype)):
-            raise UnreadableError(f"expected integers or real numbers as pixels, found {dtype}")
+            raise UnreadableError(
+                f"expected integers or real numbers as pixels, found {quote(str(dtype))}"
+            )
     else:
         raise UnreadableError(f"a part of it is missing: expected an array, {quote(path)}")
     check_codecs([codec for codec in codecs if codec is not None])
     shape = found["shape"]
     for lengths in (shape, chunks):
         if not all(type(length) is int and length > 0 for length in lengths):
-            raise UnreadableError(f"expected an array with pixels, found the shape {lengths}")
+            raise UnreadableError(
+                f"expected an array with pixels, found the shape {quote(str(lengths))}"
+            )
     if len(shape) != len(chunks):
         raise UnreadableError("expected chunks with the axes of their array")
     return {
@@ -236,15 +312,63 @@ def array_metadata(source: Folder | Zip, path: str) -> dict:
         "chunks": chunks,
         "dtype": check_type(np.dtype(dtype)),
         "zarr_format": version,
+        "fill": fill,
+        "separator": separator,
+        "start": f"{start}{separator}" if start else "",
     }
 
 
-def check_codecs(codecs: list[dict]) -> None:
-    """Raise UnreadableError for a codec that is not known to do nothing but decode."""
+def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
+    """Raise UnreadableError if there are files beside an array's chunks, or no chunks, or too many.
+
+    zarr fills up what it does not find. It does not find what metadata call otherwise, and it may
+    have been lost.
+    """
+    pairs = zip(metadata["shape"], metadata["chunks"], strict=True)
+    counts = [-(-length // chunk) for length, chunk in pairs]
+    if math.prod(counts) > MOST_CHUNKS + source.size // BYTES_OF_A_CHUNK:
+        raise UnreadableError(
+            f"it has {source.size:,} bytes and claims {math.prod(counts):,} chunks"
+        )
+    start, separator = metadata["start"], metadata["separator"]
+    if separator not in ("/", "."):
+        raise UnreadableError(f"expected chunks named with / or ., found {quote(str(separator))}")
+    number = "(0|[1-9][0-9]{0,17})"
+    key = re.compile(re.escape(start) + re.escape(separator).join([number] * len(counts)))
+    found = 0
+    for name, size in source.names(path):
+        match = key.fullmatch(name)
+        if match and size == 0:
+            raise UnreadableError(f"a part of it is missing: the chunk {quote(name)} is empty")
+        if match and size is not None:
+            found += 1
+            is_chunk = all(int(n) < count for n, count in zip(match.groups(), counts, strict=True))
+        else:
+            last = name.rpartition("/")[2]
+            is_directory = size is None and not match and separator == "/"
+            is_chunk = is_directory or last.startswith(".") or last == "zarr.json"
+        if not is_chunk:
+            raise UnreadableError(
+                f"expected chunks of the array {quote(path)}, found {quote(name)}"
+            )
+    if not found:
+        raise UnreadableError(f"a part of it is missing: the array {quote(path)} has no chunks")
+    if found < math.prod(counts) and metadata["fill"] is None:
+        raise UnreadableError(
+            f"a part of it is missing: the array {quote(path)} has {found:,} of "
+            f"{math.prod(counts):,} chunks, and nothing says what the others are"
+        )
+
+
+def check_codecs(codecs: list[dict], in_shard: bool = False) -> None:
+    """Raise UnreadableError for a codec that is not known to do nothing but decode.
+
+    zarr fills up a shard in a shard that is not where the index of the outer one says.
+    """
     for codec in codecs:
         name = str(codec.get("name", codec.get("id"))).removeprefix("numcodecs.")
-        if name not in CODECS:
+        if name not in CODECS or (in_shard and name == "sharding_indexed"):
             raise UnreadableError(f"expected one of the usual codecs, found {quote(name)}")
         configuration = codec.get("configuration") or {}
-        check_codecs(configuration.get("codecs", []))
-        check_codecs(configuration.get("index_codecs", []))
+        check_codecs(configuration.get("codecs", []), True)
+        check_codecs(configuration.get("index_codecs", []), True)
