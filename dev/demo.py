@@ -119,7 +119,7 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
 
 
 def converted(planes: np.ndarray) -> tuple[bytes, bytes, bytes]:
-    """A stack as an uncompressed TIFF, a plane of it as a PNG, and the stack as a zipped OME-Zarr."""
+    """A stack as a TIFF that is not compressed, a plane of it as a PNG, and a zipped OME-Zarr."""
     stack, figure, archive = io.BytesIO(), io.BytesIO(), io.BytesIO()
     tifffile.imwrite(stack, planes, photometric="minisblack", metadata={"axes": "ZYX"})
     Image.fromarray(planes[PLANE]).save(figure, "PNG")
@@ -142,7 +142,7 @@ def damaged(content: bytes) -> bytes:
 
 
 def show(table: bytes, columns: list[str], names: list[str] | None = None) -> None:
-    """Print some columns of a table, aligned; if names are given, only their rows, in this order."""
+    """Print some columns of a table, aligned; if names are given, their rows in this order."""
     rows = [line.split("\t") for line in table.decode().rstrip("\n").split("\n")]
     rows[0][0] = rows[0][0].lstrip("#")
     chosen = [rows[0].index(column) for column in columns]

@@ -218,6 +218,21 @@ def write_set(folder: Path, names: list[str]) -> np.ndarray:
     return array
 
 
+def test_files_of_an_ome_tiff_may_have_lost_their_endings(tmp_path, program):
+    """As in a list for which Galaxy took off the endings of names."""
+    names = ["z0.ome.tif", "z1.ome.tif", "z2.ome.tif"]
+    want = five_axes(write_set(tmp_path, names), "ZYX")
+    called = ["z0.ome", "z1", "z2.ome.tif"]
+    datasets = [
+        {"element_identifier": ["set", name], "source_path": str(tmp_path / file)}
+        for name, file in zip(called, names, strict=True)
+    ]
+    (tmp_path / "inputs.json").write_text(json.dumps({"datasets": datasets}))
+    done = program("iscc_pixels", "--inputs", "inputs.json", "--manifest", "m.tsv")
+    assert done.returncode == 0, done.stderr
+    assert all(is_coded(entry, want) for entry in manifest.read(tmp_path / "m.tsv", "m.tsv"))
+
+
 def test_an_ome_tiff_of_several_files_is_read_if_all_are_there(tmp_path, program):
     names = ["a.ome.tif", "it's $(1).tif", "c.tif"]
     want = five_axes(write_set(tmp_path, names), "ZYX")

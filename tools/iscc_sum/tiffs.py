@@ -123,12 +123,8 @@ def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | N
     for each in files:
         if each.text == own:
             continue
-        name = each.get("FileName", "")
-        if name not in siblings:
-            raise UnreadableError(
-                f"it is one file of several, and {quote(name)} is not among the datasets"
-            )
-        if not each.text or paths.setdefault(each.text, siblings[name]) != siblings[name]:
+        other = find_sibling(each.get("FileName", ""), siblings)
+        if not each.text or paths.setdefault(each.text, other) != other:
             raise UnreadableError("expected one identifier for each of several files")
     named = [path, *paths.values()] if own is not None else list(paths.values())
     if len(set(named)) < len(named):
@@ -138,6 +134,18 @@ def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | N
             other = paths[each.text]
             each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def find_sibling(name: str, siblings: Mapping[str, Path]) -> Path:
+    """The dataset of this name, or of this name without its endings, which Galaxy may take off."""
+    called = name
+    while called not in siblings:
+        called, dot, _ = called.rpartition(".")
+        if not dot:
+            raise UnreadableError(
+                f"it is one file of several, and {quote(name)} is not among the datasets"
+            )
+    return siblings[called]
 
 
 class Files:
