@@ -1,7 +1,8 @@
 """Images made to harm: the right codes, or one sentence that names the dataset; never a wrong code.
 
 Each file is read in a worker, as the program does it. What is on standard error is looked at, too:
-libraries must not write there.
+libraries must not write there. Workers are forked by a process that does nothing else, this file
+run as a program: one that has coded bytes itself, as pytest has, must not be forked.
 """
 
 import io
@@ -9,6 +10,7 @@ import json
 import os
 import random
 import struct
+import subprocess
 import sys
 import time
 import warnings
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import psutil
 import pytest
 import tifffile
 import zarr
@@ -26,6 +29,7 @@ import zarr
 import images
 import pixels
 import workers
+from dev import processes
 from exploring import EXPLORES, FUZZING, chance
 from inputs import Dataset
 from messages import InputError
@@ -33,6 +37,7 @@ from messages import InputError
 MUTATIONS = 10_000 if FUZZING else 160  # of each kind of mutation, of all files together
 MOST_SECONDS = 60  # for one file; the worst of these take a few, on a quiet machine
 NAME = "hostile.dat"
+LIMITS = ("MOST_DECODED", "MOST_DECODED_EXPANSION")  # that tests change
 
 Coded = list | str  # what became of a file: (name, code, pixels), or the complaint
 
@@ -73,7 +78,7 @@ def code_all(paths: Sequence[Path], siblings: Sequence[Path] = ()) -> list[Coded
     """What becomes of each of many files; they share a worker as long as it lives."""
     items = [(path, {each.name: each for each in siblings}) for path in paths]
     found: dict[int, Coded] = {}
-    left = list(range(len(items)))
+    left = [*range(len(items))]
     while left:
         try:
             for index, result in workers.in_processes(work, items, [[i] for i in left], 1, ignore):
@@ -89,8 +94,50 @@ def ignore(count: float) -> None:
     pass
 
 
+def answer() -> None:
+    """Code what is asked for on standard input, and answer on standard output, as JSON."""
+    for line in sys.stdin:
+        folder, limits, paths, siblings = json.loads(line)
+        os.chdir(folder)
+        for name, value in limits.items():
+            setattr(images, name, value)
+        print(json.dumps(code_all([*map(Path, paths)], [*map(Path, siblings)])), flush=True)
+
+
+Ask = Callable[..., list[Coded]]
+
+
+@pytest.fixture(scope="module")
+def coder(tmp_path_factory) -> Iterator[Ask]:
+    """Code files in workers of another process; check that nothing comes on standard error."""
+    errors = tmp_path_factory.mktemp("coder") / "errors"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with errors.open("wb") as stream:
+        process = psutil.Popen(
+            [sys.executable, __file__],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+        )
+
+    def ask(paths: Sequence[Path], siblings: Sequence[Path] = ()) -> list[Coded]:
+        limits = {name: getattr(images, name) for name in LIMITS}
+        question = [str(Path.cwd()), limits, [*map(str, paths)], [*map(str, siblings)]]
+        print(json.dumps(question), file=process.stdin, flush=True)
+        found = json.loads(process.stdout.readline())
+        assert errors.read_bytes() == b""
+        return [each if isinstance(each, str) else [*map(tuple, each)] for each in found]
+
+    try:
+        yield ask
+    finally:
+        processes.kill(process)
+
+
 @pytest.fixture
-def code(tmp_path: Path, capfd) -> Callable[..., Coded]:
+def code(tmp_path: Path, coder) -> Callable[..., Coded]:
     """Code one file, given as bytes or as where it is; check how it ends and that it ends soon."""
 
     def run(content: bytes | Path, siblings: Sequence[Path] = (), name: str = NAME) -> Coded:
@@ -98,13 +145,10 @@ def code(tmp_path: Path, capfd) -> Callable[..., Coded]:
         if isinstance(content, bytes):
             path = tmp_path / name
             path.write_bytes(content)
-        capfd.readouterr()
         start = time.monotonic()
-        (found,) = code_all([path], siblings)
+        (found,) = coder([path], siblings)
         assert time.monotonic() - start < MOST_SECONDS
         check(found, path)
-        said = capfd.readouterr()
-        assert said == ("", "")
         return found
 
     return run
@@ -199,17 +243,15 @@ def mutations(whole: bytes, wheel: random.Random, count: int) -> Iterator[bytes]
         yield bytes(changed)
 
 
-def code_many(folder: Path, contents: Sequence[bytes], capfd) -> list[Coded]:
+def code_many(folder: Path, contents: Sequence[bytes], coder: Ask) -> list[Coded]:
     """What becomes of many files; each complaint is checked, and that nothing else is said."""
     paths = []
     for number, content in enumerate(contents):
         paths.append(folder / f"{number}.dat")
         paths[-1].write_bytes(content)
-    capfd.readouterr()
     start = time.monotonic()
-    found = code_all(paths)
+    found = coder(paths)
     assert time.monotonic() - start < MOST_SECONDS + len(contents) / 20
-    assert capfd.readouterr() == ("", "")
     for result, path in zip(found, paths, strict=True):
         check(result, path)
         path.unlink()
@@ -223,13 +265,13 @@ def codes(found: Coded) -> list:
 
 @EXPLORES
 @pytest.mark.parametrize("kind", FILES)
-def test_changed_bytes(kind, tmp_path, capfd):
+def test_changed_bytes(kind, tmp_path, coder):
     """A file that is damaged has codes, or is refused in one sentence; it harms nobody."""
     whole = FILES[kind]()
     changed = list(
         mutations(whole, chance(sorted(FILES).index(kind)), MUTATIONS // len(FILES) + 10)
     )
-    found = code_many(tmp_path, [whole, *changed], capfd)
+    found = code_many(tmp_path, [whole, *changed], coder)
     assert codes(found[0])
     if kind.startswith("png"):  # which has checksums
         for content, result in zip(changed, found[1:], strict=True):
@@ -237,12 +279,12 @@ def test_changed_bytes(kind, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_cut_off(kind, tmp_path, capfd):
+def test_cut_off(kind, tmp_path, coder):
     """A file that is cut off has no other codes than the whole; most often none at all."""
     whole = FILES[kind]()
     step = 1 if FUZZING else max(1, len(whole) // 120)
     ends = sorted({*range(1, len(whole), step), *range(len(whole) - 24, len(whole))})
-    found = code_many(tmp_path, [whole, *(whole[:end] for end in ends)], capfd)
+    found = code_many(tmp_path, [whole, *(whole[:end] for end in ends)], coder)
     assert codes(found[0])
     for end, result in zip(ends, found[1:], strict=True):
         assert isinstance(result, str) or codes(result) == codes(found[0]), end
@@ -1158,10 +1200,10 @@ def test_zip_of_something_else(code):
 
 
 @pytest.mark.parametrize("kind", ["zarr 2", "zarr 3"])
-def test_zip_cut_off(kind, tmp_path, capfd, folder):
+def test_zip_cut_off(kind, tmp_path, coder, folder):
     whole = zipped(zarr_image(folder, version=int(kind[-1]))).read_bytes()
     ends = range(1, len(whole), 1 if FUZZING else 29)
-    found = code_many(tmp_path, [whole, *(whole[:end] for end in ends)], capfd)
+    found = code_many(tmp_path, [whole, *(whole[:end] for end in ends)], coder)
     assert codes(found[0])
     for result in found[1:]:
         assert isinstance(result, str) or codes(result) == codes(found[0])
@@ -1169,13 +1211,13 @@ def test_zip_cut_off(kind, tmp_path, capfd, folder):
 
 @EXPLORES
 @pytest.mark.parametrize("kind", ["zarr 2", "zarr 3", "zarr 3, shards"])
-def test_changed_bytes_of_a_zip(kind, tmp_path, capfd, folder):
+def test_changed_bytes_of_a_zip(kind, tmp_path, coder, folder):
     """What is in a zip file has checksums: so it has the same codes, or is refused."""
     options = {"shards": (1, 12, 14)} if kind.endswith("shards") else {}
     image = zarr_image(folder, version=int(kind[5]), **options)
     whole = zipped(image).read_bytes()
     changed = list(mutations(whole, chance(len(kind)), MUTATIONS // 4))
-    found = code_many(tmp_path, [whole, *changed], capfd)
+    found = code_many(tmp_path, [whole, *changed], coder)
     assert codes(found[0])
     for content, result in zip(changed, found[1:], strict=True):
         assert isinstance(result, str) or codes(result) == codes(found[0]), content
@@ -1183,7 +1225,7 @@ def test_changed_bytes_of_a_zip(kind, tmp_path, capfd, folder):
 
 @EXPLORES
 @pytest.mark.parametrize("kind", ["zarr 2", "zarr 3", "zarr 3, shards"])
-def test_changed_metadata_and_chunks(kind, tmp_path, capfd, folder):
+def test_changed_metadata_and_chunks(kind, tmp_path, coder, folder):
     options = {"shards": (1, 12, 14)} if kind.endswith("shards") else {}
     image = zarr_image(folder, version=int(kind[5]), **options)
     files = {
@@ -1197,7 +1239,7 @@ def test_changed_metadata_and_chunks(kind, tmp_path, capfd, folder):
         name = wheel.choice(sorted(files))
         (content,) = mutations(files[name], wheel, 1)
         contents.append(zip_file(*(files | {name: content}).items()))
-    code_many(tmp_path, contents, capfd)
+    code_many(tmp_path, contents, coder)
 
 
 # Pictures of which there are several, and pictures of other kinds.
@@ -1263,16 +1305,16 @@ def test_jpeg_with_a_thumbnail(code):
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "jpeg, grey"])
-def test_jpeg_that_was_cut_off_and_then_ended(kind, tmp_path, capfd):
+def test_jpeg_that_was_cut_off_and_then_ended(kind, tmp_path, coder):
     """As some programs repair it: libjpeg fills up with grey what is missing."""
     whole = PICTURES[kind]()
     start = whole.rindex(b"\xff\xda") + 20
     ended = [whole[:end] + b"\xff\xd9" for end in range(start, len(whole) - 4)]
-    found = code_many(tmp_path, [whole, *ended], capfd)
+    found = code_many(tmp_path, [whole, *ended], coder)
     wrong = [each for each in found if codes(each) not in ([], codes(found[0]))]
     assert len(wrong) <= len(ended) / 50  # where what is missing happens to be as what is put there
     higher = whole.index(b"\xff\xc0") + 5
-    (result,) = code_many(tmp_path, [patched(whole, higher, ">H", 40)], capfd)
+    (result,) = code_many(tmp_path, [patched(whole, higher, ">H", 40)], coder)
     assert isinstance(result, str)
 
 
@@ -1363,3 +1405,7 @@ def test_program(program, tmp_path):
 def test_names_in_messages(name, code):
     assert isinstance(code(b"text", name=name), str)
     assert isinstance(code(tiff(grey())[:-5], name=name), str)
+
+
+if __name__ == "__main__":
+    answer()
