@@ -276,7 +276,7 @@ def kind_of(path: Path) -> str:
                 f"it is {kind} file; convert it to OME-TIFF or OME-Zarr first, with bfconvert or "
                 "bioformats2raw"
             )
+    found = f"a file that begins with {beginning[:8].hex(' ')}" if beginning else "an empty file"
     raise UnreadableError(
-        "expected TIFF, PNG, JPEG, BMP, JPEG 2000, WebP or OME-Zarr, found a file that begins with "
-        f"{beginning[:8].hex(' ') or 'nothing'}"
+        f"expected TIFF, PNG, JPEG, BMP, JPEG 2000, WebP or OME-Zarr, found {found}"
     )

@@ -86,7 +86,10 @@ def code_images(
         if isinstance(result, str)
     ]
     if skipped and len(skipped) == len(datasets):
-        raise InputError(f"expected an image among the datasets, found none: {skipped[0][1]}")
+        name, reason = skipped[0]
+        raise InputError(
+            f"expected an image among the datasets, found none; {quote(name)}: {reason}"
+        )
     check_names(datasets, found)
     return [result for result in found if not isinstance(result, str)], skipped
 
@@ -133,7 +136,7 @@ def code_in_worker(
     except NotAnImageError as error:
         if not skip:
             raise
-        return str(error)
+        return str(error).removeprefix(f"cannot read {quote(dataset.name)} as an image: ")
 
 
 def silence() -> None:
