@@ -62,11 +62,9 @@ def work(item: tuple[Path, dict[str, Path]], report: Callable[[float], None]) ->
     warnings.showwarning = warn  # pytest collects them
     dataset = Dataset((path.name,), path)
     try:
-        found = pixels.code_in_worker(dataset, report, {"": siblings}, pixels.Wanted(), True)
+        found = pixels.code_in_worker(dataset, report, {"": siblings}, pixels.Wanted(), False)
     except InputError as error:
-        found = str(error)
-    if isinstance(found, str):
-        return found
+        return str(error)
     return [(each.name, each.iscc, each.pixels) for each in found]
 
 

@@ -1,12 +1,16 @@
 """Codes of pixels and of appearance, held against iscc-core, NumPy and exact arithmetic."""
 
 import json
+import struct
+import zipfile
+import zlib
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
 import imagecodecs
 import iscc_core
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -90,8 +94,6 @@ def test_grey_levels_of_few_bits_are_what_is_written(tmp_path):
 
 def png_of(width: int, height: int, depth: int, colour: int, scanlines: bytes) -> bytes:
     """A PNG, chunk by chunk, as its specification has it."""
-    import struct
-    import zlib
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         check = zlib.crc32(kind + content)
@@ -178,8 +180,6 @@ def test_images_of_bioformats2raw_and_of_plates(tmp_path, version):
 
 @pytest.mark.parametrize("inside", ["", "deep/image.zarr/"])
 def test_a_zipped_zarr_is_read_where_it_is(tmp_path, inside):
-    import zipfile
-
     array = pixels_of("CYX", "uint16")
     containers.ome_zarr()(tmp_path / "z", array, "CYX")
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as packed:
@@ -462,6 +462,16 @@ def test_tiffs_of_others():
         assert is_coded(entry, five_axes(array, axes)), path.name
 
 
+def test_a_zarr_of_others():
+    """Zipped, from Galaxy's own tests; the one chunk is decoded without zarr."""
+    path = TEST_DATA / "pixels" / "images.zarr.zip"
+    with zipfile.ZipFile(path) as packed:
+        chunk = packed.read("OMEzarrImages/Images/s0/0/0/0/0/0")
+    array = np.frombuffer(numcodecs.blosc.decompress(chunk), "u1").reshape(159, 191)
+    [entry] = entries_of(path)
+    assert is_coded(entry, five_axes(array, "YX"))
+
+
 # ---- The script
 
 
@@ -533,22 +543,30 @@ def test_narrow_codes_and_joined_manifests(tmp_path, program, script):
     assert manifest.read(tmp_path / "m", "m") == [wide, narrow]
 
 
-def test_a_worker_that_dies_is_named(tmp_path, program, monkeypatch):
-    """As a library does that is given what it cannot bear."""
+@pytest.mark.parametrize(
+    ("does", "signal"), [("os.abort()", "6 (SIGABRT)"), ("forever()", "24 (SIGXCPU)")]
+)
+def test_a_worker_that_dies_is_named(tmp_path, program, does, signal):
+    """As a library does that is given what it cannot bear, or that never comes to an end."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'rasters':\n"
         "            import imagecodecs\n"
-        "            imagecodecs.png_decode = lambda data: os.abort()\n"
+        f"            imagecodecs.png_decode = lambda data: {does}\n"
+        "            import images\n"
+        "            images.MOST_SECONDS = 1\n"
+        "def forever():\n"
+        "    while True:\n"
+        "        pass\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
     environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = program("iscc_pixels", TEST_DATA / "cell.png", "--manifest", "m.tsv", env=environment)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("iscc_pixels: a process that read ")
-    assert "was killed by signal 6 (SIGABRT)\n" in done.stderr
+    assert f"was killed by signal {signal}\n" in done.stderr
     assert not (tmp_path / "m.tsv").exists()
 
 

@@ -4,9 +4,11 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from pathlib import Path
 
 import iscc_core
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -166,6 +168,9 @@ def images() -> dict[str, tuple[np.ndarray, str]]:
     corners = np.stack([image[:24, :32], image[-24:, -32:]]).astype("u1")
     with Image.open(TEST_DATA / "nuclei_3d.tif") as opened:
         stack = np.stack([np.asarray(page) for page in ImageSequence.Iterator(opened)])
+    with zipfile.ZipFile(PIXELS / "images.zarr.zip") as packed:
+        [chunk] = [name for name in packed.namelist() if name.endswith("s0/0/0/0/0/0")]
+        zipped = np.frombuffer(numcodecs.blosc.decompress(packed.read(chunk)), "u1")
     return {
         "@CROP@": (crop, "YX"),
         "@COLOURS@": (colours, "CYX"),
@@ -174,6 +179,7 @@ def images() -> dict[str, tuple[np.ndarray, str]]:
         "@BLUE@": (colours[2], "YX"),
         "@TWO_CHANNELS@": (corners, "CYX"),
         "@TWO_DEPTHS@": (corners, "ZYX"),
+        "@ZIPPED@": (zipped.reshape(159, 191), "YX"),
         "@STACK@": (stack, "ZYX"),
         "@PROJECTION@": (stack.max(axis=0), "YX"),
         "crop_figure.png": (65535 - np.rot90(crop), "YX"),

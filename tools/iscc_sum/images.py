@@ -31,6 +31,10 @@ MOST_DECODED_EXPANSION = 8_000
 # A process that reads images may not take more memory than this: some decoders believe headers.
 MOST_MEMORY = 4 << 30
 
+# And to read a dataset may take so many seconds of one processor, and one more for each so many
+# bytes of it; the slowest decoders need a tenth of that.
+MOST_SECONDS, BYTES_OF_A_SECOND = 600, 100_000
+
 SAMPLES = "s"  # of colour, which TIFF keeps apart from channels
 
 TYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)))
@@ -206,6 +210,15 @@ def limit_memory() -> None:
     if soft == resource.RLIM_INFINITY or soft > MOST_MEMORY:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, hard))
+
+
+def limit_time(file_bytes: int) -> None:
+    """Let this process, a worker, read the next dataset only so long: then it is killed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(used.ru_utime + used.ru_stime) + MOST_SECONDS + file_bytes // BYTES_OF_A_SECOND
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
 
 
 class Complaints(logging.Handler):

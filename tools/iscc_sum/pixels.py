@@ -27,6 +27,7 @@ from images import (
     check_at_once,
     kind_of,
     limit_memory,
+    limit_time,
     reading_image,
 )
 from imagewalk import Rows
@@ -129,6 +130,7 @@ def code_in_worker(
 ) -> list[Entry] | str:
     """The entries of a dataset; or, to skip it, why it cannot be read as an image."""
     limit_memory()
+    limit_time(find(dataset).size)
     silence()
     collection = dataset.name.rpartition("/")[0]
     try:

@@ -35,6 +35,7 @@ from images import (
 )
 from messages import quote
 
+ZIP_ENTRY = b"PK\x01\x02"  # how an entry of its directory begins
 MOST_METADATA_BYTES = 64 << 20
 MOST_METADATA_EXPANSION = 16
 MOST_SCENES = 100_000
@@ -140,7 +141,11 @@ class Zip(Source):
         self.sizes = {each.filename: each.file_size for each in self.zip.infolist()}
         if len(self.sizes) < len(self.zip.infolist()):
             raise UnreadableError("expected each file in a zip file once, found one twice")
-        for each in self.zip.infolist():  # a name in the directory alone has no checksum
+        for each in self.zip.infolist():  # the directory has no checksum
+            if ZIP_ENTRY in each.comment + each.extra + each.orig_filename.encode(
+                "utf-8", "replace"
+            ):
+                raise UnreadableError("expected an intact directory of a zip file")
             self.zip.open(each).close()
         self.sorted_names = sorted(self.sizes)
         check_at_once(max(self.sizes.values(), default=0))
