@@ -111,7 +111,7 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
         "figure.png": client.upload("figure.png", figure),
     }
     source = {"kind": "collection", "datasets": client.list_of("conversions", images)}
-    pixels = client.run("iscc_pixels", source=source, planes="--planes")["manifest"]
+    pixels = client.run("iscc_pixels", source=source, planes=True)["manifest"]
     files["pixels/Manifest.tsv"] = client.content(pixels)
     wanted = [*images, *(f"{name}/z{PLANE}c0t0" for name in list(images)[:2])]
     show(files["pixels/Manifest.tsv"], ["name", "iscc", "pixels"], wanted)
