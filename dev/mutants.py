@@ -27,7 +27,7 @@ from dev.environments import PROJECT
 # Modules below tools/, and the tests that cover them. Of those that tools share, all copies change.
 # Not outputs.py: as root, a mutant of it may put a file in the place of a device.
 COVERED = {
-    "iscc_sum/appearance.py": ("test_appearance.py",),
+    "iscc_sum/appearance.py": ("test_appearance.py", "test_pixels.py"),
     "iscc_sum/codes.py": ("test_codes.py",),
     "iscc_sum/coding.py": ("test_iscc_sum.py", "test_command.py"),
     "iscc_sum/folders.py": ("test_folders.py",),
