@@ -450,7 +450,7 @@ def test_tiff_claims(kind, code):
 
 
 def test_strips_that_overlap(code):
-    """That the same bytes are several strips is no error: so they are read several times."""
+    """Several strips may share their bytes, which are then read several times."""
     twice = page(24, 40, [DATA_AT, DATA_AT])
     expected = tiff(np.concatenate([grey(), grey()]))
     assert codes(code(raw_tiff(twice, data=PIXELS))) == codes(code(expected))

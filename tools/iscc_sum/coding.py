@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -88,16 +88,30 @@ def code_all(datasets: Sequence[Dataset], wide: bool = True, jobs: int = 1) -> l
         coded = ((index, code(each, report, wide)) for index, each in enumerate(sources))
     else:
         work = partial(code, wide=wide)
-        coded = workers.in_processes(work, sources, portions(sizes), jobs, report)
+        coded = in_workers(work, sources, sizes, jobs, report)
     entries: list[Entry | None] = [None] * len(sources)
-    try:
-        for index, entry in coded:
-            entries[index] = entry
-            done += 1
-    except workers.WorkerError as died:
-        of = "" if died.index is None else f" that read {quote(sources[died.index].name)}"
-        raise InputError(f"a process{of} {died.how}") from None
+    for index, entry in coded:
+        entries[index] = entry
+        done += 1
     return entries
+
+
+def in_workers(
+    work: Callable,
+    items: Sequence[Source | Dataset],
+    sizes: Sequence[int],
+    jobs: int,
+    report: workers.Report,
+) -> Iterator[tuple[int, object]]:
+    """What `work(item, report)` makes of each dataset, with its index, in whatever order they come.
+
+    Raises InputError, naming the dataset, if a process dies over it.
+    """
+    try:
+        yield from workers.in_processes(work, items, portions(sizes), jobs, report)
+    except workers.WorkerError as died:
+        of = "" if died.index is None else f" that read {quote(items[died.index].name)}"
+        raise InputError(f"a process{of} {died.how}") from None
 
 
 def use_batch_scheduling() -> None:

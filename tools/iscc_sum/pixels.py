@@ -17,9 +17,8 @@ from iscc_sum import IsccSumProcessor
 
 import appearance
 import imagewalk
-import workers
 from appearance import Thumbnail
-from coding import entry_of, find, portions
+from coding import entry_of, find, in_workers
 from images import (
     Image,
     NotAnImageError,
@@ -73,14 +72,9 @@ def code_images(
 
     work = partial(code_in_worker, siblings=siblings, wanted=wanted, skip=skip)
     found: list[list[Entry] | str] = [[]] * len(datasets)
-    coded = workers.in_processes(work, datasets, portions(sizes), jobs, report)
-    try:
-        for index, result in coded:
-            found[index] = result
-            done += 1
-    except workers.WorkerError as died:
-        of = "" if died.index is None else f" that read {quote(datasets[died.index].name)}"
-        raise InputError(f"a process{of} {died.how}") from None
+    for index, result in in_workers(work, datasets, sizes, jobs, report):
+        found[index] = result
+        done += 1
     skipped = [
         (dataset.name, result)
         for dataset, result in zip(datasets, found, strict=True)
@@ -192,9 +186,13 @@ def code_image(
     for rows in imagewalk.walk(image):
         if wanted.planes and one_plane != image.sizes and rows.top == 0:
             plane = Coder(f"{name}/z{rows.z}c{rows.c}t{rows.t}", image.dtype, one_plane, wanted)
-        whole.add(rows, rows.c)
+        coders = [whole, plane] if plane else [whole]
+        for piece in imagewalk.stream(rows.pixels):
+            for coder in coders:
+                coder.processor.update(piece)
+        whole.see(rows, rows.c)
         if plane:
-            plane.add(rows, 0)
+            plane.see(rows, 0)
             if rows.is_last:
                 planes.append(plane.entry())
         report(rows.pixels.nbytes)
@@ -212,14 +210,16 @@ def code_projections(
         if rows.top == 0:
             sizes = projection.sizes._replace(c=1, t=1)
             plane = Coder(f"{name}/zmaxc{rows.c}t{rows.t}", image.dtype, sizes, wanted)
-        plane.add(rows, 0)
+        for piece in imagewalk.stream(rows.pixels):
+            plane.processor.update(piece)
+        plane.see(rows, 0)
         report(rows.pixels.nbytes * image.sizes.z)
         if rows.is_last:
             yield plane.entry()
 
 
 class Coder:
-    """Makes the entry of an image, or of a plane, from its rows in the order of the stream."""
+    """Makes the entry of an image, or of a plane: `processor` gets its stream, `see` its rows."""
 
     def __init__(self, name: str, dtype: np.dtype, sizes: Sizes, wanted: Wanted):
         self.name, self.dtype, self.sizes, self.wanted = name, dtype, sizes, wanted
@@ -227,9 +227,7 @@ class Coder:
         channels = sizes.c if sizes.z == sizes.t == 1 else 0  # or it is not one picture
         self.thumbnails = [Thumbnail(sizes.y, sizes.x) for _ in range(channels)]
 
-    def add(self, rows: Rows, channel: int) -> None:
-        for piece in imagewalk.stream(rows.pixels):
-            self.processor.update(piece)
+    def see(self, rows: Rows, channel: int) -> None:
         if self.thumbnails:
             self.thumbnails[channel].add(rows.pixels)
 

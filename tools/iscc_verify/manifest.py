@@ -84,7 +84,7 @@ class Entry(NamedTuple):
     `noted` is the note of a manifest that does not say the size.
 
     `pixels` says that the codes are of pixels, and of which type and sizes. `image_code` is that of
-    one picture, or several with blanks between them; `is_featureless` says that there can be none.
+    one picture, or several, separated by spaces; `is_featureless` says that there can be none.
     """
 
     name: str
