@@ -8,12 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 PROJECT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 ISCC_SUM = Path(sys.executable).parent / "iscc-sum"
 MIB = 1024 * 1024
+SECONDS_BETWEEN_LOOKS = 0.01
 
 
 def machine() -> str:
@@ -90,3 +94,21 @@ def memory(title: str, command: list[object], status: int = 0) -> float:
     size = int(done.stdout) / 1024
     print(f"{title}: {size:.0f} MiB at most\n", flush=True)
     return size
+
+
+def memory_together(title: str, command: list[object]) -> float:
+    """Print how much memory a command and the processes it starts have at once, and give it in MiB.
+
+    What they share counts once. Raises CalledProcessError if it fails.
+    """
+    process = psutil.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
+    most = 0
+    while process.poll() is None:
+        with suppress(psutil.Error):  # one has just ended
+            found = [process, *process.children(recursive=True)]
+            most = max(most, sum(each.memory_full_info().pss for each in found))
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    print(f"{title}: {most / MIB:.0f} MiB at most, all processes together\n", flush=True)
+    return most / MIB

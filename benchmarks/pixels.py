@@ -1,15 +1,17 @@
 """iscc_pixels: how fast images are coded, and in how much memory."""
 
 import sys
+from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import tifffile
 import zarr
 
-from benchmarks.measure import PROJECT, PYTHON, compare, memory
+from benchmarks.measure import PROJECT, PYTHON, compare, memory_together
 from dev.environments import VENV, install
 
 sys.path.insert(0, str(PROJECT / "tools" / "iscc_sum"))
@@ -18,7 +20,8 @@ import appearance
 import coding
 import imagewalk
 import pixels
-from images import ArrayImage, Image
+import reader
+from images import ArrayImage
 from inputs import Dataset
 
 SCRIPT = PROJECT / "tools" / "iscc_sum" / "iscc_pixels.py"
@@ -39,11 +42,11 @@ def all_pixels(folder: Path, runs: int) -> None:
                 "iscc_pixels": lambda path=path: code(path),
                 "iscc_sum, as many bytes": lambda: coding.code_all([dataset(folder / "raw")]),
                 "decoding alone": lambda path=path: decode(path),
-                "coding alone": lambda: code_image(ArrayImage(planes[:, None, None])),
+                "coding alone": lambda: code_array(planes),
             },
             runs,
         )
-        memory(name, [PYTHON, SCRIPT, path, "--manifest", folder / "m"])
+        memory_together(name, [PYTHON, SCRIPT, path, "--manifest", folder / "m"])
     beside_iscc_bio(folder, stored, runs)
     large_images(folder)
     many_planes(folder, runs)
@@ -87,18 +90,29 @@ def dataset(path: Path) -> Dataset:
 
 
 def code(path: Path, wanted: pixels.Wanted = pixels.Wanted()) -> None:  # noqa: B008
-    pixels.code_dataset(dataset(path), lambda count: None, {}, wanted)
+    worker(wanted)(dataset(path), ignore)
 
 
-def code_image(image: Image) -> None:
-    pixels.code_image("x", image, lambda count: None, pixels.Wanted())
+@cache
+def worker(wanted: pixels.Wanted) -> pixels.Worker:
+    """A worker, whose reader is started once, as for a collection."""
+    return pixels.Worker({}, wanted, skip=False)
+
+
+def ignore(count: float) -> None:
+    pass
+
+
+def code_array(planes: np.ndarray) -> None:
+    image = ArrayImage(planes[:, None, None])
+    pieces = (reader.as_stored(rows).tobytes() for rows in imagewalk.walk(image))
+    found = iter([reader.look([image])])
+    pixels.code_dataset(dataset(Path("x")), chain(found, pieces), ignore, pixels.Wanted())
 
 
 def decode(path: Path) -> None:
-    with ExitStack() as closing:
-        for image in pixels.open_images(path, {}, closing):
-            for region in imagewalk.regions(image):
-                image.read(region)
+    reader.keep_memory()
+    deque(reader.read_images(dataset(path), {}, projections=False), maxlen=0)
 
 
 def beside_iscc_bio(folder: Path, stored: dict[str, Path], runs: int) -> None:
@@ -127,7 +141,7 @@ def large_images(folder: Path) -> None:
         f"One strip of {large.shape}, 16 bits": strip,
         f"A slide of {colours.shape}, 8 bits, in tiles": slide,
     }.items():
-        memory(what, [PYTHON, SCRIPT, path, "--manifest", folder / "m"])
+        memory_together(what, [PYTHON, SCRIPT, path, "--manifest", folder / "m"])
 
 
 def many_planes(folder: Path, runs: int) -> None:

@@ -12,6 +12,12 @@ import numpy as np
 import tifffile
 import zarr
 
+import pixels
+import reader
+from inputs import Dataset
+from manifest import Entry
+from pixels import Wanted
+
 AXES = "ZCTYX"
 
 
@@ -30,6 +36,13 @@ def pixels_of(
         return (found / 7 - 20).astype(dtype)
     info = np.iinfo(dtype)
     return (found * (info.max // 512 + 1) + info.min // 2).astype(dtype)
+
+
+def coded(path: Path, **wanted: bool) -> list[Entry]:
+    """The entries of a file or directory called x, without a process to read it."""
+    dataset, options = Dataset(("x",), path), Wanted(**wanted)
+    pieces = reader.read_here(dataset, {}, options.projections)
+    return pixels.code_dataset(dataset, pieces, lambda count: None, options)
 
 
 def five_axes(array: np.ndarray, axes: str) -> np.ndarray:

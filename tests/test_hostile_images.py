@@ -56,16 +56,20 @@ def stack(planes: int = 4, dtype: str = "u1") -> np.ndarray:
     return np.stack([grey(12, 14, dtype, seed) for seed in range(planes)])
 
 
-def work(item: tuple[Path, dict[str, Path]], report: Callable[[float], None]) -> Coded:
-    """Code a file as the program does. An error that the program would call a bug stays one."""
-    path, siblings = item
-    warnings.showwarning = warn  # pytest collects them
-    dataset = Dataset((path.name,), path)
-    try:
-        found = pixels.code_in_worker(dataset, report, {"": siblings}, pixels.Wanted(), False)
-    except InputError as error:
-        return str(error)
-    return [(each.name, each.iscc, each.pixels) for each in found]
+class Coding:
+    """Codes a file as the program does. An error that the program would call a bug stays one."""
+
+    def __init__(self, siblings: Sequence[Path]):
+        named = {"": {each.name: each for each in siblings}}
+        self.worker = pixels.Worker(named, pixels.Wanted(), False)
+
+    def __call__(self, path: Path, report: Callable[[float], None]) -> Coded:
+        warnings.showwarning = warn  # pytest collects them
+        try:
+            found = self.worker(Dataset((path.name,), path), report)
+        except InputError as error:
+            return str(error)
+        return [(each.name, each.iscc, each.pixels) for each in found]
 
 
 def warn(message: Warning, category: type, filename: str, *_: object) -> None:
@@ -73,19 +77,10 @@ def warn(message: Warning, category: type, filename: str, *_: object) -> None:
 
 
 def code_all(paths: Sequence[Path], siblings: Sequence[Path] = ()) -> list[Coded]:
-    """What becomes of each of many files; they share a worker as long as it lives."""
-    items = [(path, {each.name: each for each in siblings}) for path in paths]
-    found: dict[int, Coded] = {}
-    left = [*range(len(items))]
-    while left:
-        try:
-            for index, result in workers.in_processes(work, items, [[i] for i in left], 1, ignore):
-                found[index] = result
-        except workers.WorkerError as died:
-            name = paths[died.index].name
-            found[died.index] = f'a process that read "{name}" {died.how}'
-        left = [index for index in left if index not in found]
-    return [found[index] for index in range(len(items))]
+    """What becomes of each of many files; they share a worker, and a reader as long as it lives."""
+    portions = [[index] for index in range(len(paths))]
+    found = workers.in_processes(Coding(siblings), paths, portions, 1, ignore)
+    return [result for _, result in sorted(found)]
 
 
 def ignore(count: float) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import imagewalk
+import reader
 from containers import stream_of
 from exploring import examples
 from images import ArrayImage, Sizes
@@ -39,9 +40,11 @@ def test_the_stream_is_the_same_in_whatever_regions(shape, chunk, dtype, band, s
         patch.setattr(imagewalk, "BAND_BYTES", band)
         patch.setattr(imagewalk, "SLAB_BYTES", slab)
         patch.setattr(imagewalk, "PIECE_BYTES", max(1, band // 3))
-        pieces = [imagewalk.stream(rows.pixels) for rows in imagewalk.walk(image)]
-        assert b"".join(piece for each in pieces for piece in each) == stream_of(array)
+        pieces = [reader.as_stored(rows).tobytes() for rows in imagewalk.walk(image)]
+        assert b"".join(pieces) == stream_of(array)
+        assert max(map(len, pieces)) <= imagewalk.piece_bytes(image)
     row = array[0, 0, 0, 0].nbytes
     for region in image.regions:
         count = np.prod([len(part) for part in region]) * row
         assert count <= max(slab, band, sizes.y * row)
+        assert count <= imagewalk.region_bytes(image)

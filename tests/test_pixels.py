@@ -19,23 +19,16 @@ from test_appearance import SKIMAGE, weights
 
 import containers
 import manifest
-import pixels
-from containers import described, five_axes, pixels_of, stream_of
+from containers import coded, described, five_axes, pixels_of, stream_of
 from dev.environments import PROJECT
 from images import NotAnImageError
-from inputs import Dataset
 from manifest import Entry
 from oracle import TEST_DATA, codes_of
-from pixels import Wanted
 from samples import HOSTILE, column
 
 TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 AXES = ("YX", "YXS", "ZYX", "CYX", "TZCYX")
 VECTORS = PROJECT / "docs" / "pixels.json"
-
-
-def entries_of(path: Path, **wanted: bool) -> list[Entry]:
-    return pixels.code_dataset(Dataset(("x",), path), lambda count: None, {}, Wanted(**wanted))
 
 
 def is_coded(entry: Entry, array: np.ndarray) -> bool:
@@ -54,7 +47,7 @@ def test_pixels_have_one_code_in_whatever_they_are_stored(tmp_path, axes, dtype)
     for number, (name, write) in enumerate(writers.items()):
         path = tmp_path / str(number)
         write(path, array, axes)
-        [entry] = entries_of(path)
+        [entry] = coded(path)
         if name == "pages, no metadata":  # nothing says what they are, so they are a stack
             planes = expected.reshape(-1, 1, 1, *expected.shape[3:])
             assert is_coded(entry, planes), name
@@ -67,7 +60,7 @@ def test_other_types(tmp_path, dtype):
     array = pixels_of("TZCYX", dtype)
     for number, write in enumerate([containers.tiff(), containers.ome_zarr()]):
         write(tmp_path / str(number), array, "TZCYX")
-        [entry] = entries_of(tmp_path / str(number))
+        [entry] = coded(tmp_path / str(number))
         assert is_coded(entry, five_axes(array, "TZCYX"))
 
 
@@ -78,7 +71,7 @@ def test_masks_are_zeros_and_ones(tmp_path):
     Pillow.fromarray(mask).convert("1").save(tmp_path / "m.png")
     containers.ome_zarr()(tmp_path / "m.zarr", mask, "YX")
     for name in ("m.tif", "m.png", "m.zarr"):
-        [entry] = entries_of(tmp_path / name)
+        [entry] = coded(tmp_path / name)
         assert is_coded(entry, want), name
 
 
@@ -88,8 +81,8 @@ def test_grey_levels_of_few_bits_are_what_is_written(tmp_path):
     scanlines = b"".join(b"\0" + row.tobytes() for row in packed)
     (tmp_path / "4.png").write_bytes(png_of(64, 64, 4, 0, scanlines))
     tifffile.imwrite(tmp_path / "4.tif", levels, bitspersample=4, photometric="minisblack")
-    assert is_coded(entries_of(tmp_path / "4.png")[0], five_axes(levels, "YX"))
-    assert is_coded(entries_of(tmp_path / "4.tif")[0], five_axes(levels, "YX"))
+    assert is_coded(coded(tmp_path / "4.png")[0], five_axes(levels, "YX"))
+    assert is_coded(coded(tmp_path / "4.tif")[0], five_axes(levels, "YX"))
 
 
 def png_of(width: int, height: int, depth: int, colour: int, scanlines: bytes) -> bytes:
@@ -109,14 +102,14 @@ def test_a_palette_is_its_colours(tmp_path):
     want = five_axes(np.asarray(picture.convert("RGB")), "YXS")
     for name in ("p.png", "p.tif", "p.bmp"):
         picture.save(tmp_path / name)
-        [entry] = entries_of(tmp_path / name)
+        [entry] = coded(tmp_path / name)
         assert is_coded(entry, want), name
 
 
 def test_white_that_is_zero_stays_zero(tmp_path):
     array = pixels_of("YX", "uint8")
     tifffile.imwrite(tmp_path / "w.tif", array, photometric="miniswhite")
-    assert is_coded(entries_of(tmp_path / "w.tif")[0], five_axes(array, "YX"))
+    assert is_coded(coded(tmp_path / "w.tif")[0], five_axes(array, "YX"))
 
 
 def test_transparency_is_a_fourth_channel(tmp_path):
@@ -124,7 +117,7 @@ def test_transparency_is_a_fourth_channel(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unassalpha"])
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(array))
     for name in ("a.tif", "a.png"):
-        [entry] = entries_of(tmp_path / name)
+        [entry] = coded(tmp_path / name)
         assert is_coded(entry, five_axes(array, "YXS"))
         assert " z1c4t1" in entry.pixels
 
@@ -132,17 +125,17 @@ def test_transparency_is_a_fourth_channel(tmp_path):
 def test_complex_numbers_and_axes_beyond_five_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "c.tif", np.ones((9, 9), np.complex64), photometric="minisblack")
     with pytest.raises(NotAnImageError, match=r'^cannot read "x" as an image: .*"complex64"$'):
-        entries_of(tmp_path / "c.tif")
+        coded(tmp_path / "c.tif")
     array = np.ones((2, 3, 2, 2, 9, 9), "u1")
     tifffile.imwrite(tmp_path / "6.tif", array, ome=True, metadata={"axes": "TZCHYX"})
     with pytest.raises(NotAnImageError, match=r"found one more, 'h'$"):
-        entries_of(tmp_path / "6.tif")
+        coded(tmp_path / "6.tif")
 
 
 def test_an_unknown_axis_takes_the_first_of_z_and_t_that_is_free(tmp_path):
     array = pixels_of("TCYX", "uint16")
     tifffile.imwrite(tmp_path / "h.tif", array, ome=True, metadata={"axes": "HCYX"})
-    [entry] = entries_of(tmp_path / "h.tif")
+    [entry] = coded(tmp_path / "h.tif")
     assert is_coded(entry, five_axes(array, "ZCYX"))
 
 
@@ -151,7 +144,7 @@ def test_several_images_in_a_file_are_numbered(tmp_path):
     with tifffile.TiffWriter(tmp_path / "two.tif", ome=True) as writer:
         writer.write(one, metadata={"axes": "ZYX"}, photometric="minisblack")
         writer.write(two, metadata={"axes": "YXS"}, photometric="rgb")
-    first, second = entries_of(tmp_path / "two.tif")
+    first, second = coded(tmp_path / "two.tif")
     assert [first.name, second.name] == ["x/0", "x/1"]
     assert is_coded(first, five_axes(one, "ZYX"))
     assert is_coded(second, five_axes(two, "YXS"))
@@ -172,7 +165,7 @@ def test_images_of_bioformats2raw_and_of_plates(tmp_path, version):
     # Labels are not images.
     containers.ome_zarr(version, group="0/labels/nuclei")(layout, arrays[0], "TZCYX")
     for path in (layout, plate):
-        entries = entries_of(path)
+        entries = coded(path)
         assert [entry.name for entry in entries] == ["x/0", "x/1"]
         for entry, array in zip(entries, arrays, strict=True):
             assert is_coded(entry, five_axes(array, "TZCYX"))
@@ -186,7 +179,7 @@ def test_a_zipped_zarr_is_read_where_it_is(tmp_path, inside):
         for path in sorted((tmp_path / "z").rglob("*")):
             if path.is_file():
                 packed.write(path, inside + str(path.relative_to(tmp_path / "z")))
-    [entry] = entries_of(tmp_path / "z.zip")
+    [entry] = coded(tmp_path / "z.zip")
     assert is_coded(entry, five_axes(array, "CYX"))
 
 
@@ -195,7 +188,7 @@ def test_a_pyramid_is_its_full_resolution(tmp_path):
     with tifffile.TiffWriter(tmp_path / "p.tif") as writer:
         writer.write(array, subifds=1, tile=(32, 32), photometric="minisblack")
         writer.write(array[::2, ::2], subfiletype=1, tile=(32, 32), photometric="minisblack")
-    [entry] = entries_of(tmp_path / "p.tif")
+    [entry] = coded(tmp_path / "p.tif")
     assert is_coded(entry, five_axes(array, "YX"))
 
 
@@ -269,7 +262,7 @@ def test_planes_and_projections_have_lines_of_their_own(tmp_path):
     array = pixels_of("TZCYX", "uint16")
     five = five_axes(array, "TZCYX")
     containers.ome_zarr(chunks=lambda shape: (2, 3, 2, 9, 50))(tmp_path / "x", array, "TZCYX")
-    entries = entries_of(tmp_path / "x", planes=True, projections=True)
+    entries = coded(tmp_path / "x", planes=True, projections=True)
     expected = {"x": five}
     for z, c, t in product(range(3), range(2), range(4)):
         expected[f"x/z{z}c{c}t{t}"] = five[z : z + 1, c : c + 1, t : t + 1]
@@ -282,7 +275,7 @@ def test_planes_and_projections_have_lines_of_their_own(tmp_path):
 
 
 def test_an_image_of_one_plane_has_one_line(tmp_path):
-    assert len(entries_of(TEST_DATA / "nuclei.tif", planes=True, projections=True)) == 1
+    assert len(coded(TEST_DATA / "nuclei.tif", planes=True, projections=True)) == 1
 
 
 # ---- Appearance
@@ -296,7 +289,7 @@ def test_colours_count_alike(tmp_path):
     codes = []
     for number, each in enumerate((faint, faint // np.array([1, 1, 4], "u1"))):
         tifffile.imwrite(tmp_path / f"{number}", each, photometric="rgb")
-        codes.append(entries_of(tmp_path / f"{number}")[0].image_code)
+        codes.append(coded(tmp_path / f"{number}")[0].image_code)
     assert codes[0] == codes[1] is not None
 
 
@@ -305,15 +298,15 @@ def test_pictures_without_features_have_no_code(tmp_path):
     slope = np.repeat(np.arange(64, dtype="u2")[:, None] * 9, 64, axis=1)
     for number, array in enumerate((flat, slope, np.full((9, 9), np.nan, "f4"))):
         tifffile.imwrite(tmp_path / f"{number}", array, photometric="minisblack")
-        [entry] = entries_of(tmp_path / f"{number}", turned=True)
+        [entry] = coded(tmp_path / f"{number}", turned=True)
         assert entry.image_code is None
         assert entry.note.endswith("featureless")
 
 
 def test_turned_has_all_orientations_upright_first(tmp_path):
     grey = np.asarray(Pillow.open(SKIMAGE / "camera.png"))
-    upright = entries_of(SKIMAGE / "camera.png")[0].image_code
-    codes = entries_of(SKIMAGE / "camera.png", turned=True)[0].image_code.split(" ")
+    upright = coded(SKIMAGE / "camera.png")[0].image_code
+    codes = coded(SKIMAGE / "camera.png", turned=True)[0].image_code.split(" ")
     assert len(set(codes)) == 16
     assert codes[0] == upright
     found = []
@@ -325,7 +318,7 @@ def test_turned_has_all_orientations_upright_first(tmp_path):
                 (tmp_path / "t.png").write_bytes(
                     imagecodecs.png_encode(np.ascontiguousarray(other))
                 )
-                found.append(entries_of(tmp_path / "t.png")[0].image_code)
+                found.append(coded(tmp_path / "t.png")[0].image_code)
     for code in found:
         assert min(distance(code, each) for each in codes) <= 8
 
@@ -389,11 +382,11 @@ def test_the_published_vectors(tmp_path):
     for number, vector in enumerate(published["vectors"]):
         array = np.array(vector["array"], dtype=vector["dtype"])
         containers.tiff()(tmp_path / f"{number}", array, vector["axes"])
-        [entry] = entries_of(tmp_path / f"{number}")
+        [entry] = coded(tmp_path / f"{number}")
         for field in ("iscc", "filesize", "datahash", "data_code", "instance_code", "pixels"):
             assert getattr(entry, field) == vector[field]
         assert entry.image_code == vector.get("image_code")
-        [narrow] = entries_of(tmp_path / f"{number}", wide=False)
+        [narrow] = coded(tmp_path / f"{number}", wide=False)
         assert narrow.iscc == vector["iscc_narrow"]
 
 
@@ -409,13 +402,13 @@ def test_pngs_of_scikit_image(path):
     picture = Pillow.open(path)
     if getattr(picture, "is_animated", False):
         with pytest.raises(NotAnImageError, match=r"found an animation$"):
-            entries_of(path)
+            coded(path)
         return
     if picture.mode == "P":
         picture = picture.convert("RGB")
     array = np.asarray(picture)
     array = array.astype("u1") if array.dtype == bool else array
-    [entry] = entries_of(path)
+    [entry] = coded(path)
     assert is_coded(entry, five_axes(array, "YX" if array.ndim == 2 else "YXS"))
 
 
@@ -446,7 +439,7 @@ def test_grey_images_have_the_codes_of_iscc_bio(tmp_path, program):
 
 @pytest.mark.parametrize("path", sorted(SKIMAGE.glob("*.jpg")), ids=lambda path: path.name)
 def test_jpegs_of_scikit_image(path):
-    [entry] = entries_of(path)
+    [entry] = coded(path)
     assert is_coded(entry, five_axes(np.asarray(Pillow.open(path)), "YXS"))
 
 
@@ -458,7 +451,7 @@ def test_tiffs_of_others():
         (TEST_DATA / "nuclei_3d.tif", "ZYX"),
     ]:
         array = tifffile.imread(path)  # no other library reads all of them
-        [entry] = entries_of(path)
+        [entry] = coded(path)
         assert is_coded(entry, five_axes(array, axes)), path.name
 
 
@@ -468,7 +461,7 @@ def test_a_zarr_of_others():
     with zipfile.ZipFile(path) as packed:
         chunk = packed.read("OMEzarrImages/Images/s0/0/0/0/0/0")
     array = np.frombuffer(numcodecs.blosc.decompress(chunk), "u1").reshape(159, 191)
-    [entry] = entries_of(path)
+    [entry] = coded(path)
     assert is_coded(entry, five_axes(array, "YX"))
 
 
@@ -543,33 +536,6 @@ def test_narrow_codes_and_joined_manifests(tmp_path, program, script):
     assert manifest.read(tmp_path / "m", "m") == [wide, narrow]
 
 
-@pytest.mark.parametrize(
-    ("does", "signal"), [("os.abort()", "6 (SIGABRT)"), ("forever()", "24 (SIGXCPU)")]
-)
-def test_a_worker_that_dies_is_named(tmp_path, program, does, signal):
-    """As a library does that is given what it cannot bear, or that never comes to an end."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'rasters':\n"
-        "            import imagecodecs\n"
-        f"            imagecodecs.png_decode = lambda data: {does}\n"
-        "            import images\n"
-        "            images.MOST_SECONDS = 1\n"
-        "def forever():\n"
-        "    while True:\n"
-        "        pass\n"
-        "sys.meta_path.insert(0, Finder())\n"
-    )
-    environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    done = program("iscc_pixels", TEST_DATA / "cell.png", "--manifest", "m.tsv", env=environment)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("iscc_pixels: a process that read ")
-    assert f"was killed by signal {signal}\n" in done.stderr
-    assert not (tmp_path / "m.tsv").exists()
-
-
 # ---- The two kinds of codes
 
 
@@ -642,7 +608,7 @@ def test_equal_streams_of_another_shape_are_no_exact_duplicates(tmp_path, progra
     ],
 )
 def test_columns_of_images_are_checked(tmp_path, field, value, complaint):
-    [entry] = entries_of(TEST_DATA / "nuclei.tif")
+    [entry] = coded(TEST_DATA / "nuclei.tif")
     header, line = manifest.lines([entry])
     fields = line.rstrip("\n").split("\t")
     fields[field] = value
@@ -653,7 +619,7 @@ def test_columns_of_images_are_checked(tmp_path, field, value, complaint):
 
 def test_manifests_of_images_run_together_lose_no_line(tmp_path):
     """With or without a last line feed: two lines, or none that is believed."""
-    [entry] = entries_of(TEST_DATA / "nuclei.tif")
+    [entry] = coded(TEST_DATA / "nuclei.tif")
     header, line = manifest.lines([entry])
     (tmp_path / "m").write_text(header + line + header + line)
     assert manifest.read(tmp_path / "m", "m") == [entry, entry]

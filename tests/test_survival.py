@@ -11,12 +11,9 @@ import tifffile
 from PIL import Image as Pillow
 
 import containers
-import pixels
 from documents import PIXELS
-from inputs import Dataset
 from manifest import Entry
 from oracle import TEST_DATA
-from pixels import Wanted
 
 PICTURES = ("cell.png", "nuclei.tif", "retina.jpg", "microaneurysms.png")
 NEAR, RELATED, WEAK = 12, 28, 32  # bits of 128
@@ -102,8 +99,7 @@ def entry_of(path: Path, array: np.ndarray, turned: bool = False) -> Entry:
 
 
 def coded(path: Path, turned: bool = False) -> Entry:
-    wanted = Wanted(turned=turned)
-    [entry] = pixels.code_dataset(Dataset(("x",), path), lambda count: None, {}, wanted)
+    [entry] = containers.coded(path, turned=turned)
     return entry
 
 

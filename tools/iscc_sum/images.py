@@ -205,18 +205,23 @@ def reading_image(name: str) -> Iterator[None]:
 
 
 def limit_memory() -> None:
-    """Let this process, a worker that reads images, take no more memory than MOST_MEMORY."""
+    """Let this process, which reads images, take no more memory than MOST_MEMORY."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft == resource.RLIM_INFINITY or soft > MOST_MEMORY:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, hard))
 
 
+def most_seconds(file_bytes: int) -> int:
+    """How many seconds of one processor it may take to read a dataset of this size."""
+    return MOST_SECONDS + file_bytes // BYTES_OF_A_SECOND
+
+
 def limit_time(file_bytes: int) -> None:
-    """Let this process, a worker, read the next dataset only so long: then it is killed."""
+    """Let this process read the next dataset only so long: then it is killed."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(used.ru_utime + used.ru_stime) + MOST_SECONDS + file_bytes // BYTES_OF_A_SECOND
+    limit = int(used.ru_utime + used.ru_stime) + most_seconds(file_bytes)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
 

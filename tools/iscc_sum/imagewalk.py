@@ -5,62 +5,53 @@ C, then T innermost; of each plane the rows from the top, each from the left, as
 nothing else. What the proposal leaves open is decided in docs/pixels.md.
 """
 
-import sys
+import math
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, product
-from typing import NamedTuple
 
 import numpy as np
 
 from images import Image, Region, Sizes
 
-# A read is of about so many bytes, where what is decoded together allows it. Two are in memory:
-# the next is decoded while one is coded.
+# A read is of about so many bytes, where what is decoded together allows it.
 BAND_BYTES = 4 << 20
 # So many bytes of planes that are decoded together are kept, or else decoded several times.
 SLAB_BYTES = 64 << 20
-# How long the thread that decodes waits for Python's lock while bytes are coded: Python's own 5 ms
-# are longer than it takes to decode a strip.
-SWITCH_SECONDS = 0.0005
 # What goes to the library that codes: with more it would have to wait for fresh memory.
 PIECE_BYTES = 256 * 1024
 
 
-class Rows(NamedTuple):
-    """Some rows of a plane, from row `top`, maybe to the last: shape (rows, columns)."""
+def walk(image: Image) -> Iterator[np.ndarray]:
+    """All rows of an image, in the order of IMAGEWALK: shape (rows, columns).
 
-    z: int
-    c: int
-    t: int
-    top: int
-    is_last: bool
-    pixels: np.ndarray
-
-
-def walk(image: Image) -> Iterator[Rows]:
-    """All rows of an image, in the order of IMAGEWALK.
-
-    A thread decodes the next region meanwhile: decoders let go of Python's lock, coding does not.
+    Each piece is of one plane, and of at most `piece_bytes`.
     """
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    try:
-        with ThreadPoolExecutor(1) as helper:
-            waiting = None
-            for region in chain(regions(image), [None]):
-                after = helper.submit(image.read, region) if region else None
-                if waiting:
-                    yield from rows_of(*waiting, image.sizes.y)
-                waiting = (region, after)
-    finally:
-        sys.setswitchinterval(interval)
+    high = piece_bytes(image) // row_bytes(image)
+    for region in regions(image):
+        pixels = image.read(region)
+        for z, c, t in np.ndindex(pixels.shape[:3]):
+            for top in range(0, len(region.y), high):
+                yield pixels[z, c, t, top : top + high]
+        del pixels  # or it would still be there while the next region is read
+
+
+def row_bytes(image: Image) -> int:
+    return image.sizes.x * image.dtype.itemsize
+
+
+def piece_bytes(image: Image) -> int:
+    """The most that a piece of an image has: whole rows, one of them at least."""
+    return max(1, PIECE_BYTES // row_bytes(image)) * row_bytes(image)
+
+
+def region_bytes(image: Image) -> int:
+    """The bytes of the first region of an image; none is larger."""
+    return math.prod(map(len, next(regions(image)))) * row_bytes(image)
 
 
 def regions(image: Image) -> Iterator[Region]:
     """The regions that an image is read in; their planes follow each other in the stream."""
     sizes, chunk = image.sizes, image.chunk
-    plane = sizes.y * sizes.x * image.dtype.itemsize
+    plane = sizes.y * row_bytes(image)
     # As many planes as are decoded together, and those between them in the stream.
     deep_z, deep_c = chunk.z > 1, chunk.c > 1
     t = sizes.t if deep_z or deep_c else chunk.t
@@ -72,7 +63,7 @@ def regions(image: Image) -> Iterator[Region]:
     t = min(t, most) if z == c == 1 else t
     rows = sizes.y
     if z == c == t == 1 and plane > BAND_BYTES:
-        fitting = BAND_BYTES // (sizes.x * image.dtype.itemsize)
+        fitting = BAND_BYTES // row_bytes(image)
         rows = max(chunk.y, fitting // chunk.y * chunk.y)
     for part in pieces(sizes.z, chunk.z, z):
         for channels in pieces(sizes.c, chunk.c, c):
@@ -90,23 +81,9 @@ def pieces(length: int, chunk: int, count: int) -> Iterator[range]:
             yield range(first, min(first + count, stop))
 
 
-def rows_of(region: Region, read: Future[np.ndarray], height: int) -> Iterator[Rows]:
-    """What was read of a region, plane by plane, in the order of the stream."""
-    pixels = read.result()
-    is_last = region.y.stop == height
-    for z, c, t in product(*map(enumerate, region[:3])):
-        yield Rows(z[1], c[1], t[1], region.y.start, is_last, pixels[z[0], c[0], t[0]])
-
-
-def stream(pixels: np.ndarray) -> Iterator[bytes]:
-    """Rows as big-endian bytes, in pieces that the library takes fast; True is 1."""
-    stored = np.dtype("u1") if pixels.dtype.kind == "b" else pixels.dtype.newbyteorder(">")
-    high = max(1, PIECE_BYTES // max(1, pixels.shape[1] * stored.itemsize))
-    piece = np.empty((min(high, len(pixels)), pixels.shape[1]), stored)
-    for top in range(0, len(pixels), high):
-        rows = pixels[top : top + high]
-        piece[: len(rows)] = rows
-        yield piece[: len(rows)].tobytes()
+def stored_type(dtype: np.dtype) -> np.dtype:
+    """The type of pixels in the stream: big-endian; True is 1."""
+    return np.dtype("u1") if dtype.kind == "b" else dtype.newbyteorder(">")
 
 
 class Projection:
@@ -129,6 +106,6 @@ class Projection:
 
 def describe(dtype: np.dtype, sizes: Sizes) -> str:
     """What the column `pixels` says: the walk, the type, and all five sizes."""
-    name = "uint8" if dtype.kind == "b" else dtype.name
+    name = stored_type(dtype).name
     z, c, t, y, x = sizes
     return f"imagewalk {name} z{z}c{c}t{t}y{y}x{x}"

@@ -1,14 +1,8 @@
-"""From images to manifest entries: one for each image, and for each plane and projection if wanted.
+"""From images to manifest entries: of each image, and if wanted of each plane and projection."""
 
-Images are always read by workers, never in the process that speaks to the user: where a library
-dies of a file that was made to harm, a worker dies, and the message names the dataset.
-"""
-
-import os
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,25 +11,14 @@ from iscc_sum import IsccSumProcessor
 
 import appearance
 import imagewalk
+import workers
 from appearance import Thumbnail
 from coding import entry_of, find, in_workers
-from images import (
-    Image,
-    NotAnImageError,
-    Sizes,
-    check_at_once,
-    kind_of,
-    limit_memory,
-    limit_time,
-    reading_image,
-)
-from imagewalk import Rows
+from images import NotAnImageError, Sizes, most_seconds
 from inputs import Dataset
 from manifest import Entry
 from messages import InputError, Progress, quote
-from rasters import read_picture
-from tiffs import open_tiff
-from zarrs import open_zarr
+from reader import Found, Reader, Siblings, read_here
 
 
 class Wanted(NamedTuple):
@@ -53,10 +36,9 @@ def code_images(
     """The entries of each dataset, in their order, whatever the number of processes.
 
     Raises InputError, naming the dataset, if one cannot be read; or, to `skip` it, gives its name
-    and why as well. Raises it too if a process dies over a dataset, and if all are skipped.
+    and why as well. Raises it too if all are skipped.
     """
     sizes = [find(dataset).size for dataset in datasets]
-    siblings = find_siblings(datasets)
     progress = Progress()
     pixel_bytes = done = 0
 
@@ -70,9 +52,9 @@ def code_images(
             )
         )
 
-    work = partial(code_in_worker, siblings=siblings, wanted=wanted, skip=skip)
+    worker = Worker(find_siblings(datasets), wanted, skip)
     found: list[list[Entry] | str] = [[]] * len(datasets)
-    for index, result in in_workers(work, datasets, sizes, jobs, report):
+    for index, result in in_workers(worker, datasets, sizes, jobs, report):
         found[index] = result
         done += 1
     skipped = [
@@ -89,7 +71,7 @@ def code_images(
     return [result for result in found if not isinstance(result, str)], skipped
 
 
-def find_siblings(datasets: Sequence[Dataset]) -> dict[str, dict[str, Path]]:
+def find_siblings(datasets: Sequence[Dataset]) -> Siblings:
     """The paths of the datasets in each collection by their names in it, where these are unique.
 
     On the command line the directories are the collections.
@@ -115,121 +97,134 @@ def check_names(datasets: Sequence[Dataset], found: Sequence[list[Entry] | str])
                 )
 
 
-def code_in_worker(
-    dataset: Dataset,
-    report: Callable[[float], None],
-    siblings: dict[str, dict[str, Path]],
-    wanted: Wanted,
-    skip: bool,
-) -> list[Entry] | str:
-    """The entries of a dataset; or, to skip it, why it cannot be read as an image."""
-    limit_memory()
-    limit_time(find(dataset).size)
-    silence()
-    collection = dataset.name.rpartition("/")[0]
-    try:
-        return code_dataset(dataset, report, siblings.get(collection, {}), wanted)
-    except NotAnImageError as error:
-        if not skip:
-            raise
-        return str(error).removeprefix(f"cannot read {quote(dataset.name)} as an image: ")
+class Worker:
+    """What a worker does with each dataset; its reader lives as long as it does, or until it dies.
 
+    Gives the entries of a dataset; or, to `skip` it, why it cannot be read as an image.
+    """
 
-def silence() -> None:
-    """Let this process, a worker, say nothing on standard error: libpng warns there by itself."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    def __init__(self, siblings: Siblings, wanted: Wanted, skip: bool):
+        self.siblings, self.wanted, self.skip = siblings, wanted, skip
+        self.reader: Reader | None = None
+
+    def __call__(self, dataset: Dataset, report: Callable[[float], None]) -> list[Entry] | str:
+        try:
+            return code_dataset(dataset, self.read(dataset), report, self.wanted)
+        except NotAnImageError as error:
+            if not self.skip:
+                raise
+            return str(error).removeprefix(f"cannot read {quote(dataset.name)} as an image: ")
+
+    def read(self, dataset: Dataset) -> Iterator[Found | bytes]:
+        """What a reader reads. Raises InputError, too, if it dies over the dataset."""
+        if workers.START_METHOD != "fork":
+            yield from read_here(dataset, self.siblings, self.wanted.projections)
+            return
+        if not self.reader:
+            try:
+                self.reader = Reader(self.siblings, self.wanted.projections)
+            except OSError as error:
+                raise InputError(f"a process could not be started: {error.strerror}") from None
+        try:
+            yield from self.reader.read(dataset)
+        except (EOFError, ConnectionError):
+            code = self.reader.close()
+            self.reader = None
+            died = f"the process that read it {workers.describe_end(code)}"
+            if code == -signal.SIGKILL:  # which may not be the fault of the dataset
+                raise InputError(f"cannot read {quote(dataset.name)}: {died}") from None
+            if code == -signal.SIGXCPU:
+                seconds = most_seconds(find(dataset).size)
+                died = f"expected to read it within {seconds:,} seconds of one processor"
+            raise NotAnImageError(
+                f"cannot read {quote(dataset.name)} as an image: {died}"
+            ) from None
 
 
 def code_dataset(
-    dataset: Dataset, report: Callable[[float], None], siblings: dict[str, Path], wanted: Wanted
+    dataset: Dataset,
+    pieces: Iterator[Found | bytes],
+    report: Callable[[float], None],
+    wanted: Wanted,
 ) -> list[Entry]:
-    """The entries of a dataset.
-
-    Raises NotAnImageError if it cannot be read as an image, and InputError if it cannot be read.
-    """
-    try:
-        with reading_image(dataset.name), ExitStack() as closing:
-            images = open_images(dataset.path, siblings, closing)
-            names = [dataset.name]
-            if len(images) > 1:
-                names = [f"{dataset.name}/{number}" for number in range(len(images))]
-            return [
-                entry
-                for name, image in zip(names, images, strict=True)
-                for entry in code_image(name, image, report, wanted)
-            ]
-    except OSError as error:
-        raise InputError(f"cannot read {quote(dataset.name)}: {error.strerror}") from None
+    """The entries of a dataset, of which a reader gives the pieces."""
+    images = next(pieces).images
+    pieces = reporting(pieces, report)
+    names = [dataset.name]
+    if len(images) > 1:
+        names = [f"{dataset.name}/{number}" for number in range(len(images))]
+    entries = [
+        entry
+        for name, (dtype, sizes) in zip(names, images, strict=True)
+        for entry in code_image(name, dtype, sizes, pieces, wanted)
+    ]
+    if next(pieces, None) is not None:
+        raise AssertionError("the reader gave more than it found")
+    return entries
 
 
-def open_images(path: Path, siblings: dict[str, Path], closing: ExitStack) -> list[Image]:
-    """The images in a file, or in a directory; files are closed with `closing`."""
-    kind = "zarr" if path.is_dir() else kind_of(path)
-    if kind in ("zarr", "zip"):
-        return open_zarr(path, closing)
-    if kind == "tiff":
-        return open_tiff(path, siblings, closing)
-    check_at_once(path.stat().st_size)
-    return [read_picture(kind, path.read_bytes())]
+def reporting(pieces: Iterator[bytes], report: Callable[[float], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        report(len(piece))
+        yield piece
 
 
 def code_image(
-    name: str, image: Image, report: Callable[[float], None], wanted: Wanted
-) -> list[Entry]:
-    """The entry of an image, those of its planes if there are several, and of its projections."""
-    whole = Coder(name, image.dtype, image.sizes, wanted)
-    one_plane = image.sizes._replace(z=1, c=1, t=1)
-    planes: list[Entry] = []
-    plane = None
-    for rows in imagewalk.walk(image):
-        if wanted.planes and one_plane != image.sizes and rows.top == 0:
-            plane = Coder(f"{name}/z{rows.z}c{rows.c}t{rows.t}", image.dtype, one_plane, wanted)
-        coders = [whole, plane] if plane else [whole]
-        for piece in imagewalk.stream(rows.pixels):
-            for coder in coders:
-                coder.processor.update(piece)
-        whole.see(rows, rows.c)
-        if plane:
-            plane.see(rows, 0)
-            if rows.is_last:
-                planes.append(plane.entry())
-        report(rows.pixels.nbytes)
-    return [whole.entry(), *planes, *code_projections(name, image, report, wanted)]
-
-
-def code_projections(
-    name: str, image: Image, report: Callable[[float], None], wanted: Wanted
+    name: str,
+    dtype: np.dtype,
+    sizes: Sizes,
+    pieces: Iterator[bytes],
+    wanted: Wanted,
 ) -> Iterator[Entry]:
-    """The entries of the maximum along Z of each channel and time, if there is a Z and wanted."""
-    if not wanted.projections or image.sizes.z == 1:
-        return
-    projection = imagewalk.Projection(image)
-    for rows in imagewalk.walk(projection):
-        if rows.top == 0:
-            sizes = projection.sizes._replace(c=1, t=1)
-            plane = Coder(f"{name}/zmaxc{rows.c}t{rows.t}", image.dtype, sizes, wanted)
-        for piece in imagewalk.stream(rows.pixels):
-            plane.processor.update(piece)
-        plane.see(rows, 0)
-        report(rows.pixels.nbytes * image.sizes.z)
-        if rows.is_last:
+    """The entry of an image, those of its planes if there are several, and of its projections."""
+    whole = Coder(name, dtype, sizes, wanted)
+    one_plane = sizes._replace(z=1, c=1, t=1)
+    plane_bytes = sizes.y * sizes.x * dtype.itemsize
+    planes: list[Entry] = []
+    for z, c, t in np.ndindex(sizes[:3]):
+        coders = [whole]
+        if wanted.planes and one_plane != sizes:
+            coders.append(Coder(f"{name}/z{z}c{c}t{t}", dtype, one_plane, wanted))
+        for piece in take(pieces, plane_bytes):
+            for coder in coders:
+                coder.add(piece)
+        planes += [coder.entry() for coder in coders[1:]]
+    yield whole.entry()
+    yield from planes
+    if wanted.projections and sizes.z > 1:
+        for c, t in np.ndindex(sizes.c, sizes.t):
+            plane = Coder(f"{name}/zmaxc{c}t{t}", dtype, one_plane, wanted)
+            for piece in take(pieces, plane_bytes):
+                plane.add(piece)
             yield plane.entry()
 
 
+def take(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """The next pieces, of so many bytes together."""
+    while count:
+        piece = next(pieces)
+        count -= len(piece)
+        yield piece
+
+
 class Coder:
-    """Makes the entry of an image, or of a plane: `processor` gets its stream, `see` its rows."""
+    """Makes the entry of an image, or of a plane, from the pieces of its stream."""
 
     def __init__(self, name: str, dtype: np.dtype, sizes: Sizes, wanted: Wanted):
         self.name, self.dtype, self.sizes, self.wanted = name, dtype, sizes, wanted
         self.processor = IsccSumProcessor()
         channels = sizes.c if sizes.z == sizes.t == 1 else 0  # or it is not one picture
         self.thumbnails = [Thumbnail(sizes.y, sizes.x) for _ in range(channels)]
+        self.rows = 0
 
-    def see(self, rows: Rows, channel: int) -> None:
+    def add(self, piece: bytes) -> None:
+        """Add whole rows of one plane, which follow those before."""
+        self.processor.update(piece)
         if self.thumbnails:
-            self.thumbnails[channel].add(rows.pixels)
+            stored = imagewalk.stored_type(self.dtype)
+            rows = np.frombuffer(piece, stored).reshape(-1, self.sizes.x)
+            self.thumbnails[self.rows // self.sizes.y].add(rows)
+            self.rows += len(rows)
 
     def entry(self) -> Entry:
         entry = entry_of(self.name, self.processor, self.wanted.wide)

@@ -108,14 +108,18 @@ def receive(
         return connection.recv()
     except (EOFError, OSError):
         process.join()
-        how = f"ended with status {process.exitcode}"
-        if process.exitcode < 0:
-            names = {number.value: number.name for number in signal.Signals}
-            how = f"was killed by signal {-process.exitcode}"
-            how += f" ({names.get(-process.exitcode, 'unknown')})"
-        if process.exitcode == -signal.SIGKILL:
-            how += ", probably because the machine ran out of memory"
-        raise WorkerError(how, at.value) from None
+        raise WorkerError(describe_end(process.exitcode), at.value) from None
+
+
+def describe_end(code: int) -> str:
+    """How a process ended, for a message; `code` is as multiprocessing gives it."""
+    if code >= 0:
+        return f"ended with status {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    how = f"was killed by signal {-code} ({names.get(-code, 'unknown')})"
+    if code == -signal.SIGKILL:
+        how += ", probably because the machine ran out of memory"
+    return how
 
 
 def serve(work: Callable, items: Sequence, connection: Connection, at: ctypes.c_int64) -> None:
