@@ -457,6 +457,10 @@ def test_pages_in_a_circle(code):
     assert isinstance(code(raw_tiff(page(), data=PIXELS, next_pages=[start])), str)
     several = raw_tiff(page(), page(), page(), data=PIXELS, next_pages=[None, None, start])
     assert isinstance(code(several), str)
+    tags = int.from_bytes(several[start : start + 2], "little")
+    (second,) = struct.unpack_from("<I", several, start + 2 + 12 * tags)
+    itself = raw_tiff(page(), {}, data=PIXELS, next_pages=[None, second])
+    assert isinstance(code(itself), str)
 
 
 def test_next_page_beyond_the_end(code):

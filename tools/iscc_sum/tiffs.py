@@ -71,6 +71,8 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     names_others = tif.is_ome and resolve_files(tif.ome_metadata, path, siblings)
     if names_others:
         tif = tifffile.TiffFile(stream, omexml=names_others, **options)
+    len(tif.pages)  # notices a circle of pages, which would be gone round for ever
+    check_complaints(complaints)
     files = Files(closing, tif, stream.fileno())
     found = [TiffImage(series, files) for series in tif.series]
     check_complaints(complaints)
