@@ -156,7 +156,7 @@ def test_what_fits_the_description_is_read(tmp_path_factory, rows):
 NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w)")
 
 # Where two files stop to be near-duplicates, related, weakly related; and two unrelated ones.
-BANDS = [end for end, _ in picture.BANDS]
+BANDS = [end for end, _ in picture.BY_CONTENT.bands]
 
 
 def prose(text: str) -> str:

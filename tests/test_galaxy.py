@@ -39,7 +39,7 @@ def test_names_come_out_as_they_went_in(client):
         (written[name], codes_of(content).wide) for name, content in HOSTILE.items()
     ]
 
-    found = client.run("iscc_similarity", **source, threshold=0)
+    found = client.run("iscc_similarity", **source, **{"compare|threshold": 0})
     exact = column(client.content(found["pairs"]), "#name_a", "name_b", "relation")
     assert ("-o", "50% done.tif", "exact") in exact
     assert [relation for *_, relation in exact].count("exact") == 1

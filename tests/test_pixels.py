@@ -547,8 +547,8 @@ def manifests_of_both_kinds(tmp_path: Path, program, script) -> None:
 def test_codes_of_pixels_are_not_compared_with_codes_of_bytes(tmp_path, program, script):
     manifests_of_both_kinds(tmp_path, program, script)
     for arguments in (
-        ["--manifest", "p", "--manifest", "b"],
         ["--manifest", "p", "--reference", "b"],
+        ["--manifest", "b", "--reference", "p"],
         [TEST_DATA / "nuclei.tif", "--reference", "p"],
     ):
         done = script("iscc_similarity", *arguments, "--pairs", "pairs")

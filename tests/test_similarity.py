@@ -12,6 +12,7 @@ from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import NamedTuple
 
+import iscc_core
 import numpy as np
 import psutil
 import pytest
@@ -40,6 +41,7 @@ from relations import Pairs
 from samples import NEEDS_FORK
 
 PAIRS = "#name_a\tname_b\trelation\tdistance\tbits\tsimilarity\tiscc_a\tiscc_b\trow_a\trow_b\n"
+SIMILAR = {"content": "near", "appearance": "looks like"}
 CLUSTERS = "#name\tcluster\tcluster_size\trepresentative\trelation\tdistance\tnote\trow\n"
 
 
@@ -84,48 +86,77 @@ def entry(name: str, data: int, instance: int, narrow: bool = False, size: int =
     return Entry(name, iscc(data, instance, narrow), size)
 
 
+def apart(a: Entry, b: Entry, by: str = "content") -> tuple[int | None, int]:
+    """How many bits of two entries differ, of how many; None if they cannot be compared."""
+    if by == "content":
+        wide = all(len(codes.parse(each.iscc).data) == 16 for each in (a, b))
+        return distance(a.iscc, b.iscc), 128 if wide else 64
+    words = [(each.image_code or "").split() for each in (a, b)]
+    hashes = [
+        [int.from_bytes(iscc_core.decode_base32(word.removeprefix("ISCC:"))[2:]) for word in each]
+        for each in words
+    ]
+    return min(((x ^ y).bit_count() for x, y in product(*hashes)), default=None), 256
+
+
 def by_brute_force(
-    entries: list[Entry], threshold: int, reference: list[Entry] | None = None
+    entries: list[Entry],
+    threshold: int,
+    reference: list[Entry] | None = None,
+    by: str = "content",
 ) -> Counter:
     """The contract, pair by pair, with bits counted one by one."""
     found = Counter()
     pairs = combinations(entries, 2) if reference is None else product(entries, reference)
     for a, b in pairs:
+        if (a.pixels is None) != (b.pixels is None):
+            continue
         code_a, code_b = codes.parse(a.iscc), codes.parse(b.iscc)
         wide = len(code_a.data) == len(code_b.data) == 16
-        bits = 128 if wide else 64
-        apart = distance(a.iscc, b.iscc)
-        same = code_a.instance[: bits // 8] == code_b.instance[: bits // 8]
+        same = code_a.instance[: 16 if wide else 8] == code_b.instance[: 16 if wide else 8]
+        same &= a.pixels == b.pixels
         for x, y in ((a.filesize, b.filesize), (a.datahash, b.datahash)):
             same &= x is None or y is None or x == y
-        tiny = any(x.filesize is not None and x.filesize < 2048 for x in (a, b))
+        differing, bits = apart(a, b, by)
+        allowed = threshold if bits > 64 else threshold // 2
+        tiny = by == "content" and any(x.filesize is not None and x.filesize < 2048 for x in (a, b))
         if same:
             relation = "exact"
-        elif not tiny and apart <= (threshold if wide else threshold // 2):
-            relation = "near"
+            differing = 0 if by == "appearance" else differing
+        elif not tiny and differing is not None and differing <= allowed:
+            relation = SIMILAR[by]
         else:
             continue
-        found[frozenset((a.name, b.name)), relation, apart, bits] += 1
+        found[frozenset((a.name, b.name)), relation, differing, bits] += 1
     return found
 
 
 def found_links(
-    entries: list[Entry], threshold: int, reference: list[Entry] | None = None
+    entries: list[Entry],
+    threshold: int,
+    reference: list[Entry] | None = None,
+    by: str = "content",
 ) -> Links:
-    return links.find_links(links.fingerprints(entries, reference), threshold, limit=10**6)
+    sides = links.fingerprints(entries, reference, by)
+    return links.find_links(sides, threshold, limit=10**6)
 
 
 def named(pairs: Pairs, entries: list[Entry], others: list[Entry]) -> Counter:
     """Pairs as brute force gives them."""
     rows = zip(*(each.tolist() for each in pairs), strict=True)
     return Counter(
-        (frozenset((entries[a].name, others[b].name)), "exact" if exact else "near", distance, bits)
+        (
+            frozenset((entries[a].name, others[b].name)),
+            "exact" if exact else "looks like" if bits == 256 else "near",
+            distance,
+            bits,
+        )
         for a, b, exact, distance, bits in rows
     )
 
 
-def found_by_us(entries: list[Entry], threshold: int) -> Counter:
-    found = found_links(entries, threshold)
+def found_by_us(entries: list[Entry], threshold: int, by: str = "content") -> Counter:
+    found = found_links(entries, threshold, by=by)
     pairs = relations.all_pairs(found)
     assert (pairs.a < pairs.b).all()
     result = named(pairs, entries, entries)
@@ -216,17 +247,41 @@ def test_mixed_widths_compare_64_bits_at_half_the_threshold():
     assert not found_by_us([wide, narrow], 11)
 
 
+# What is compared, and the highest threshold.
+BITS = [("content", 128), ("appearance", 256)]
+THRESHOLDS = st.one_of(
+    *(st.tuples(st.just(by), st.integers(0, most) | st.integers(0, most // 4)) for by, most in BITS)
+)
+
+
+def number_of(bits: set[int]) -> int:
+    return sum(1 << bit for bit in bits)
+
+
+def image_code(bits: set[int]) -> str:
+    """The Image-Code of 256 bits of which these are set."""
+    return "ISCC:" + codes.encode(b"\x21\x07" + number_of(bits).to_bytes(32))
+
+
 def entry_lists(names: str) -> st.SearchStrategy[list[Entry]]:
     """Up to a dozen entries that have much in common; their names begin with `names`."""
+    looks = st.lists(st.sets(st.integers(0, 255), max_size=20), max_size=3)
     entries = st.builds(
-        lambda flips, instance, narrow, size, datahash: Entry(
-            "", iscc(sum(1 << bit for bit in flips), instance, narrow), size, datahash
+        lambda flips, instance, narrow, size, datahash, pixels, looks: Entry(
+            "",
+            iscc(number_of(flips), instance, narrow),
+            size,
+            datahash,
+            pixels=pixels,
+            image_code=" ".join(map(image_code, looks)) or None,
         ),
         st.sets(st.integers(0, 127), max_size=12),
         st.sampled_from([1 << 64, 1 << 64 | 1, 2 << 64, 2 << 64 | 1]),  # halves in common
         st.booleans(),
         st.sampled_from([0, 2047, 2048, 10**6, None]),
         st.sampled_from(["1e20aa", "1e20bb", None, None]),
+        st.sampled_from([None, None, "imagewalk uint8 ...", "imagewalk int8 ..."]),
+        looks,
     )
     return st.lists(entries, max_size=12).map(
         lambda entries: [each._replace(name=f"{names}{i}") for i, each in enumerate(entries)]
@@ -234,19 +289,21 @@ def entry_lists(names: str) -> st.SearchStrategy[list[Entry]]:
 
 
 @examples(100)
-@given(entry_lists("a"), st.integers(0, 128), st.randoms(use_true_random=False))
-def test_pairs_equal_brute_force_in_any_order(entries, threshold, chance):
-    expected = by_brute_force(entries, threshold)
-    assert found_by_us(entries, threshold) == expected
+@given(entry_lists("a"), THRESHOLDS, st.randoms(use_true_random=False))
+def test_pairs_equal_brute_force_in_any_order(entries, by_and_threshold, chance):
+    by, threshold = by_and_threshold
+    expected = by_brute_force(entries, threshold, by=by)
+    assert found_by_us(entries, threshold, by) == expected
     chance.shuffle(entries)
-    assert found_by_us(entries, threshold) == expected
+    assert found_by_us(entries, threshold, by) == expected
 
 
 @examples(100)
-@given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
-def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold):
-    expected = by_brute_force(entries, threshold, reference)
-    found = found_links(entries, threshold, reference)
+@given(entry_lists("a"), entry_lists("b"), THRESHOLDS)
+def test_pairs_with_a_reference_equal_brute_force(entries, reference, by_and_threshold):
+    by, threshold = by_and_threshold
+    expected = by_brute_force(entries, threshold, reference, by)
+    found = found_links(entries, threshold, reference, by)
     assert named(relations.all_pairs(found), entries, reference) == expected
     assert sum(relations.count_pairs(found)) == expected.total()
 
@@ -255,9 +312,9 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold)
     for row, each in enumerate(entries):
         # Exact first, then the share of bits that differ, then more bits, then the input's order.
         order = [
-            (relation != "exact", apart / bits, -bits, int(other.name[1:]))
+            (relation != "exact", differing / bits, -bits, int(other.name[1:]))
             for other in reference
-            for names, relation, apart, bits in expected
+            for names, relation, differing, bits in expected
             if names == {each.name, other.name}
         ]
         assert (row in best) == bool(order)
@@ -281,9 +338,10 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, threshold)
 
 
 @examples(100)
-@given(entry_lists("a"), st.integers(0, 40))
-def test_clusters_are_connected_components(entries, threshold):
-    pairs = by_brute_force(entries, threshold)
+@given(entry_lists("a"), THRESHOLDS)
+def test_clusters_are_connected_components(entries, by_and_threshold):
+    by, threshold = by_and_threshold
+    pairs = by_brute_force(entries, threshold, by=by)
     related = {names: relation for names, relation, *_ in pairs}
     graph = np.zeros((len(entries), len(entries)))
     for names in related:
@@ -292,7 +350,7 @@ def test_clusters_are_connected_components(entries, threshold):
     count, labels = connected_components(graph, directed=False) if entries else (0, [])
     first = [list(labels).index(label) for label in labels]
 
-    found = found_links(entries, threshold)
+    found = found_links(entries, threshold, by=by)
     places = relations.places(found)
     assert [place.representative for place in places] == first
     for row, place in enumerate(places):
@@ -300,21 +358,24 @@ def test_clusters_are_connected_components(entries, threshold):
         alone = "single" if place.size == 1 else "first"
         to_first = related.get(frozenset((f"a{first[row]}", f"a{row}")), "linked")
         assert place.relation == (alone if row == first[row] else to_first)
-        apart = distance(entries[first[row]].iscc, entries[row].iscc)
-        assert place.distance == (None if row == first[row] else apart)
+        differing = 0
+        if by == "content" or place.relation != "exact":
+            differing, _ = apart(entries[first[row]], entries[row], by)
+        assert place.distance == (None if row == first[row] else differing)
     numbers = [place.cluster for place in places]
     assert list(dict.fromkeys(numbers)) == list(range(1, count + 1))
 
 
 @examples(100)
-@given(entry_lists("a"), st.integers(0, 40), st.booleans())
-def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
+@given(entry_lists("a"), THRESHOLDS, st.booleans())
+def test_nothing_is_dropped_without_a_kept_copy(entries, by_and_threshold, near):
+    by, threshold = by_and_threshold
     copies = {
         names
-        for names, relation, *_ in by_brute_force(entries, threshold)
+        for names, relation, *_ in by_brute_force(entries, threshold, by=by)
         if near or relation == "exact"
     }
-    found = found_links(entries, threshold)
+    found = found_links(entries, threshold, by=by)
     kept = relations.keep_mask(found, near)
     assert len(kept) == len(entries)
     for row, each in enumerate(entries):
@@ -326,28 +387,29 @@ def test_nothing_is_dropped_without_a_kept_copy(entries, threshold, near):
     copied = relations.duplicates_of(found, kept, near)
     reasons = dict(zip(copied.a.tolist(), copied.b.tolist(), strict=True))
     assert list(reasons) == [row for row, keep in enumerate(kept) if not keep]
-    every = by_brute_force(entries, threshold)
+    every = by_brute_force(entries, threshold, by=by)
     assert named(copied, entries, entries) <= every
-    how = {names: (how, apart, bits) for names, how, apart, bits in every}
+    how = {names: how for names, *how in every}
     rows = found.sides.a.rows
     first_with_fingerprint = rows.first()[rows.labels].tolist()
     for row, reason in reasons.items():
         first = first_with_fingerprint[row]
         before = [
-            (relation == "near", apart * 128 // bits, bits != 128, other)
+            (relation != "exact", differing * 256 // bits, bits == 64, other)
             for other in range(first)
             if kept[other] and (names := frozenset((entries[other].name, entries[row].name))) in how
-            for relation, apart, bits in [how[names]]
+            for relation, differing, bits in [how[names]]
             if near or relation == "exact"
         ]
         assert reason == (first if kept[first] else min(before)[-1])
 
 
 @examples(100)
-@given(entry_lists("a"), st.integers(0, 128))
-def test_compact_pairs_join_the_same_datasets(entries, threshold):
-    expected = by_brute_force(entries, threshold)
-    found = found_links(entries, threshold)
+@given(entry_lists("a"), THRESHOLDS)
+def test_compact_pairs_join_the_same_datasets(entries, by_and_threshold):
+    by, threshold = by_and_threshold
+    expected = by_brute_force(entries, threshold, by=by)
+    found = found_links(entries, threshold, by=by)
     compact = relations.compact_pairs(found)
     pairs = named(compact, entries, entries)
     assert pairs <= expected  # true pairs, each once
@@ -396,19 +458,23 @@ def test_compact_pairs_of_two_groups_are_the_closest():
 
 
 @examples(100)
-@given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
-def test_estimates_from_all_datasets_are_exact(entries, reference, threshold):
+@given(entry_lists("a"), entry_lists("b"), THRESHOLDS)
+def test_estimates_from_all_datasets_are_exact(entries, reference, by_and_threshold):
+    by, threshold = by_and_threshold
     for others in (None, reference):
         if entries and others != []:
-            estimate = links.estimate_pairs(links.fingerprints(entries, others), threshold)
-            assert estimate == by_brute_force(entries, threshold, others).total()
+            estimate = links.estimate_pairs(links.fingerprints(entries, others, by), threshold)
+            assert estimate == by_brute_force(entries, threshold, others, by).total()
 
 
 @examples(100)
-@given(entry_lists("a"), entry_lists("b"), st.integers(0, 128))
-def test_compact_pairs_with_a_reference_name_each_exact_copy_once(entries, reference, threshold):
-    expected = by_brute_force(entries, threshold, reference)
-    found = found_links(entries, threshold, reference)
+@given(entry_lists("a"), entry_lists("b"), THRESHOLDS)
+def test_compact_pairs_with_a_reference_name_each_exact_copy_once(
+    entries, reference, by_and_threshold
+):
+    by, threshold = by_and_threshold
+    expected = by_brute_force(entries, threshold, reference, by)
+    found = found_links(entries, threshold, reference, by)
     pairs = named(relations.compact_pairs(found), entries, reference)
     assert pairs <= expected
     exact = [names for names, relation, *_ in pairs if relation == "exact"]
@@ -471,7 +537,11 @@ def hashes_with_neighbours(seed: int, count: int, words: int, most_flips: int) -
 @pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
 @pytest.mark.parametrize(
     ("words", "threshold"),
-    [(1, 0), (1, 3), (1, 6), (1, 12), (2, 0), (2, 1), (2, 7), (2, 12), (2, 13), (2, 24)],
+    [
+        *((1, threshold) for threshold in (0, 3, 6, 12)),
+        *((2, threshold) for threshold in (0, 1, 7, 12, 13, 24)),
+        *((4, threshold) for threshold in (0, 13, 48)),
+    ],
 )
 def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
     """More hashes than a slice, a tile or a band holds, against all distances at once."""
@@ -524,17 +594,25 @@ def test_shares_of_the_work_add_up_to_the_whole(monkeypatch, with_others, thresh
     assert jobs == 2 or len(shares) > 2 * parts
 
 
+def test_hashes_that_differ_in_every_bit():
+    """256 is more than a byte can hold."""
+    hashes = np.array([[0] * 4, [2**64 - 1] * 4], dtype=np.uint64)
+    assert hamming.nearest(hashes[:1], hashes[1:]).tolist() == [256]
+    assert not len(hamming.pairs_within(hashes, None, 255).a)
+    assert [each.tolist() for each in hamming.pairs_within(hashes, None, 256)] == [[0], [1], [256]]
+
+
 def test_chunks_are_numbers_of_their_bits():
     """Beside the end of a word, across it, and the whole of their hash's first and last bits."""
-    [high, low] = [0x0123456789ABCDEF, 0xFEDCBA9876543210]
-    hashes = np.array([[high, low]], dtype=np.uint64)
+    words = [0x0123456789ABCDEF, 0xFEDCBA9876543210, 0x5A5A00FF12345678, 0x1]
+    hashes = np.array([words], dtype=np.uint64)
     for width in (1, 5, 22):
-        for start in range(129 - width):
-            bits = f"{high:064b}{low:064b}"[start : start + width]
+        for start in range(257 - width):
+            bits = "".join(f"{word:064b}" for word in words)[start : start + width]
             assert hamming.chunk_of(hashes, hamming.Chunk(start, width, 0)) == [int(bits, 2)]
 
 
-@pytest.mark.parametrize("bits", [64, 128])
+@pytest.mark.parametrize("bits", [64, 128, 256])
 def test_chunks_cannot_all_differ_by_more_than_their_radius(bits):
     """They have no bit in common, and their (radius + 1) add up to more than the threshold."""
     for threshold in range(bits + 1):
@@ -708,20 +786,21 @@ def test_codes_are_decoded_all_at_once_as_one_by_one(monkeypatch):
 
 
 @examples(100)
-@given(entry_lists("a"), entry_lists("b"))
-def test_the_nearest_is_that_of_brute_force(entries, reference):
+@given(entry_lists("a"), entry_lists("b"), st.sampled_from(BITS))
+def test_the_nearest_is_that_of_brute_force(entries, reference, by_and_most):
     """Against itself and against a reference; the closest by bits of 128, those of 64 doubled."""
+    by, most = by_and_most
     rows = np.arange(len(entries))
     for others in (None, reference):
-        apart, exact = relations.nearest(found_links(entries, 128, others), rows)
-        # With a threshold of 128 every pair that can be compared is near, or exact.
-        pairs = by_brute_force(entries, 128, others)
+        nearest, exact = relations.nearest(found_links(entries, most, others, by), rows)
+        # With the highest threshold every pair that can be compared is near, or exact.
+        pairs = by_brute_force(entries, most, others, by)
         for row, each in enumerate(entries):
             mine = [pair for pair in pairs if each.name in pair[0]]
             assert exact[row] == any(relation == "exact" for _, relation, *_ in mine)
             if not exact[row]:
-                near = [distance * 128 // bits for _, _, distance, bits in mine]
-                assert apart[row] == min(near) if near else np.isnan(apart[row])
+                near = [differing * most // bits for _, _, differing, bits in mine]
+                assert nearest[row] == min(near) if near else np.isnan(nearest[row])
 
 
 def test_manifests_are_compared_without_reading_a_dataset(tmp_path, similarity):
@@ -743,11 +822,135 @@ def test_tiny_datasets_are_only_ever_exact(tmp_path, similarity):
     assert [row[:3] for row in rows] == [["a", "c", "exact"]]
 
 
-@pytest.mark.parametrize("threshold", ["-1", "129", "1.5", "x", "", "\u0661"])
+@pytest.mark.parametrize("threshold", ["-1", "257", "1.5", "x", "", "\u0661"])
 def test_a_threshold_out_of_range_is_refused(similarity, threshold):
     done = similarity("a", f"--threshold={threshold}")
     assert done.returncode == 2
     assert f"argument --threshold: {threshold!r} is not an integer" in done.stderr
+
+
+def test_a_threshold_beyond_the_data_code_is_refused(similarity):
+    done = similarity("a", "--threshold", "129")
+    assert done.returncode == 2
+    assert "--threshold: expected at most 128 bits, found 129; only --compare appear" in done.stderr
+
+
+IMAGES = "#name\tiscc\tpixels\timage_code\n"
+
+
+def image_line(name: str, number: int, *looks: int, pixels: str = "uint8 z1c1t1y9x9") -> str:
+    """A line of a manifest of pixels; `looks` are Image-Codes with so many bits set."""
+    of_looks = " ".join(image_code(set(range(count))) for count in looks)
+    return f"{name}\t{iscc(number << 64, number)}\timagewalk {pixels}\t{of_looks}\n"
+
+
+def test_all_outputs_of_pictures_that_look_alike(tmp_path, similarity):
+    """a and b differ in 48 bits, b and c in 49, a and d in 8 at best; e is featureless, twice.
+
+    The Data-Codes of all are within 3 bits.
+    """
+    lines = [image_line("a", 1, 0), image_line("b", 2, 48), image_line("c", 3, 97)]
+    lines += [image_line("d", 4, 200, 8), image_line("e", 5), image_line("e2", 5)]
+    (tmp_path / "m.tsv").write_text(IMAGES + "".join(lines))
+    options = ["--pairs", "p", "--clusters", "c", "--keep", "k", "--drop", "d", "--copies", "y"]
+    options += ["--duplicates", "near", "--matrix", "x", "--picture", "i"]
+    done = similarity("--manifest", "m.tsv", "--compare", "appearance", *options)
+    assert done.stdout == (
+        "6 datasets: 1 exact pair, 3 pairs that look alike, 2 clusters of copies\n"
+    )
+    rows = [line.split("\t") for line in (tmp_path / "p").read_text().splitlines()]
+    assert rows[0][-2:] == ["pixels_a", "pixels_b"]
+    assert [row[:6] for row in rows[1:]] == [
+        ["e", "e2", "exact", "0", "256", "100.0"],
+        ["a", "d", "looks like", "8", "256", "96.9"],
+        ["b", "d", "looks like", "40", "256", "84.4"],
+        ["a", "b", "looks like", "48", "256", "81.2"],
+    ]
+    rows = [line.split("\t") for line in (tmp_path / "c").read_text().splitlines()[1:]]
+    assert [row[3:6] for row in rows] == [
+        ["a", "first", ""],
+        ["a", "looks like", "48"],
+        ["c", "single", ""],
+        ["a", "looks like", "8"],
+        ["e", "first", ""],
+        ["e", "exact", "0"],
+    ]
+    assert (tmp_path / "k").read_text() == "a\nc\ne\n"
+    assert (tmp_path / "d").read_text() == "b\nd\ne2\n"
+    rows = [line.split("\t") for line in (tmp_path / "y").read_text().splitlines()[1:]]
+    assert [row[:4] for row in rows] == [
+        ["b", "a", "looks like", "48"],
+        ["d", "a", "looks like", "8"],
+        ["e2", "e", "exact", "0"],
+    ]
+    rows = [line.split("\t") for line in (tmp_path / "x").read_text().splitlines()[1:]]
+    assert rows[3] == ["d", "8", "40", "89", "0", "", ""]
+    assert rows[4] == ["e", "", "", "", "", "0", "0"]
+    assert (tmp_path / "i").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
+    """Turned, a figure has several codes; each plane has one. f3 has the pixels of p2 as well."""
+    (tmp_path / "figures").write_text(
+        IMAGES + image_line("f1", 9, 200, 50) + image_line("f2", 8, 250) + image_line("f3", 2)
+    )
+    (tmp_path / "planes").write_text(
+        IMAGES + image_line("p1", 1, 60) + image_line("p2", 2, 49) + image_line("p3", 3)
+    )
+    arguments = ["--manifest", "figures", "--reference", "planes", "--compare", "appearance"]
+    done = similarity(*arguments, "--matches", "m", "--pairs", "p")
+    assert done.stdout == (
+        "3 datasets and 3 of the reference: 1 exact pair, 2 pairs that look alike, 2 datasets "
+        "with a match\n"
+    )
+    rows = [line.split("\t") for line in (tmp_path / "m").read_text().splitlines()]
+    assert rows[0][-2:] == ["pixels", "match_pixels"]
+    assert [(*row[:4], row[5]) for row in rows[1:]] == [
+        ("f1", "looks like", "1", "256", "p2"),
+        ("f2", "none", "", "", ""),
+        ("f3", "exact", "0", "256", "p2"),
+    ]
+    rows = [line.split("\t")[:4] for line in (tmp_path / "p").read_text().splitlines()[1:]]
+    assert rows == [
+        ["f3", "p2", "exact", "0"],
+        ["f1", "p2", "looks like", "1"],
+        ["f1", "p1", "looks like", "10"],
+    ]
+
+
+@pytest.mark.parametrize("side", ["--manifest", "--reference"])
+def test_what_has_no_image_code_is_not_compared_by_appearance(tmp_path, similarity, side):
+    (tmp_path / "some").write_text(IMAGES + image_line("a", 1, 30))
+    (tmp_path / "none").write_text(IMAGES + image_line("b", 2) + image_line("c", 2))
+    others = {"--manifest": "--reference", "--reference": "--manifest"}
+    done = similarity(side, "none", others[side], "some", "--compare", "appearance", "--pairs", "p")
+    assert done.returncode == 2
+    where = "datasets" if side == "--manifest" else "the reference"
+    assert f"expected Image-Codes, to compare by appearance, found none in {where}" in done.stderr
+    assert "ISCC pixel manifest" in done.stderr
+    assert not (tmp_path / "p").exists()
+
+
+def test_codes_of_bytes_and_of_pixels_in_one_table_are_compared_each_within_their_kind(
+    tmp_path, similarity
+):
+    """The codes are equal, sizes and hashes are not known; another type is near at distance 0."""
+    byte_lines = "".join(f"{name}\t{iscc(1 << 64, 1)}\t\t\n" for name in ("b1", "b2"))
+    pixel_lines = image_line("p1", 1) + image_line("p2", 1)
+    other_type = image_line("p3", 1, pixels="int8 z1c1t1y9x9")
+    (tmp_path / "m.tsv").write_text(IMAGES + byte_lines + pixel_lines + other_type)
+    done = similarity("--manifest", "m.tsv", "--threshold", "128", "--pairs", "p", "--matrix", "x")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in (tmp_path / "p").read_text().splitlines()[1:]]
+    assert [(*row[:4], *row[10:]) for row in rows] == [
+        ("b1", "b2", "exact", "0", "", ""),
+        ("p1", "p2", "exact", "0", *["imagewalk uint8 z1c1t1y9x9"] * 2),
+        ("p1", "p3", "near", "0", "imagewalk uint8 z1c1t1y9x9", "imagewalk int8 z1c1t1y9x9"),
+        ("p2", "p3", "near", "0", "imagewalk uint8 z1c1t1y9x9", "imagewalk int8 z1c1t1y9x9"),
+    ]
+    rows = [line.split("\t") for line in (tmp_path / "x").read_text().splitlines()[1:]]
+    assert rows[0] == ["b1", "0", "0", "", "", ""]
+    assert rows[4] == ["p3", "", "", "0", "0", "0"]
 
 
 def test_tiny_datasets_are_known_by_their_size_or_their_note(tmp_path, similarity):
@@ -1200,8 +1403,8 @@ def test_the_heat_map_shows_what_there_is():
         name: (np.abs(pixels - np.array(colour) * 255) < 2).all(axis=1).sum()
         for name, colour in {
             "exact": to_rgb(picture.EXACT_COLOUR),
-            "near": picture.COLOURS(4 / 64)[:3],
-            "far": picture.COLOURS(1.0)[:3],
+            "near": picture.BY_CONTENT.colour_map(4 / 64)[:3],
+            "far": picture.BY_CONTENT.colour_map(1.0)[:3],
             "itself": to_rgb(picture.ITSELF_COLOUR),
         }.items()
     }
@@ -1212,13 +1415,16 @@ def test_the_heat_map_shows_what_there_is():
 
 
 @examples(100)
-@given(entry_lists("a"), st.sampled_from([0, 12, 40, 127, 128]))
-def test_frames_are_the_clusters(entries, threshold):
+@given(entry_lists("a"), st.sampled_from(BITS), st.sampled_from([0, 12, 40, 127, 128, 256]))
+def test_frames_are_the_clusters(entries, by_and_most, threshold):
     """In the order of the heat map, those of the table are framed."""
-    found = found_links(entries, threshold)
+    by, most = by_and_most
+    threshold = min(threshold, most)
+    found = found_links(entries, threshold, by=by)
     expected = Counter(place.representative for place in relations.places(found))
     distances, exact = links.distances_by_row(found.sides)
-    tree = picture.single_linkage(distances, exact)
+    scale = picture.BY_CONTENT if by == "content" else picture.BY_APPEARANCE
+    tree = picture.single_linkage(distances, exact, scale)
     if len(entries) < 2:
         assert tree is None
         return
@@ -1241,7 +1447,10 @@ def test_histograms_show_every_dataset():
     with Image.open(io.BytesIO(png)) as image:
         area = {colour: count for count, colour in image.convert("RGB").getcolors(1 << 24)}
     band = {
-        name: colour for (_, name), colour in zip(picture.BANDS, picture.BAND_COLOURS, strict=True)
+        name: colour
+        for (_, name), colour in zip(
+            picture.BY_CONTENT.bands, picture.BY_CONTENT.colours, strict=True
+        )
     }
     colours = (picture.EXACT_COLOUR, band["near-duplicate"], band["chance"], picture.UNKNOWN_COLOUR)
     found = [area[tuple(round(255 * part) for part in to_rgb(colour))] for colour in colours]
@@ -1265,7 +1474,7 @@ def test_bars_count_every_cluster_and_every_dataset():
     }
     found = found_links(entries[:8], 1, [entries[0], entry("y", 6 << 64, 77)])
     # Of 0, 1, 2, 3, 4, 4, 5 and 5, with 0 and 6: 0 is exact; 1, 2 and both 4 are a bit from one.
-    kinds = tables.kinds_of_matches(entries[:8], relations.best_matches(found))
+    kinds = tables.kinds_of_matches(entries[:8], relations.best_matches(found), "near")
     assert kinds == {"exact": 1, "near": 4, "none": 3}
 
 

@@ -15,11 +15,14 @@ import tifffile
 import zarr
 from galaxy.tool_util.loader import load_tool
 from PIL import Image, ImageSequence
+from test_appearance import weights
 
+import manifest
 from conftest import SCRIPTS
 from containers import described, five_axes, stream_of
 from dev.environments import CONDA_NAMES, PROJECT, REQUIREMENTS, pinned_requirements
 from dev.suite import TOOLS
+from manifest import Entry
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
 BIN = Path(sys.executable).parent
@@ -264,6 +267,34 @@ def test_distances_in_xml_tests_are_those_of_iscc_core():
     assert [distance(each.wide, retina) for each in (nuclei, retouched)] == [65, 62]
     assert [distance(each.wide, cell) for each in (nuclei, retouched)] == [64, 63]
     assert distance(cell, retina) == 59
+
+
+def test_distances_by_appearance_in_xml_tests_are_those_of_iscc_core():
+    """20 of 256 bits between the figure, upright, and plane 15, and more from all others."""
+    [figure, colours] = manifest.read(TEST_DATA / "figures.tsv", "figures.tsv")
+    planes = manifest.read(TEST_DATA / "planes.tsv", "planes.tsv")
+    pictures = [np.asarray(Image.open(TEST_DATA / "pixels" / "figure.jpg"))]
+    pictures += [*tifffile.imread(TEST_DATA / "nuclei_3d.tif")]
+    upright, *of_planes = (thumbnail_code(each) for each in pictures)
+    assert figure.image_code.split()[0] == upright
+    assert [each.image_code for each in planes[1:32]] == of_planes
+    found = sorted((apart(figure, each), each.name) for each in planes[1:])
+    assert found[0] == (20, "nuclei_3d.tif/z15c0t0")
+    assert found[1][0] > 48
+    assert min(apart(colours, each) for each in planes[1:]) > 48
+
+
+def apart(figure: Entry, plane: Entry) -> int:
+    """Of the Image-Codes of a figure the one closest to that of a plane: bits that differ."""
+    other = iscc_core.Code(plane.image_code)
+    return min((iscc_core.Code(each) ^ other) for each in figure.image_code.split())
+
+
+def thumbnail_code(picture: np.ndarray) -> str:
+    """The Image-Code of a plane by iscc-core, of its mean in 32 by 32 equal areas."""
+    means = weights(picture.shape[0]) @ picture.astype(object) @ weights(picture.shape[1]).T
+    grey = np.rint(((means - means.min()) / np.ptp(means) * 255).astype(float)).astype(int)
+    return iscc_core.gen_image_code_v0(grey.ravel().tolist(), bits=256)["iscc"]
 
 
 def line(name: str, narrow: bool = False) -> str:

@@ -1,8 +1,8 @@
 """All pairs of hashes within a Hamming distance: arrays in, arrays out, and no pair missed.
 
-A hash is a row of one or two unsigned 64-bit words, the first bit of which is the highest bit of
-the first word. Where the threshold is small beside the number of bits, most pairs are never looked
-at (multi-index hashing: Norouzi, Punjani and Fleet, 2012, https://arxiv.org/abs/1307.2982):
+A hash is a row of one, two or four unsigned 64-bit words, the first bit of which is the highest
+bit of the first word. Where the threshold is small beside the number of bits, most pairs are never
+looked at (multi-index hashing: Norouzi, Punjani and Fleet, 2012, https://arxiv.org/abs/1307.2982):
 
     Cut the bits into chunks, and give each a radius, so that the sum of (radius + 1) over all of
     them is more than the threshold. Two hashes within the threshold then differ by no more than
@@ -21,7 +21,7 @@ not.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from functools import cache, partial, reduce
+from functools import cache, partial
 from itertools import accumulate, combinations
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ TILE_ROWS, TILE_COLUMNS = 16, 4096
 BAND_ROWS = 64 * TILE_ROWS
 REORDERED_AT_ONCE = 1 << 16
 
-NOTHING_NEAR = 255  # more bits than two words have
+NOTHING_NEAR = 0xFFFF  # more bits than any hash has
 
 # Bits that nearly all hashes have in common are of no use in a chunk: they are left out if, in a
 # sample, the others are less than this share.
@@ -56,13 +56,13 @@ COST_OF_SORTING = 75.0  # a hash, for each chunk
 COST_OF_TABLE = 3.0  # a value that a chunk may have
 COST_OF_CALLS = 40_000.0  # into NumPy, for each pattern of bits that may differ in a chunk
 COST_OF_LOOKUP = 6.0  # a hash, for each such pattern
-COST_OF_CANDIDATE = 6.0
-COST_OF_COMPARISON = 2.0  # by brute force
+COST_OF_CANDIDATE = 6.0  # for each word that is left of a folded hash
+COST_OF_COMPARISON = 1.0  # by brute force, for each word
 WORTH_A_WORKER = 50e6  # to start one takes about 20 ms
 
 
 class HashPairs(NamedTuple):
-    """Pairs of hashes: indices (int64) into the two sets, and distances (uint8), shape (pairs,)."""
+    """Pairs of hashes: indices (int64) into two sets, and distances (uint16), shape (pairs,)."""
 
     a: np.ndarray
     b: np.ndarray
@@ -81,6 +81,14 @@ class Task(NamedTuple):
     def comparisons(self) -> int:
         n = len(self.a)
         return n * (n - 1) // 2 if self.one_set else n * len(self.b)
+
+    @property
+    def words(self) -> int:
+        return self.a.shape[1]
+
+    @property
+    def folded_words(self) -> int:
+        return max(1, self.words // 2)
 
 
 class Chunk(NamedTuple):
@@ -121,8 +129,8 @@ def pairs_within(
 ) -> HashPairs:
     """Every pair of hashes at a Hamming distance of at most `threshold`, each once.
 
-    hashes_a    uint64, shape (n, words), one or two words; fold equal hashes before, or all their
-                pairs are found
+    hashes_a    uint64, shape (n, words), one, two or four words; fold equal hashes before, or all
+                their pairs are found
     hashes_b    uint64, shape (m, words): pairs are one of a and one of b, in this order; None:
                 pairs are two of a, the smaller index first
     threshold   bits, 0 to 64 * words
@@ -136,7 +144,7 @@ def pairs_within(
     """
     one_set = hashes_b is None
     task = Task(hashes_a, hashes_a if one_set else hashes_b, one_set, threshold)
-    by_brute_force = COST_OF_COMPARISON * task.comparisons
+    by_brute_force = COST_OF_COMPARISON * task.words * task.comparisons
     plan = make_plan(task)
     if min(plan.cost, by_brute_force) < WORTH_A_WORKER:
         jobs = 1
@@ -149,7 +157,7 @@ def pairs_within(
 
     if plan.cost < by_brute_force:
         # With more candidates than these, brute force would be done already.
-        budget = Budget(by_brute_force / COST_OF_CANDIDATE)
+        budget = Budget(by_brute_force / (COST_OF_CANDIDATE * task.folded_words))
         find = partial(search, reorder_task(task, plan.order), plan.chunks, budget)
         with suppress(TooManyCandidatesError):
             return run(find, range(len(plan.chunks)), limit, jobs, add)
@@ -189,7 +197,7 @@ def find_all(
 def concatenate(blocks: Iterable[HashPairs], limit: float) -> HashPairs:
     """Blocks of pairs as one. Raises TooManyPairsError as soon as there are more than `limit`."""
     count = 0
-    kept = [HashPairs(*(np.zeros(0, dtype) for dtype in (np.int64, np.int64, np.uint8)))]
+    kept = [HashPairs(*(np.zeros(0, dtype) for dtype in (np.int64, np.int64, np.uint16)))]
     for block in blocks:
         count += len(block.a)
         if count > limit:
@@ -199,8 +207,13 @@ def concatenate(blocks: Iterable[HashPairs], limit: float) -> HashPairs:
 
 
 def distances(hashes_a: np.ndarray, hashes_b: np.ndarray) -> np.ndarray:
-    """Hamming distances of all pairs: (n, words) and (m, words) of uint64 to (n, m) of uint8."""
+    """Hamming distances of all pairs: (n, words) and (m, words) of uint64 to (n, m) of uint16.
+
+    Of fewer than four words, uint8 can hold them, and is.
+    """
     total = np.bitwise_count(hashes_a[:, None, 0] ^ hashes_b[None, :, 0])
+    if hashes_a.shape[1] * WORD_BITS > np.iinfo(total.dtype).max:
+        total = total.astype(np.uint16)
     for word in range(1, hashes_a.shape[1]):
         total += np.bitwise_count(hashes_a[:, None, word] ^ hashes_b[None, :, word])
     return total
@@ -212,14 +225,15 @@ def nearest(
     """The distance of each of n hashes, (n, words), to the nearest of m others, (m, words).
 
     `itself`, int64 and of shape (n,), says which of the others is the hash itself and does not
-    count. Gives uint8, shape (n,); NOTHING_NEAR where there is no other. By brute force.
+    count. Gives uint16, shape (n,); NOTHING_NEAR where there is no other. By brute force.
     """
     columns = np.ascontiguousarray(hashes_b.T)
-    least = np.full(len(hashes_a), NOTHING_NEAR, dtype=np.uint8)
+    least = np.full(len(hashes_a), NOTHING_NEAR, dtype=np.uint16)
     for top in range(0, len(hashes_a), TILE_ROWS):
         rows = slice(top, top + TILE_ROWS)
         for left in range(0, len(hashes_b), TILE_COLUMNS):
             apart = distances(hashes_a[rows], columns[:, left : left + TILE_COLUMNS].T)
+            apart = apart.astype(np.uint16, copy=False)
             if itself is not None:
                 i, j = np.arange(len(apart)), itself[rows] - left
                 here = (j >= 0) & (j < apart.shape[1])
@@ -287,7 +301,11 @@ def cut(bits: int, task: Task, information: float) -> tuple[list[Chunk], float]:
             COST_OF_SORTING * sorted_hashes
             + COST_OF_TABLE * 2**width
             + (COST_OF_CALLS + COST_OF_LOOKUP * len(task.a)) * patterns
-            + COST_OF_CANDIDATE * task.comparisons * patterns / 2 ** (information * width)
+            + COST_OF_CANDIDATE
+            * task.folded_words
+            * task.comparisons
+            * patterns
+            / 2 ** (information * width)
         )
 
     priced = (
@@ -351,7 +369,7 @@ def search(
                 if len(i):
                     i, j = a.order[i], b.order[j]
                     differing = task.a[i] ^ task.b[j]
-                    distance = np.bitwise_count(differing).sum(axis=1, dtype=np.uint8)
+                    distance = np.bitwise_count(differing).sum(axis=1, dtype=np.uint16)
                     found = distance <= task.threshold
                     for earlier in chunks[:number]:
                         found &= np.bitwise_count(chunk_of(differing, earlier)) > earlier.radius
@@ -367,8 +385,9 @@ class Sorted:
 
     values    int64, shape (n,), ascending
     order     int64, shape (n,): where each of them was before
-    folded    uint64, shape (n,): the words of each in one, by exclusive or; two of these differ in
-              no more bits than the hashes, and unlike a single word it is seldom equal by chance
+    folded    uint64, shape (n,), one or two: the first half of each hash and the second in one, by
+              exclusive or; two of these differ in no more bits than the hashes, and unlike a half
+              they are seldom alike by chance
     """
 
     def __init__(self, hashes: np.ndarray, chunk: Chunk):
@@ -378,7 +397,11 @@ class Sorted:
         both.sort()
         self.values = (both >> np.uint64(INDEX_BITS)).astype(np.int64)
         self.order = (both & np.uint64((1 << INDEX_BITS) - 1)).astype(np.int64)
-        self.folded = reduce(np.bitwise_xor, hashes.T)[self.order]
+        columns = hashes.T
+        if len(columns) > 1:
+            half = len(columns) // 2
+            columns = columns[:half] ^ columns[half:]
+        self.folded = [each[self.order] for each in columns]
 
 
 def chunk_of(hashes: np.ndarray, chunk: Chunk) -> np.ndarray:
@@ -427,7 +450,11 @@ def candidates(
         i = decode_runs(at, rows[row:stop], after - before)
         j = decode_runs(at, first[row:stop] - at, after - before)
         j += np.arange(after - before)
-        close = np.flatnonzero(np.bitwise_count(a.folded[i] ^ b.folded[j]) <= threshold)
+        apart = [
+            np.bitwise_count(of_a[i] ^ of_b[j])
+            for of_a, of_b in zip(a.folded, b.folded, strict=True)
+        ]
+        close = np.flatnonzero(sum(apart[1:], apart[0]) <= threshold)
         yield i[close], j[close], (stop - row) / len(rows)
         row, before = stop, after
 
@@ -467,7 +494,7 @@ def compare(task: Task, start: int, report: Report) -> Iterator[HashPairs]:
             if task.one_set and left < top + TILE_ROWS:
                 upper = i < j
                 i, j = i[upper], j[upper]
-            yield HashPairs(i, j, apart[i - top, j - left])
+            yield HashPairs(i, j, apart[i - top, j - left].astype(np.uint16))
         # In one set, a row is compared with those below it.
         share = (2 * (n - top) - len(rows)) / n if task.one_set else 1
         report(share * len(rows) / n)

@@ -5,7 +5,9 @@ the Hamming distance of their Data-Codes, 128 bits, is at most the threshold: up
 nearly the same, up to 24 related, up to 32 weakly so; larger distances are indistinguishable from
 chance. Datasets below 2,048 bytes are only ever exact duplicates. Of datasets bytes are compared: a
 file that was compressed or converted is no longer similar to the original. For images, manifests of
-iscc_pixels have codes of the pixels.
+iscc_pixels have codes of the pixels, and Image-Codes of what single pictures look like: compared by
+appearance, two whose Image-Codes differ in at most 48 of 256 bits look like each other, up to 72
+bits are worth a look, and more are chance. Codes of bytes and of pixels are never compared.
 """
 
 import sys
@@ -44,7 +46,7 @@ from manifest import Entry
 from messages import InputError, Progress, pluralize, quote
 from relations import Pairs
 
-THRESHOLD = 12
+THRESHOLDS = {links.CONTENT: 12, links.APPEARANCE: 48}
 MOST_PAIRS = 1_000_000
 MOST_LINKS = 10_000_000  # in memory, a few hundred MiB
 MOST_IN_MATRIX = 2_000
@@ -81,11 +83,19 @@ def make_parser() -> command.Parser:
         "given several times",
     )
     parser.add_argument(
+        "--compare",
+        choices=[*THRESHOLDS],
+        default=links.CONTENT,
+        help="compare the bytes or pixels of datasets, or what pictures look like, of which "
+        "manifests of iscc_pixels have Image-Codes (default %(default)s)",
+    )
+    parser.add_argument(
         "--threshold",
-        type=command.integer(0, links.WIDE_BITS),
-        default=THRESHOLD,
+        type=command.integer(0, links.IMAGE_BITS),
         metavar="N",
-        help="maximum Hamming distance of near-duplicates, in bits of 128 (default %(default)s)",
+        help="maximum Hamming distance, in bits: of 128 of near-duplicates (default "
+        f"{THRESHOLDS[links.CONTENT]}), of 256 of pictures that look alike (default "
+        f"{THRESHOLDS[links.APPEARANCE]})",
     )
     parser.add_output("--pairs", "table of all pairs, the closest first")
     parser.add_output("--clusters", "table of all datasets with their clusters")
@@ -113,7 +123,8 @@ def make_parser() -> command.Parser:
         help=f"stop if there are more pairs (default {MOST_PAIRS:,})",
     )
     parser.add_output(
-        "--matrix", f"table of all distances in bits of 128, for up to {MOST_IN_MATRIX:,} datasets"
+        "--matrix",
+        f"table of all distances in bits of 128 or 256, for up to {MOST_IN_MATRIX:,} datasets",
     )
     parser.add_output("--picture", "the distances as a picture (PNG)")
     return parser
@@ -130,21 +141,24 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
     """Compare all, write what was asked for, and say in one line what was found."""
     check_options(args)
     entries, *references = read_entries(args, sources(args))
-    check_kinds([*entries, *(each for reference in references for each in reference)])
-    sides = links.fingerprints(entries, *references)
+    check_kinds(args, entries, *references)
+    sides = links.fingerprints(entries, *references, by=args.compare)
     [others] = references or [entries]
+    of_images = any(each.pixels for each in (*entries, *others))
     found = find_links(args, sides)
     exact, near = relations.count_pairs(found)
     count = pluralize(len(entries), "dataset")
     if sides.is_one_set:
         places = relations.places(found)
         bars = tables.sizes_of_clusters(places)
-        table = (tables.CLUSTER_COLUMNS, tables.cluster_rows(entries, places))
+        rows = tables.cluster_rows(entries, places)
+        table = manifest.table_lines(tables.CLUSTER_COLUMNS, rows)
         what = pluralize(sum(bars.values()) - bars["1"], "cluster") + " of copies"
     else:
         matches = relations.best_matches(found)
-        bars = tables.kinds_of_matches(entries, matches)
-        table = (tables.MATCH_COLUMNS, tables.match_rows(entries, others, matches))
+        bars = tables.kinds_of_matches(entries, matches, relations.similar(found))
+        rows = tables.match_rows(entries, others, matches)
+        table = tables.lines(tables.MATCH_COLUMNS, rows, of_images)
         what = pluralize(len(matches.a), "dataset") + " with a match"
         count += f" and {len(others):,} of the reference"
 
@@ -152,11 +166,11 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         if args.pairs:
             pairs = pairs_to_write(args, found, exact, near)
             rows = tables.pair_rows(entries, others, pairs)
-            out.write_lines(args.pairs, manifest.table_lines(tables.PAIR_COLUMNS, rows))
+            out.write_lines(args.pairs, tables.lines(tables.PAIR_COLUMNS, rows, of_images))
         if args.clusters or args.matches:
-            out.write_lines(args.clusters or args.matches, manifest.table_lines(*table))
+            out.write_lines(args.clusters or args.matches, table)
         if args.keep or args.drop or args.copies:
-            write_lists(args, out, entries, others, found)
+            write_lists(args, out, entries, others, found, of_images)
         if args.matrix:
             distances, _ = links.distances_by_row(sides)
             columns = ("#name", *(manifest.escape(other.name) for other in others))
@@ -164,12 +178,25 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
             out.write_lines(args.matrix, manifest.table_lines(columns, rows))
         if args.picture:
             out.write(args.picture, [draw(args, entries, others, found, bars)])
-    pairs_of_both = [pluralize(exact, "exact pair"), pluralize(near, "near pair")]
-    return Outcome(f"{count}: {', '.join([*pairs_of_both, what])}")
+    return Outcome(f"{count}: {count_of_pairs(args, exact, near, ', ')}, {what}")
+
+
+def count_of_pairs(args: argparse.Namespace, exact: int, near: int, conjunction: str) -> str:
+    similar = pluralize(near, "near pair")
+    if args.compare == links.APPEARANCE:
+        similar = f"{pluralize(near, 'pair')} that look alike"
+    return f"{pluralize(exact, 'exact pair')}{conjunction}{similar}"
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Raise InputError for options that need others, or exclude them."""
+    """Raise InputError for options that need others, or exclude them; choose the threshold."""
+    if args.threshold is None:
+        args.threshold = THRESHOLDS[args.compare]
+    if args.compare == links.CONTENT and args.threshold > links.WIDE_BITS:
+        raise InputError(
+            f"--threshold: expected at most {links.WIDE_BITS} bits, found {args.threshold}; only "
+            "--compare appearance has more"
+        )
     if args.clusters and args.matches:
         raise InputError("--clusters and --matches are one table: expected one of them, found both")
     if args.compact and not args.pairs:
@@ -228,15 +255,28 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
     return [part + more for part, more in zip(read, (coded[:ours], coded[ours:]), strict=False)]
 
 
-def check_kinds(entries: list[Entry]) -> None:
-    """Raise InputError if there are codes of pixels and of bytes: they are never compared."""
-    of_pixels = next((each for each in entries if each.pixels), None)
-    of_bytes = next((each for each in entries if not each.pixels), None)
-    if of_pixels and of_bytes:
+def check_kinds(
+    args: argparse.Namespace, entries: list[Entry], reference: list[Entry] | None = None
+) -> None:
+    """Raise InputError if nothing can be compared: codes of pixels and of bytes never are."""
+    if args.compare == links.APPEARANCE:
+        for what, side in (("datasets", entries), ("the reference", reference)):
+            if side and not any(each.image_code for each in side):
+                raise InputError(
+                    f"expected Image-Codes, to compare by appearance, found none in {what}; make "
+                    "a manifest of single pictures, or of planes, with ISCC pixel manifest"
+                )
+    if not (entries and reference):
+        return
+    kinds = [{each.pixels is not None for each in side} for side in (entries, reference)]
+    if kinds[0].isdisjoint(kinds[1]):
+        of_pixels, of_bytes = "codes of pixels", "codes of bytes"
+        ours, theirs = (of_pixels, of_bytes) if True in kinds[0] else (of_bytes, of_pixels)
         raise InputError(
-            "codes of pixels and of bytes cannot be compared: expected one kind, found one of "
-            f"pixels, {quote(of_pixels.name)}, and one of bytes, {quote(of_bytes.name)}; make a "
-            "manifest of pixels with ISCC pixel manifest, or one of bytes with ISCC manifest"
+            f"{of_pixels} and of bytes cannot be compared: expected one kind, found {ours} like "
+            f"that of {quote(entries[0].name)}, and {theirs} in the reference, like that of "
+            f"{quote(reference[0].name)}; make a manifest of pixels with ISCC pixel manifest, or "
+            "one of bytes with ISCC manifest"
         )
 
 
@@ -284,7 +324,7 @@ def pairs_to_write(args: argparse.Namespace, found: Links, exact: int, near: int
     if args.compact:
         count = f"there are {len(compact.a):,} pairs in the compact form"
     else:
-        count = f"there are {pluralize(exact, 'exact pair')} and {pluralize(near, 'near pair')}"
+        count = f"there are {count_of_pairs(args, exact, near, ' and ')}"
     advice = smaller(args, near > 0)
     if compact_fits:
         advice = f"the compact form (--compact), which has {len(compact.a):,}"
@@ -309,6 +349,7 @@ def write_lists(
     entries: list[Entry],
     others: list[Entry],
     found: Links,
+    of_images: bool,
 ) -> None:
     """Write what to keep and to drop; raises InputError if a name were on both lists."""
     near = args.duplicates == relations.NEAR
@@ -326,7 +367,7 @@ def write_lists(
     if args.copies:
         duplicates = relations.duplicates_of(found, mask, near)
         rows = tables.copy_rows(entries, others, duplicates)
-        out.write_lines(args.copies, manifest.table_lines(tables.COPY_COLUMNS, rows))
+        out.write_lines(args.copies, tables.lines(tables.COPY_COLUMNS, rows, of_images))
 
 
 def draw(
@@ -345,11 +386,14 @@ def draw(
         warnings.simplefilter("ignore")
         names, other_names = ([entry.name for entry in each] for each in (entries, others))
         one_set = found.sides.is_one_set
+        scale = picture.BY_APPEARANCE if args.compare == links.APPEARANCE else picture.BY_CONTENT
         if max(len(names), len(other_names)) <= picture.MOST_IN_HEAT_MAP:
-            together = found.sides if one_set else links.fingerprints(entries + others)
+            together = (
+                found.sides if one_set else links.fingerprints(entries + others, by=args.compare)
+            )
             distances, exact = links.distances_by_row(together)
             others_shown = None if one_set else other_names
-            return picture.heat_map(names, others_shown, distances, exact, args.threshold)
+            return picture.heat_map(names, others_shown, distances, exact, args.threshold, scale)
         most = max(LEAST_SAMPLE, MOST_COMPARISONS // len(other_names))
         rows = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(np.int64))
         distances, exact = relations.nearest(found, rows)
@@ -357,7 +401,7 @@ def draw(
         which = "other" if one_set else "of the reference"
         title = f"Distance to the nearest {which}: {drawn}{len(names):,} datasets"
         beside = "Clusters by size" if one_set else "Datasets by their best match"
-        return picture.histograms(title, distances, exact, beside, bars, args.threshold)
+        return picture.histograms(title, distances, exact, beside, bars, args.threshold, scale)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ import hamming
 from hamming import TooManyPairsError
 from manifest import Entry
 
-WIDE_BITS, NARROW_BITS = 128, 64
+CONTENT, APPEARANCE = "content", "appearance"  # what may be compared
+WIDE_BITS, NARROW_BITS = 128, 64  # of Data-Codes
+IMAGE_BITS = 256
 HASH_BYTES = WIDE_BITS // 8
 WIDE_LENGTH = len(codes.PREFIX) + codes.characters(codes.HEADER_BYTES + 2 * HASH_BYTES)
 
@@ -57,16 +59,18 @@ class Fingerprints(NamedTuple):
     """The distinct fingerprints of some datasets, in the order in which they come first.
 
     rows          the datasets, by their rows from 0, that have each fingerprint
-    data          uint64, shape (n, 2): Data-Codes; of narrow ones the second word is 0
-    facts         uint64, shape (4, n): what exact duplicates have in common, which are the two
-                  words of the Instance-Code, the size in bytes, and a number for the datahash
-                  together with the type and sizes of an image
-    known         bool, shape (4, n): which of these facts are known
-    comparable    bool, shape (n,): whether the Data-Code means something
+    codes         uint64, shape (n, variants, words): Data-Codes of two words, of narrow ones the
+                  second is 0; or Image-Codes of four, where one that has fewer variants than others
+                  repeats its first
+    facts         uint64, shape (5, n): what exact duplicates have in common, which are the two
+                  words of the Instance-Code, the size in bytes, and numbers for the datahash and
+                  for the type and sizes of an image, 0 if the codes are of bytes
+    known         bool, shape (5, n): which of these facts are known
+    comparable    bool, shape (n,): whether the Data-Code means something, or there are Image-Codes
     """
 
     rows: Groups
-    data: np.ndarray
+    codes: np.ndarray
     facts: np.ndarray
     known: np.ndarray
     comparable: np.ndarray
@@ -76,16 +80,30 @@ class Fingerprints(NamedTuple):
         """Whether the codes are wide, so that their second words are known: bool, shape (n,)."""
         return self.known[1]
 
+    @property
+    def of_pixels(self) -> np.ndarray:
+        """Whether the codes are of pixels: bool, shape (n,)."""
+        return self.facts[4] > 0
+
 
 class Sides(NamedTuple):
-    """What is compared: the datasets of a with those of b, or with each other (b is a)."""
+    """What is compared: the datasets of a with those of b, or with each other (b is a).
+
+    `by` is CONTENT or APPEARANCE.
+    """
 
     a: Fingerprints
     b: Fingerprints
+    by: str = CONTENT
 
     @property
     def is_one_set(self) -> bool:
         return self.a is self.b
+
+    @property
+    def bits(self) -> int:
+        """The most bits that are compared, of which the threshold is given."""
+        return IMAGE_BITS if self.by == APPEARANCE else WIDE_BITS
 
 
 class Links(NamedTuple):
@@ -94,9 +112,9 @@ class Links(NamedTuple):
     Of one set a <= b; a fingerprint that several datasets have is linked with itself.
 
     a, b        int64: fingerprints of both sides
-    exact       bool: whether they are exact duplicates; near-duplicates otherwise
-    distance    uint8: of their Data-Codes, in bits
-    bits        uint8: how many bits were compared, 64 or 128
+    exact       bool: whether they are exact duplicates; near-duplicates, or alike, otherwise
+    distance    uint16: of their codes, in bits
+    bits        uint16: how many bits were compared: of Data-Codes 64 or 128, of Image-Codes 256
     """
 
     sides: Sides
@@ -110,34 +128,82 @@ class Links(NamedTuple):
         return Links(self.sides, *(each[which] for each in self[1:]))
 
 
-def fingerprints(entries: Sequence[Entry], reference: Sequence[Entry] | None = None) -> Sides:
+def fingerprints(
+    entries: Sequence[Entry], reference: Sequence[Entry] | None = None, by: str = CONTENT
+) -> Sides:
     """The fingerprints of datasets, and those of a reference, if there is one."""
-    hash_numbers: dict[tuple, int] = {(None, None): 0}
-    a = group_entries(entries, hash_numbers)
-    return Sides(a, a if reference is None else group_entries(reference, hash_numbers))
+    text_numbers: dict[str | None, int] = {None: 0}
+    a = group_entries(entries, text_numbers, by)
+    b = a if reference is None else group_entries(reference, text_numbers, by)
+    return Sides(a, b, by)
 
 
-def group_entries(entries: Sequence[Entry], hash_numbers: dict[tuple, int]) -> Fingerprints:
-    """Group entries by all but their names; `hash_numbers` numbers the datahashes so far."""
-    numbers: dict[tuple, int] = {}
-    # The same stream of pixels is another image where its type or sizes are others.
+class Known(NamedTuple):
+    """What is known of a dataset but its name, as a manifest says it."""
+
+    iscc: str
+    filesize: int | None
+    datahash: str | None
+    pixels: str | None
+    is_comparable: bool
+    image_code: str | None
+
+
+def group_entries(
+    entries: Sequence[Entry], text_numbers: dict[str | None, int], by: str
+) -> Fingerprints:
+    """Group entries by all but their names; `text_numbers` numbers what may only be equal."""
+    numbers: dict[Known, int] = {}
+    by_appearance = by == APPEARANCE
     known = (
-        (each.iscc, each.filesize, (each.datahash, each.pixels), each.is_comparable)
+        Known(
+            each.iscc,
+            each.filesize,
+            each.datahash,
+            each.pixels,
+            each.is_comparable,
+            each.image_code if by_appearance else None,
+        )
         for each in entries
     )
     labels = np.fromiter((numbers.setdefault(each, len(numbers)) for each in known), np.int64)
-    bodies, wide = decode_all([iscc for iscc, *_ in numbers])
+    bodies, wide = decode_all([each.iscc for each in numbers])
     codes_of_each = bodies.view(">u8").astype(np.uint64).reshape(-1, 2, 2)
-    sizes = [-1 if size is None else size for _, size, _, _ in numbers]
-    hashes = [hash_numbers.setdefault(each, len(hash_numbers)) for _, _, each, _ in numbers]
-    sizes, hashes = np.array([sizes, hashes], dtype=np.int64)
+    facts = [
+        [-1 if each.filesize is None else each.filesize for each in numbers],
+        [text_numbers.setdefault(each.datahash, len(text_numbers)) for each in numbers],
+        [text_numbers.setdefault(each.pixels, len(text_numbers)) for each in numbers],
+    ]
+    facts = np.array(facts, dtype=np.int64)
+    every = np.ones(len(numbers), dtype=bool)
+    similar = codes_of_each[:, :1]
+    comparable = np.array([each.is_comparable for each in numbers], dtype=bool)
+    if by_appearance:
+        similar, comparable = image_codes([each.image_code for each in numbers])
     return Fingerprints(
         Groups(labels, len(numbers)),
-        codes_of_each[:, 0],
-        np.stack([*codes_of_each[:, 1].T, sizes.astype(np.uint64), hashes.astype(np.uint64)]),
-        np.stack([np.ones(len(numbers), dtype=bool), wide, sizes >= 0, hashes > 0]),
-        np.array([comparable for *_, comparable in numbers], dtype=bool),
+        similar,
+        np.concatenate([codes_of_each[:, 1].T, facts.astype(np.uint64)]),
+        np.stack([every, wide, facts[0] >= 0, facts[1] > 0, every]),
+        comparable,
     )
+
+
+def image_codes(fields: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """The Image-Codes in each field of a manifest, which has some, separated by spaces, or none.
+
+    Gives uint64, shape (fields, variants, 4), and bool, shape (fields,): whether there are any.
+    """
+    split = [(field or "").split() for field in fields]
+    counts = np.array([len(each) for each in split], dtype=np.int64)
+    hashes = decode_alike([code for each in split for code in each], IMAGE_BITS // 8)
+    words = hashes.view(">u8").astype(np.uint64).reshape(-1, IMAGE_BITS // hamming.WORD_BITS)
+    variant = np.arange(max(1, counts.max(initial=0)))
+    place = (np.cumsum(counts) - counts)[:, None] + np.where(variant < counts[:, None], variant, 0)
+    some = counts > 0
+    result = np.zeros((len(split), len(variant), words.shape[1]), dtype=np.uint64)
+    result[some] = words[place[some]]
+    return result, some
 
 
 def decode_all(isccs: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -149,16 +215,24 @@ def decode_all(isccs: list[str]) -> tuple[np.ndarray, np.ndarray]:
     bodies = np.zeros((len(isccs), 2, HASH_BYTES), dtype=np.uint8)
     wide = np.array([len(iscc) == WIDE_LENGTH for iscc in isccs], dtype=bool)
     for half, of_width in ((HASH_BYTES, wide), (HASH_BYTES // 2, ~wide)):
-        members = np.flatnonzero(of_width)
-        for start in range(0, len(members), CODES_AT_ONCE):
-            rows = members[start : start + CODES_AT_ONCE]
-            text = "".join(isccs[row] for row in rows.tolist()).encode("ascii")
-            digits = np.frombuffer(text, np.uint8).reshape(len(rows), -1)[:, len(codes.PREFIX) :]
-            # Five bits a digit, one after the other; the last ones belong to no byte.
-            bits = np.unpackbits(DIGIT_VALUES[digits][:, :, None], axis=2)[:, :, 3:]
-            hash_bytes = np.packbits(bits.reshape(len(rows), -1), axis=1)[:, codes.HEADER_BYTES :]
-            bodies[rows, :, :half] = hash_bytes[:, : 2 * half].reshape(-1, 2, half)
+        rows = np.flatnonzero(of_width)
+        hashes = decode_alike([isccs[row] for row in rows.tolist()], 2 * half)
+        bodies[rows, :, :half] = hashes.reshape(-1, 2, half)
     return bodies.reshape(-1, 2 * HASH_BYTES), wide
+
+
+def decode_alike(isccs: Sequence[str], hash_bytes: int) -> np.ndarray:
+    """The hashes in valid codes of one kind: uint8, shape (codes, hash_bytes)."""
+    hashes = np.zeros((len(isccs), hash_bytes), dtype=np.uint8)
+    for start in range(0, len(isccs), CODES_AT_ONCE):
+        some = isccs[start : start + CODES_AT_ONCE]
+        text = "".join(some).encode("ascii")
+        digits = np.frombuffer(text, np.uint8).reshape(len(some), -1)[:, len(codes.PREFIX) :]
+        # Five bits a digit, one after the other; the last ones belong to no byte.
+        bits = np.unpackbits(DIGIT_VALUES[digits][:, :, None], axis=2)[:, :, 3:]
+        all_bytes = np.packbits(bits.reshape(len(some), -1), axis=1)
+        hashes[start : start + len(some)] = all_bytes[:, codes.HEADER_BYTES :][:, :hash_bytes]
+    return hashes
 
 
 def find_links(
@@ -170,9 +244,10 @@ def find_links(
 ) -> Links:
     """All links of the fingerprints of both sides.
 
-    `threshold` is a Hamming distance of 128 bits, which wide codes have. A narrow code is compared
-    on 64 bits, with anything, and half the threshold, rounded down. `report` is told what is being
-    compared, and which share of that has been done since it was last told.
+    `threshold` is a Hamming distance of `sides.bits`. A narrow Data-Code is compared on 64 bits,
+    with anything, and half the threshold, rounded down. Of several Image-Codes the closest count.
+    `report` is told what is being compared, and which share of that has been done since it was last
+    told.
 
     Raises TooManyPairsError if there are more than `limit` exact links, with their number, or more
     than `limit` pairs within the threshold; then its number is that of pairs of datasets, and an
@@ -185,7 +260,10 @@ def find_links(
     if sides.is_one_set:
         a, b = np.minimum(a, b), np.maximum(a, b)
     is_exact = np.arange(len(a)) < exact.shape[1]
-    return Links(sides, a, b, is_exact, *data_code_distances(sides, a, b))
+    distance, bits = code_distances(sides, a, b)
+    if sides.by == APPEARANCE:  # the same pixels look the same, even if they have no Image-Code
+        distance[is_exact] = 0
+    return Links(sides, a, b, is_exact, distance, bits)
 
 
 def near_pairs(
@@ -196,21 +274,28 @@ def near_pairs(
     report: Callable[[str, float], None],
 ) -> np.ndarray:
     """Pairs of comparable fingerprints within the threshold: int64, shape (2, pairs)."""
-    widths = [np.where(side.comparable, side.wide, LEFT_OUT) for side in sides]
+    classes_of_both = [
+        np.where(side.comparable, classes(side, sides.by), LEFT_OUT) for side in sides[:2]
+    ]
+    # Two fingerprints may find each other by several of their codes.
+    most = limit * max(side.codes.shape[1] for side in sides[:2])
     found = []
-    for wide_a, wide_b, members_a, members_b in class_pairs(sides, *widths):
-        words = 2 if wide_a and wide_b else 1
-        unique_a, labels_a = group_unique(sides.a.data[members_a, :words])
-        a = b = Groups(labels_a, len(unique_a), members_a)
-        unique_b = None
+    for class_a, class_b, members_a, members_b in class_pairs(sides, *classes_of_both):
+        if not meet(class_a, class_b):
+            continue
+        words, allowed, what = IMAGE_BITS // hamming.WORD_BITS, threshold, "Image-Codes"
+        if sides.by == CONTENT:
+            words = 1 + (class_a & class_b & 1)
+            allowed = threshold * words * NARROW_BITS // WIDE_BITS
+            widths = ("wide" if each & 1 else "narrow" for each in (class_a, class_b))
+            what = f"{' with '.join(widths)} codes"
+        unique_a, a = group_codes(sides.a.codes[members_a, :, :words], members_a)
+        unique_b, b = None, a
         if members_b is not members_a:
-            unique_b, labels_b = group_unique(sides.b.data[members_b, :words])
-            b = Groups(labels_b, len(unique_b), members_b)
-        allowed = threshold * words * NARROW_BITS // WIDE_BITS
-        what = " with ".join("wide" if wide else "narrow" for wide in (wide_a, wide_b)) + " codes"
+            unique_b, b = group_codes(sides.b.codes[members_b, :, :words], members_b)
         try:
             pairs = hamming.pairs_within(
-                unique_a, unique_b, allowed, limit, jobs, partial(report, what)
+                unique_a, unique_b, allowed, most, jobs, partial(report, what)
             )
         except TooManyPairsError as error:
             count = max(error.count, estimate_pairs(sides, threshold))
@@ -218,7 +303,46 @@ def near_pairs(
         itself = np.arange(len(unique_a) if a is b else 0)
         u, v = np.concatenate([pairs.a, itself]), np.concatenate([pairs.b, itself])
         found.append((a, u, b, v))
-    return expand_all(found, limit, are_exact=False)
+    pairs = once(expand_all(found, most, are_exact=False), sides)
+    if pairs.shape[1] > limit:
+        raise TooManyPairsError(pairs.shape[1])
+    return pairs
+
+
+def classes(side: Fingerprints, by: str) -> np.ndarray:
+    """Which codes are of one kind and length: int64, shape (n,).
+
+    0 and 1 are those of bytes, 2 and 3 those of pixels; odd ones are wide Data-Codes.
+    """
+    return 2 * side.of_pixels + (side.wide if by == CONTENT else 0)
+
+
+def meet(class_a: int, class_b: int) -> bool:
+    """Whether codes of these classes are compared: those of bytes and of pixels never are."""
+    return class_a // 2 == class_b // 2
+
+
+def group_codes(variants: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, Groups]:
+    """The distinct codes of some fingerprints, and in groups the members that have each.
+
+    `variants` are their codes, uint64 of shape (members, variants, words).
+    """
+    _, count, words = variants.shape
+    unique, labels = group_unique(variants.reshape(-1, words))
+    owners = np.repeat(members, count)
+    if count > 1:  # one that has fewer repeats its first
+        labels, owners = np.unique(np.stack([labels, owners]), axis=1)
+    return unique, Groups(labels, len(unique), owners)
+
+
+def once(pairs: np.ndarray, sides: Sides) -> np.ndarray:
+    """Pairs of fingerprints that several of their codes may have found, each of them once."""
+    if max(side.codes.shape[1] for side in sides[:2]) == 1:
+        return pairs
+    if sides.is_one_set:
+        pairs = np.sort(pairs, axis=0)
+        pairs = pairs[:, pairs[0] != pairs[1]]
+    return np.unique(pairs, axis=1)
 
 
 def exact_pairs(sides: Sides, limit: float) -> np.ndarray:
@@ -227,10 +351,10 @@ def exact_pairs(sides: Sides, limit: float) -> np.ndarray:
     Gives int64, shape (2, pairs). Of one set, a fingerprint of several datasets is one with itself.
     """
     # Which facts are known of a fingerprint, as the bits of a number.
-    classes = [np.packbits(side.known, axis=0)[0] for side in sides]
+    classes = [np.packbits(side.known, axis=0)[0] for side in sides[:2]]
     found = []
     for class_a, class_b, members_a, members_b in class_pairs(sides, *classes):
-        shared = np.unpackbits(np.uint8(class_a & class_b), count=4).astype(bool)
+        shared = np.unpackbits(np.uint8(class_a & class_b), count=5).astype(bool)
         keys = sides.a.facts[shared][:, members_a].T
         if members_b is not members_a:
             keys = np.concatenate([keys, sides.b.facts[shared][:, members_b].T])
@@ -316,7 +440,7 @@ def expand(a: Groups, u: np.ndarray, b: Groups, v: np.ndarray) -> np.ndarray:
 
 def are_exact(sides: Sides, i: np.ndarray, j: np.ndarray | slice) -> np.ndarray:
     """Whether fingerprints i of a and j of b are exact duplicates: bool, shape (pairs,)."""
-    a, b = sides
+    a, b = sides[:2]
     agree = [
         (fact_a[i] == fact_b[j]) | ~(known_a[i] & known_b[j])
         for fact_a, fact_b, known_a, known_b in zip(a.facts, b.facts, a.known, b.known, strict=True)
@@ -324,32 +448,46 @@ def are_exact(sides: Sides, i: np.ndarray, j: np.ndarray | slice) -> np.ndarray:
     return np.logical_and.reduce(agree)
 
 
-def data_code_distances(
+def code_distances(
     sides: Sides, i: np.ndarray, j: np.ndarray | slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hamming distances of the Data-Codes of fingerprints i of a and j of b, and the bits compared.
+    """Hamming distances of the codes of fingerprints i of a and j of b, and the bits compared.
 
-    Both uint8, shape (pairs,). Codes of different lengths are compared over the shorter one. Their
-    distance divided by the bits is the Normalized Prefix Hamming Distance (NPHD) of the ISCC
-    project: https://github.com/iscc/iscc-usearch
+    Both uint16, shape (pairs,). Of several Image-Codes the closest count. Data-Codes of different
+    lengths are compared over the shorter one. Their distance divided by the bits is the Normalized
+    Prefix Hamming Distance (NPHD) of the ISCC project: https://github.com/iscc/iscc-usearch
     """
-    a, b = sides
-    both_wide = a.wide[i] & b.wide[j]
-    apart = np.bitwise_count(a.data[i] ^ b.data[j])
-    distance = apart[..., 0] + np.where(both_wide, apart[..., 1], 0).astype(np.uint8)
-    return distance, np.where(both_wide, WIDE_BITS, NARROW_BITS).astype(np.uint8)
+    a, b = sides[:2]
+    bits = np.full(np.broadcast(a.wide[i], b.wide[j]).shape, IMAGE_BITS, dtype=np.uint16)
+    last_counts = np.uint16(1)  # whether words but the first are known
+    if sides.by == CONTENT:
+        both_wide = a.wide[i] & b.wide[j]
+        bits[:] = np.where(both_wide, WIDE_BITS, NARROW_BITS)
+        last_counts = both_wide.astype(np.uint16)
+    least = bits.copy()
+    for of_a, of_b in product(a.codes.swapaxes(0, 1), b.codes.swapaxes(0, 1)):
+        first, *others = (
+            np.bitwise_count(of_a[i, word] ^ of_b[j, word]) for word in range(of_a.shape[1])
+        )
+        apart = first.astype(np.uint16)
+        for other in others:
+            apart += last_counts * other
+        np.minimum(least, apart, out=least)
+    return least, bits
 
 
 def distances_to_all(sides: Sides, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distances of fingerprints i of a to all of b, and which of these are exact duplicates.
 
-    float64, shape (len(i), n): bits of 128 (of 64 doubled), 0 for exact duplicates, and NaN where a
-    dataset is too small to be compared; bool, of the same shape.
+    float64, shape (len(i), n): in `sides.bits` (of 64 doubled), 0 for exact duplicates, and NaN
+    where two cannot be compared; bool, of the same shape.
     """
     some, every = i[:, None], slice(None)  # without a copy of every fingerprint
-    distance, bits = data_code_distances(sides, some, every)
-    scaled = distance * (WIDE_BITS / bits)
-    scaled[~(sides.a.comparable[some] & sides.b.comparable)] = np.nan
+    distance, bits = code_distances(sides, some, every)
+    scaled = distance * (sides.bits / bits)
+    comparable = sides.a.comparable[some] & sides.b.comparable
+    comparable &= sides.a.of_pixels[some] == sides.b.of_pixels
+    scaled[~comparable] = np.nan
     exact = are_exact(sides, some, every)
     scaled[exact] = 0
     return scaled, exact

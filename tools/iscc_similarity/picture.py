@@ -1,12 +1,13 @@
 """The distances of datasets as a picture (PNG).
 
 Few datasets are a heat map in the order of a hierarchical clustering, so that duplicates are side
-by side. Of many there are histograms. Distances are in bits of 128, NaN where a dataset is too
-small to be compared. Everything that is drawn is given; nothing is computed here but the order.
+by side. Of many there are histograms. Distances are in bits of a scale, NaN where two cannot be
+compared. Everything that is drawn is given; nothing is computed here but the order.
 """
 
 import io
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import font_manager
@@ -27,26 +28,64 @@ MOST_IN_HEAT_MAP = 400
 MOST_LABELS = 100
 MOST_CHARACTERS = 48
 
-# Where the bands of distances end, in bits of 128, and how they are called.
-BANDS = ((12, "near-duplicate"), (24, "related"), (32, "weak"), (64, "chance"))
-BAND_COLOURS = ("#08519c", "#4292c6", "#9ecae1", "#d0d4d8")
 EXACT_COLOUR = "#e8590c"
 ITSELF_COLOUR = "#ced4da"
 UNKNOWN_COLOUR = "#c9b8d8"
 BORDER_COLOUR = "#212529"
-ENDS = (0, *(end for end, _ in BANDS))
-FARTHEST = ENDS[-1]  # two unrelated files are about so far apart
-END_LABELS = (*map(str, ENDS[:-1]), f"{FARTHEST}+")
-COLOURS_OF_ENDS = ("#08306b", "#2b7bba", "#9ecae1", "#e1ecf5", "#fafafa")
-COLOURS = LinearSegmentedColormap.from_list(
-    "distance",
-    [(end / FARTHEST, colour) for end, colour in zip(ENDS, COLOURS_OF_ENDS, strict=True)],
-).with_extremes(bad=UNKNOWN_COLOUR)
-
-BEYOND_ALL = 129  # what cannot be compared is in no cluster, whatever the threshold
-UNKNOWN_PLACE = FARTHEST + 6  # of the bar of what is too small to be compared
-EXACT_PLACE = -5  # of the bar of exact copies, left of distance 0
 MOST_ON_LINEAR_SCALE = 100
+
+
+class Scale(NamedTuple):
+    """How distances are drawn.
+
+    bits       of the codes
+    bands      where each band of distances ends, and what it is called
+    colours    of the bands; and of the ends, with that of distance 0 before them
+    unknown    what is to be said of what cannot be compared
+    """
+
+    bits: int
+    bands: tuple[tuple[int, str], ...]
+    colours: tuple[str, ...]
+    colours_of_ends: tuple[str, ...]
+    unknown: str
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        return (0, *(end for end, _ in self.bands))
+
+    @property
+    def farthest(self) -> int:
+        """What two unrelated datasets are about apart."""
+        return self.bits // 2
+
+    @property
+    def end_labels(self) -> list[str]:
+        return [*map(str, self.ends[:-1]), f"{self.farthest}+"]
+
+    @property
+    def colour_map(self) -> LinearSegmentedColormap:
+        ends = [
+            (end / self.farthest, colour)
+            for end, colour in zip(self.ends, self.colours_of_ends, strict=True)
+        ]
+        return LinearSegmentedColormap.from_list("distance", ends).with_extremes(bad=UNKNOWN_COLOUR)
+
+
+BY_CONTENT = Scale(
+    128,
+    ((12, "near-duplicate"), (24, "related"), (32, "weak"), (64, "chance")),
+    ("#08519c", "#4292c6", "#9ecae1", "#d0d4d8"),
+    ("#08306b", "#2b7bba", "#9ecae1", "#e1ecf5", "#fafafa"),
+    "too small to compare",
+)
+BY_APPEARANCE = Scale(
+    256,
+    ((48, "looks like it"), (72, "perhaps"), (128, "chance")),
+    ("#08519c", "#6baed6", "#d0d4d8"),
+    ("#08306b", "#4292c6", "#c6dbef", "#fafafa"),
+    "no Image-Code",
+)
 
 # Inches.
 TREE_WIDTH = 1.4
@@ -62,6 +101,7 @@ def heat_map(
     distances: np.ndarray,
     exact: np.ndarray,
     threshold: int,
+    scale: Scale = BY_CONTENT,
 ) -> bytes:
     """Draw datasets against each other (others is None) or against others, similar ones together.
 
@@ -73,11 +113,11 @@ def heat_map(
     columns = count if one_set else len(others)
     cell, left = cell_size(count, columns), TREE_WIDTH if one_set else 0
     figure, axes = figure_for(left, max(columns, 1) * cell, max(count, 1) * cell)
-    tree = single_linkage(distances, exact)
+    tree = single_linkage(distances, exact, scale)
     order = np.arange(len(distances)) if tree is None else leaves_list(tree)
     down, across = (order, order) if one_set else (order[order < count], order[order >= count])
     here = np.ix_(down, across)
-    draw_cells(axes, distances[here], exact[here])
+    draw_cells(axes, distances[here], exact[here], scale)
     colours = {"exact copy": EXACT_COLOUR}
     if one_set:
         itself = np.where(np.eye(count, dtype=bool), 1.0, np.nan)
@@ -86,7 +126,7 @@ def heat_map(
         frames = [] if tree is None else clusters_in_order(tree, order, threshold)
         if tree is not None:
             beside = axes_at(figure, 0, KEY_HEIGHT, 0.95 * TREE_WIDTH, count * cell)
-            draw_tree(beside, tree, count, threshold)
+            draw_tree(beside, tree, count, threshold, scale)
         width = 1.8 if count <= MOST_LABELS else 1.0
         for start, size in frames:
             frame = {"fill": False, "edgecolor": BORDER_COLOUR, "linewidth": width}
@@ -98,8 +138,8 @@ def heat_map(
     label_sides(axes, names, down, others, across - (0 if one_set else count), cell)
     axes.set_title(title, loc="left", fontsize=11)
     if np.isnan(distances[here]).any():
-        colours["too small to compare"] = UNKNOWN_COLOUR
-    add_key(figure, left, axes, threshold, colours)
+        colours[scale.unknown] = UNKNOWN_COLOUR
+    add_key(figure, left, axes, threshold, colours, scale)
     return png(figure)
 
 
@@ -110,6 +150,7 @@ def histograms(
     title_of_bars: str,
     bars: dict[str, int],
     threshold: int,
+    scale: Scale = BY_CONTENT,
 ) -> bytes:
     """Draw how far the nearest dataset is from each, and beside it a few numbers by their labels.
 
@@ -118,21 +159,24 @@ def histograms(
     figure = Figure(figsize=(11, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[2.2, 1])
     near = nearest[~exact & ~np.isnan(nearest)]
-    counts = np.bincount(np.minimum(near, FARTHEST).astype(int), minlength=FARTHEST + 1)
-    left.bar([EXACT_PLACE], [exact.sum()], width=2, color=EXACT_COLOUR, label="exact copy")
+    farthest = scale.farthest
+    counts = np.bincount(np.minimum(near, farthest).astype(int), minlength=farthest + 1)
+    width = farthest / 32
+    exact_place, unknown_place = -2.5 * width, farthest + 3 * width
+    left.bar([exact_place], [exact.sum()], width=width, color=EXACT_COLOUR, label="exact copy")
     start = 0
-    for (end, name), colour in zip(BANDS, BAND_COLOURS, strict=True):
+    for (end, name), colour in zip(scale.bands, scale.colours, strict=True):
         places = np.arange(start, end + 1)
         left.bar(places, counts[places], width=1, color=colour, label=name)
         start = end + 1
-    too_small = np.count_nonzero(~exact & np.isnan(nearest))
-    left.bar([UNKNOWN_PLACE], [too_small], width=2, color=UNKNOWN_COLOUR, label="too small")
+    unknown = np.count_nonzero(~exact & np.isnan(nearest))
+    left.bar([unknown_place], [unknown], width=width, color=UNKNOWN_COLOUR, label=scale.unknown)
     left.axvline(threshold + 0.5, color=BORDER_COLOUR, linestyle="--", linewidth=1)
     left.set_xticks(
-        [EXACT_PLACE, *ENDS, UNKNOWN_PLACE],
-        ["exact", *END_LABELS, "\ntoo small"],
+        [exact_place, *scale.ends, unknown_place],
+        ["exact", *scale.end_labels, "\nnone"],
     )
-    left.set_xlabel(f"differing bits of 128 (dashed: threshold {threshold})")
+    left.set_xlabel(f"differing bits of {scale.bits} (dashed: threshold {threshold})")
     left.set_ylabel("datasets")
     left.set_title(title, loc="left", fontsize=11)
     left.legend(frameon=False, fontsize=9)
@@ -152,7 +196,9 @@ def histograms(
     return png(figure)
 
 
-def single_linkage(distances: np.ndarray, exact: np.ndarray) -> np.ndarray | None:
+def single_linkage(
+    distances: np.ndarray, exact: np.ndarray, scale: Scale = BY_CONTENT
+) -> np.ndarray | None:
     """A hierarchical clustering in SciPy's form; None of fewer than two datasets.
 
     With single linkage the clusters below a distance are the connected components of the pairs
@@ -160,7 +206,8 @@ def single_linkage(distances: np.ndarray, exact: np.ndarray) -> np.ndarray | Non
     """
     if len(distances) < 2:
         return None
-    filled = np.where(np.isnan(distances), BEYOND_ALL, distances)
+    # Beyond all thresholds: what cannot be compared is in no cluster.
+    filled = np.where(np.isnan(distances), scale.bits + 1, distances)
     filled[exact] = 0
     np.fill_diagonal(filled, 0)
     return linkage(squareform(filled, checks=False), method="single", optimal_ordering=True)
@@ -211,11 +258,12 @@ def cells(rows: int, columns: int) -> dict:
     }
 
 
-def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray) -> None:
+def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray, scale: Scale) -> None:
     """Colour the cells by distance, and those of exact copies."""
     if not distances.size:  # a picture all the same, with one white cell
-        distances, exact = np.full((1, 1), FARTHEST), np.zeros((1, 1), dtype=bool)
-    axes.imshow(distances, cmap=COLOURS, vmin=0, vmax=FARTHEST, **cells(*distances.shape))
+        distances, exact = np.full((1, 1), scale.farthest), np.zeros((1, 1), dtype=bool)
+    colours = {"cmap": scale.colour_map, "vmin": 0, "vmax": scale.farthest}
+    axes.imshow(distances, **colours, **cells(*distances.shape))
     overlay = np.where(exact, 1.0, np.nan)
     axes.imshow(overlay, cmap=ListedColormap([EXACT_COLOUR]), **cells(*exact.shape))
     rows, columns = distances.shape
@@ -225,7 +273,7 @@ def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray) -> None:
         axes.vlines(range(1, columns), 0, rows, **between)
 
 
-def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int) -> None:
+def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int, scale: Scale) -> None:
     """Draw the clustering to the left of the cells, its leaves beside their rows."""
     dendrogram(
         tree,
@@ -240,7 +288,7 @@ def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int) -> None:
     axes.axvline(threshold, color=BORDER_COLOUR, linestyle="--", linewidth=0.8)
     axes.text(threshold, 0, f"threshold {threshold} ", ha="right", va="bottom", fontsize=8)
     axes.set_ylim(10 * count, 0)  # SciPy gives each leaf 10 units
-    axes.set_xlim(max(FARTHEST, tree[-1, 2]) + 2, -0.5)
+    axes.set_xlim(max(scale.farthest, tree[-1, 2]) * 1.03, -scale.farthest / 128)
     axes.set_axis_off()
 
 
@@ -320,20 +368,25 @@ def characters_of(font: str) -> set[int]:
 
 
 def add_key(
-    figure: Figure, left: float, axes: Axes, threshold: int, colours: dict[str, str]
+    figure: Figure,
+    left: float,
+    axes: Axes,
+    threshold: int,
+    colours: dict[str, str],
+    scale: Scale,
 ) -> None:
     """A colour bar with the bands of distances and the threshold, and what other colours mean."""
     key = axes_at(figure, left, 0.3, KEY_WIDTH, 0.18)
     bar = figure.colorbar(axes.images[0], cax=key, orientation="horizontal")
     bar.outline.set_visible(False)
-    bar.set_ticks(ENDS, labels=END_LABELS)
+    bar.set_ticks(scale.ends, labels=scale.end_labels)
     key.tick_params(labelsize=8, length=3)
-    for start, (end, name) in zip(ENDS, BANDS, strict=False):
+    for start, (end, name) in zip(scale.ends, scale.bands, strict=False):
         key.text((start + end) / 2, 1.15, name, ha="center", va="bottom", fontsize=7.5)
         key.axvline(end, color="white", linewidth=1)
-    if threshold <= FARTHEST:
+    if threshold <= scale.farthest:
         key.plot([threshold], [-0.25], marker="^", color=BORDER_COLOUR, clip_on=False)
-    key.set_xlabel(f"differing bits of 128 (▲ threshold {threshold})", fontsize=8)
+    key.set_xlabel(f"differing bits of {scale.bits} (▲ threshold {threshold})", fontsize=8)
     patches = [Patch(color=colour, label=label) for label, colour in colours.items()]
     key.legend(
         handles=patches,

@@ -16,6 +16,7 @@ import links
 from links import Links
 
 FIRST, SINGLE, EXACT, NEAR, LINKED = "first", "single", "exact", "near", "linked"
+LOOKS_LIKE = "looks like"
 NONE = -1
 
 
@@ -23,9 +24,9 @@ class Pairs(NamedTuple):
     """Pairs of duplicates; arrays of shape (pairs,).
 
     a, b        int64: datasets of both sides
-    exact       bool: whether they are exact duplicates; near-duplicates otherwise
-    distance    uint8: of their Data-Codes, in bits
-    bits        uint8: how many bits were compared, 64 or 128
+    exact       bool: whether they are exact duplicates; near-duplicates, or alike, otherwise
+    distance    uint16: of their codes, in bits
+    bits        uint16: how many bits were compared: of Data-Codes 64 or 128, of Image-Codes 256
     """
 
     a: np.ndarray
@@ -48,8 +49,9 @@ class Place(NamedTuple):
 
     `cluster` counts from 1 in the order of their representatives, which are the rows that come
     first; `size` is the number of datasets in it. `relation`, to the representative, is SINGLE (it
-    is alone), FIRST (it is the representative), EXACT, NEAR, or LINKED (in the cluster through
-    others); `distance` is that of the Data-Codes, None for the representative itself.
+    is alone), FIRST (it is the representative), EXACT, NEAR or LOOKS_LIKE, or LINKED (in the
+    cluster through others); `distance` is that of the codes, None for the representative itself,
+    and where they cannot be compared.
     """
 
     cluster: int
@@ -114,10 +116,14 @@ def places(found: Links) -> list[Place]:
     representative = components(found, count)
     _, cluster = np.unique(representative, return_inverse=True)
     size = np.bincount(cluster, weights=side.rows.size).astype(np.int64)
-    distance, _ = links.data_code_distances(found.sides, representative, np.arange(count))
+    distance, _ = links.code_distances(found.sides, representative, np.arange(count))
+    distance = distance.astype(object)
+    if found.sides.by == links.APPEARANCE:
+        distance[~(side.comparable & side.comparable[representative])] = None
     relation = np.full(count, LINKED, dtype=object)
     to_first = representative[found.a] == found.a
-    relation[found.b[to_first]] = np.where(found.exact[to_first], EXACT, NEAR)
+    relation[found.b[to_first]] = np.where(found.exact[to_first], EXACT, similar(found))
+    distance[found.b[to_first]] = found.distance[to_first]
 
     columns = (cluster + 1, size[cluster], first_row[representative], relation, distance)
     by_row = (each[side.rows.labels].tolist() for each in columns)
@@ -126,6 +132,11 @@ def places(found: Links) -> list[Place]:
         how = SINGLE if result[row].size == 1 else FIRST
         result[row] = result[row]._replace(relation=how, distance=None)
     return result
+
+
+def similar(found: Links) -> str:
+    """The relation of those that are not exact duplicates."""
+    return LOOKS_LIKE if found.sides.by == links.APPEARANCE else NEAR
 
 
 def keep_mask(found: Links, near: bool) -> np.ndarray:
@@ -189,10 +200,10 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     rows    int64, shape (k,): datasets of a
 
-    Gives float64, shape (k,), bits of 128, NaN where nothing can be compared, and bool, shape
+    Gives float64, shape (k,), in `sides.bits`, NaN where nothing can be compared, and bool, shape
     (k,), whether there is an exact duplicate.
     """
-    a, b = found.sides
+    a, b = found.sides[:2]
     exact = np.zeros(len(a.wide), dtype=bool)
     exact[found.a[found.exact]] = True
     if found.sides.is_one_set:
@@ -200,16 +211,26 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wanted = np.zeros(len(a.wide), dtype=bool)
     wanted[a.rows.labels[rows]] = True
     distance = np.full(len(a.wide), np.nan)
-    for wide_a, wide_b in product((True, False), repeat=2):
-        of_a = np.flatnonzero(wanted & a.comparable & (a.wide == wide_a))
-        of_b = np.flatnonzero(b.comparable & (b.wide == wide_b))
-        words = 2 if wide_a and wide_b else 1
+    by_content = found.sides.by == links.CONTENT
+    for class_a, class_b in product(range(4), repeat=2):
+        if not links.meet(class_a, class_b):
+            continue
+        of_a, of_b = (
+            np.flatnonzero(side.comparable & (links.classes(side, found.sides.by) == each))
+            for side, each in ((a, class_a), (b, class_b))
+        )
+        of_a = of_a[wanted[of_a]]
+        words = 1 + (class_a & class_b & 1) if by_content else a.codes.shape[2]
         itself = None
-        if found.sides.is_one_set and wide_a == wide_b:
+        if found.sides.is_one_set and class_a == class_b:
             itself = np.searchsorted(of_b, of_a)
-        least = hamming.nearest(a.data[of_a, :words], b.data[of_b, :words], itself)
-        scaled = np.where(least == hamming.NOTHING_NEAR, np.nan, least * (2.0 / words))
-        distance[of_a] = np.fmin(distance[of_a], scaled)
+        for x, y in product(range(a.codes.shape[1]), range(b.codes.shape[1])):
+            least = hamming.nearest(a.codes[of_a, x, :words], b.codes[of_b, y, :words], itself)
+            bits = words * hamming.WORD_BITS
+            scaled = np.where(
+                least == hamming.NOTHING_NEAR, np.nan, least * (found.sides.bits / bits)
+            )
+            distance[of_a] = np.fmin(distance[of_a], scaled)
     return distance[a.rows.labels[rows]], exact[a.rows.labels[rows]]
 
 
@@ -224,9 +245,9 @@ def components(found: Links, count: int) -> np.ndarray:
 
 
 def closeness(found: Links | Pairs) -> np.ndarray:
-    """What to sort by, the closest first: differing bits of 128, then more bits compared."""
-    distance = found.distance.astype(np.int64) * (links.WIDE_BITS // found.bits)
-    return 2 * distance + (found.bits != links.WIDE_BITS)
+    """What to sort by, the closest first: the share of bits that differ, then more bits."""
+    distance = found.distance.astype(np.int64) * (links.IMAGE_BITS // found.bits)
+    return 2 * distance + (found.bits == links.NARROW_BITS)
 
 
 def best_of_each(keys: np.ndarray, *order: np.ndarray) -> np.ndarray:

@@ -1,20 +1,24 @@
 """The tables of a comparison: from pairs of rows, counted from 0, to columns and rows.
 
 Rows are counted from 1 in the tables. `others` are the entries of the reference, or the same
-entries again where there is none.
+entries again where there is none. The last two columns of pairs are for images only: types and
+sizes, which say why equal streams of pixels are not the same image.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+import links
+import manifest
 import relations
 from manifest import Entry
 from relations import Pairs
 
 HOW = ("relation", "distance", "bits", "similarity")  # what `related` gives
 PAIR_COLUMNS = ("#name_a", "name_b", *HOW, "iscc_a", "iscc_b", "row_a", "row_b")
+PAIR_COLUMNS += ("pixels_a", "pixels_b")
 CLUSTER_COLUMNS = (
     "#name",
     "cluster",
@@ -25,8 +29,15 @@ CLUSTER_COLUMNS = (
     "note",
     "row",
 )
-MATCH_COLUMNS = ("#name", *HOW, "match", "match_iscc", "row")
-COPY_COLUMNS = ("#name", "copy_of", *HOW, "row", "copy_of_row")
+MATCH_COLUMNS = ("#name", *HOW, "match", "match_iscc", "row", "pixels", "match_pixels")
+COPY_COLUMNS = ("#name", "copy_of", *HOW, "row", "copy_of_row", "pixels", "copy_of_pixels")
+
+
+def lines(columns: Sequence[str], rows: Iterable[tuple], of_images: bool) -> Iterator[str]:
+    """The lines of a table of pairs, with the columns for images if these are `of_images`."""
+    if not of_images:
+        columns, rows = columns[:-2], (row[:-2] for row in rows)
+    return manifest.table_lines(columns, rows)
 
 
 def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Pairs) -> Iterator[tuple]:
@@ -44,12 +55,15 @@ def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Pairs) -
             a, b = b, a
         rows.append((close, entries[a].name, others[b].name, a, b, how))
     for _, name_a, name_b, a, b, how in sorted(rows):
-        yield (name_a, name_b, *related(*how), entries[a].iscc, others[b].iscc, a + 1, b + 1)
+        one, other = entries[a], others[b]
+        isccs, pixels = (one.iscc, other.iscc), (one.pixels, other.pixels)
+        yield (name_a, name_b, *related(*how), *isccs, a + 1, b + 1, *pixels)
 
 
 def related(exact: bool, distance: int, bits: int) -> tuple[str, int, int, str]:
     """How two datasets are related: relation, distance, bits, similarity in percent."""
-    relation = relations.EXACT if exact else relations.NEAR
+    relation = relations.LOOKS_LIKE if bits == links.IMAGE_BITS else relations.NEAR
+    relation = relations.EXACT if exact else relation
     return relation, distance, bits, f"{100 * (1 - distance / bits):.1f}"
 
 
@@ -70,11 +84,12 @@ def match_rows(
     }
     for row, entry in enumerate(entries):
         if row not in match_of:
-            yield (entry.name, "none", None, None, None, None, None, row + 1)
+            yield (entry.name, "none", *[None] * 5, row + 1, entry.pixels, None)
             continue
         number, *how = match_of[row]
         match = others[number]
-        yield (entry.name, *related(*how), match.name, match.iscc, row + 1)
+        found = (*related(*how), match.name, match.iscc)
+        yield (entry.name, *found, row + 1, entry.pixels, match.pixels)
 
 
 def copy_rows(
@@ -82,7 +97,9 @@ def copy_rows(
 ) -> Iterator[tuple]:
     """The table of copies: every dataset that is dropped, and the one that it is a copy of."""
     for a, b, *how in zip(*(each.tolist() for each in duplicates), strict=True):
-        yield (entries[a].name, others[b].name, *related(*how), a + 1, b + 1)
+        copy, kept = entries[a], others[b]
+        pixels = (copy.pixels, kept.pixels)
+        yield (copy.name, kept.name, *related(*how), a + 1, b + 1, *pixels)
 
 
 def matrix_rows(entries: Sequence[Entry], distances: np.ndarray) -> Iterator[tuple]:
@@ -103,8 +120,8 @@ def sizes_of_clusters(places: Sequence[relations.Place]) -> dict[str, int]:
     return bars
 
 
-def kinds_of_matches(entries: Sequence[Entry], matches: Pairs) -> dict[str, int]:
-    """How many datasets have an exact match, a near one, or none."""
+def kinds_of_matches(entries: Sequence[Entry], matches: Pairs, similar: str) -> dict[str, int]:
+    """How many datasets have an exact match, a `similar` one, or none."""
     exact = int(matches.exact.sum())
     near = len(matches.a) - exact
-    return {"exact": exact, "near": near, "none": len(entries) - exact - near}
+    return {"exact": exact, similar: near, "none": len(entries) - exact - near}
