@@ -29,6 +29,8 @@ class Thumbnail:
 
     def __init__(self, rows: int, columns: int):
         self.rows, self.columns, self.next = rows, columns, 0
+        # Where areas begin and end: after so many columns, and so many parts of 1/32 of the next.
+        self.whole, self.part = np.divmod(np.arange(SIDE + 1) * columns, SIDE)
         self.areas = np.zeros((SIDE, SIDE))  # sums
         self.sums: np.ndarray | None = None  # of the columns, in a line of areas that has begun
 
@@ -61,12 +63,10 @@ class Thumbnail:
 
     def across(self, sums: np.ndarray) -> np.ndarray:
         """The sums of a line of areas, of those of its columns."""
-        places = np.arange(SIDE + 1) * self.columns
-        whole, part = places // SIDE, places % SIDE
         totals, beyond = (np.zeros(self.columns + 1) for _ in range(2))
         np.cumsum(sums, out=totals[1:])
         beyond[:-1] = sums
-        return np.diff(SIDE * totals[whole] + part * beyond[whole])
+        return np.diff(SIDE * totals[self.whole] + self.part * beyond[self.whole])
 
     def means(self) -> np.ndarray:
         """The means, stretched to 0 to 255: shape (32, 32); all 0 if they are equal."""
