@@ -1,5 +1,6 @@
 """Image-Codes and the thumbnails that they are made of, against iscc-core and exact fractions."""
 
+import tracemalloc
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
@@ -107,3 +108,17 @@ def test_thumbnails_do_not_depend_on_how_rows_come(tmp_path):
             thumbnail.add(array[top : top + at_once])
         found.add(thumbnail.means().tobytes())
     assert len(found) == 1
+
+
+def test_thumbnails_of_wide_planes_need_little_memory():
+    """Some numbers for each column, but not 32 of them; and none once all rows are there."""
+    tracemalloc.start()
+    try:
+        thumbnails = [Thumbnail(1, 500_000) for _ in range(3)]
+        for each in thumbnails:
+            each.add(np.ones((1, 500_000), "u1"))
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 500_000
+    assert peak < 16 * 8 * 500_000

@@ -1,7 +1,11 @@
 """Codes of pixels and of appearance, held against iscc-core, NumPy and exact arithmetic."""
 
 import json
+import os
+import re
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from fractions import Fraction
@@ -19,6 +23,7 @@ from test_appearance import SKIMAGE, weights
 
 import containers
 import manifest
+from conftest import SCRIPTS
 from containers import coded, described, five_axes, pixels_of, stream_of
 from dev.environments import PROJECT
 from images import NotAnImageError
@@ -253,6 +258,31 @@ def test_any_number_of_processes_writes_the_same(tmp_path, program):
         assert done.returncode == 0, done.stderr
         written.append((tmp_path / "m").read_bytes())
     assert written[0] == written[1] == written[2]
+
+
+def test_long_work_says_how_far_it_is(tmp_path):
+    lines = """
+import coding, iscc_pixels, messages
+messages.SECONDS_BETWEEN_REPORTS, coding.PORTION_DATASETS = 0, 1
+iscc_pixels.main()
+"""
+    for name in "abc":
+        tifffile.imwrite(tmp_path / name, np.ones((5000, 10_000), "u1"), compression="zlib")
+    done = subprocess.run(
+        [sys.executable, "-c", lines, *"abc", "--manifest", "m"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS["iscc_pixels"].parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    form = r"([0-3]) of 3 datasets, (0\.[0-2]) GB of pixels, [\d,]+ MB/s"
+    news = [re.fullmatch(form, line) for line in done.stderr.splitlines()]
+    assert all(news), done.stderr
+    counts = [(int(line[1]), float(line[2])) for line in news]
+    assert counts == sorted(counts)
+    assert {count for count, _ in counts} == {0, 1, 2}
+    assert counts[-1][1] in (0.1, 0.2)  # 150 million
 
 
 # ---- Planes and projections

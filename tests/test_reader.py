@@ -1,8 +1,10 @@
 """The process that reads images: what it hands over, and how it ends."""
 
 import errno
+import gc
 import os
 import signal
+import struct
 import sys
 import time
 from pathlib import Path
@@ -20,7 +22,7 @@ import reader
 from conftest import SCRIPTS
 from containers import stream_of
 from dev import processes
-from images import NotAnImageError
+from images import MOST_MEMORY, NotAnImageError
 from inputs import Dataset
 from messages import InputError
 from oracle import TEST_DATA
@@ -119,29 +121,70 @@ def test_a_dataset_that_ends_its_reader_is_named_and_can_be_skipped(tmp_path, pr
     assert [each.name for each in manifest.read(tmp_path / "m", "m")] == others
 
 
-def test_a_reader_that_is_killed_ends_the_run(tmp_path, program):
+@pytest.mark.parametrize(
+    ("sent", "how"),
+    [
+        (9, "9 (SIGKILL), probably because the machine ran out of memory"),
+        (15, "15 (SIGTERM)"),
+    ],
+)
+def test_a_reader_that_is_killed_ends_the_run(tmp_path, program, sent, how):
     """As Linux does where memory is short: whatever dataset it was reading is not to blame."""
-    environment = lame_library(tmp_path, "os.kill(os.getpid(), 9)")
+    environment = lame_library(tmp_path, f"os.kill(os.getpid(), {sent})")
     path = TEST_DATA / "cell.png"
     arguments = [path, "--manifest", "m", "--skipped", "s"]
     done = program("iscc_pixels", *arguments, env=environment)
     assert done.returncode == 2
     assert done.stderr == (
-        f'iscc_pixels: cannot read "{path}": the process that read it was killed by signal 9 '
-        "(SIGKILL), probably because the machine ran out of memory\n"
+        f'iscc_pixels: cannot read "{path}": the process that read it was killed by signal {how}\n'
     )
     assert not (tmp_path / "m").exists()
     assert not (tmp_path / "s").exists()
 
 
+def test_its_end_is_known_where_we_were_told_not_to_ask(tmp_path, program):
+    """Some programs ignore SIGCHLD, and so does what they start: ends are forgotten then."""
+    environment = lame_library(tmp_path, "os.abort()")
+    with (tmp_path / "sitecustomize.py").open("a") as stream:
+        stream.write("import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n")
+    done = program("iscc_pixels", TEST_DATA / "cell.png", "--manifest", "m", env=environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.endswith("the process that read it was killed by signal 6 (SIGABRT)\n")
+
+
+def test_an_end_in_the_midst_of_a_message_is_an_end_too(monkeypatch):
+    def answer(process: Reader, _: Dataset) -> None:
+        os.write(process.connection.fileno(), struct.pack("!i", 1000) + b"the first bytes of them")
+        os._exit(3)
+
+    monkeypatch.setattr(Reader, "answer", answer)
+    worker = pixels.Worker({}, pixels.Wanted(), skip=True)
+    why = worker(dataset(TEST_DATA / "cell.png"), lambda count: None)
+    assert why == "the process that read it ended with status 3"
+
+
+def test_what_failed_gives_its_memory_back_at_once(monkeypatch, start):
+    def fail(*_: object) -> None:
+        gc.disable()
+        _half_of_the_pixels = np.empty(MOST_MEMORY * 3 // 4, "u1")
+        raise ValueError("they are damaged")
+
+    monkeypatch.setattr(reader, "open_images", fail)
+    process = start()
+    for _ in range(2):
+        with pytest.raises(NotAnImageError, match="they are damaged"):
+            list(process.read(dataset(TEST_DATA / "cell.png")))
+
+
 def lame_library(tmp_path: Path, does: str, seconds: int = 1) -> dict[str, str]:
     """An environment in which a PNG is decoded so, for at most so many seconds."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
+        "import os, sys, time\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'rasters':\n"
         "            import imagecodecs\n"
+        "            original = imagecodecs.png_decode\n"
         f"            imagecodecs.png_decode = lambda data: {does}\n"
         "            import images\n"
         f"            images.MOST_SECONDS, images.BYTES_OF_A_SECOND = {seconds}, 1 << 40\n"
@@ -175,6 +218,25 @@ def test_none_is_left_when_the_first_process_goes(tmp_path, sent):
     finally:
         processes.kill(ours, *others)
     assert not (tmp_path / "m").exists()
+
+
+def test_a_terminal_that_closes_does_not_end_what_nohup_started(tmp_path):
+    """All processes of the terminal get SIGHUP then; the first one ignores it."""
+    does = "open('begun', 'x').close() or time.sleep(2) or original(data)"
+    environment = lame_library(tmp_path, does)
+    with (tmp_path / "sitecustomize.py").open("a") as stream:
+        stream.write("import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
+    command = [sys.executable, SCRIPTS["iscc_pixels"], TEST_DATA / "cell.png", "--manifest", "m"]
+    ours = psutil.Popen([*map(str, command)], cwd=tmp_path, env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(ours.pid, signal.SIGHUP)
+        assert ours.wait(20) == 0
+    finally:
+        processes.kill(ours)
 
 
 @pytest.mark.parametrize("call", ["Pipe", "os.fork", "mmap.mmap"])

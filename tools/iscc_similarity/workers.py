@@ -124,9 +124,9 @@ def describe_end(code: int) -> str:
 
 def serve(work: Callable, items: Sequence, connection: Connection, at: ctypes.c_int64) -> None:
     """Worker loop: receive portions, send results, until the parent ends us or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that we work for
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):  # these are for the process that we work for
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
     unreported, last_report = 0.0, time.monotonic()
 

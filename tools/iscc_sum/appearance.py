@@ -22,11 +22,17 @@ EXACT_BITS = 32
 
 
 class Thumbnail:
-    """The mean of each of 32 by 32 areas of a plane, whose rows are added from the top."""
+    """The mean of each of 32 by 32 areas of a plane, whose rows are added from the top.
+
+    Columns are summed for one line of areas at a time: a plane may have millions of them.
+    """
 
     def __init__(self, rows: int, columns: int):
         self.rows, self.columns, self.next = rows, columns, 0
-        self.sums = np.zeros((SIDE, columns))
+        # Where areas begin and end: after so many columns, and so many parts of 1/32 of the next.
+        self.whole, self.part = np.divmod(np.arange(SIDE + 1) * columns, SIDE)
+        self.areas = np.zeros((SIDE, SIDE))  # sums
+        self.sums: np.ndarray | None = None  # of the columns, in a line of areas that has begun
 
     def add(self, pixels: np.ndarray) -> None:
         """Add the next rows: shape (rows, columns). NaN and infinity count as 0.
@@ -42,27 +48,32 @@ class Thumbnail:
             first, last = max(self.next, top // SIDE), min(stop, -(-bottom // SIDE))
             whole = range(max(first, -(-top // SIDE)), min(last, bottom // SIDE))
             edges = [row for row in range(first, last) if row not in whole]
+            sums = np.zeros(self.columns) if self.sums is None else self.sums
             if exact and whole:
                 part = pixels[whole.start - self.next : whole.stop - self.next]
-                self.sums[area] += SIDE * part.sum(axis=0, dtype=np.float64)
+                sums += SIDE * part.sum(axis=0, dtype=np.float64)
             for row in edges if exact else range(first, last):
                 weight = min(bottom, (row + 1) * SIDE) - max(top, row * SIDE)
-                self.sums[area] += weight * pixels[row - self.next].astype(np.float64)
+                sums += weight * pixels[row - self.next].astype(np.float64)
+            is_done = bottom <= stop * SIDE
+            if is_done:
+                self.areas[area] = self.across(sums)
+            self.sums = None if is_done else sums
         self.next = stop
+
+    def across(self, sums: np.ndarray) -> np.ndarray:
+        """The sums of a line of areas, of those of its columns."""
+        totals, beyond = (np.zeros(self.columns + 1) for _ in range(2))
+        np.cumsum(sums, out=totals[1:])
+        beyond[:-1] = sums
+        return np.diff(SIDE * totals[self.whole] + self.part * beyond[self.whole])
 
     def means(self) -> np.ndarray:
         """The means, stretched to 0 to 255: shape (32, 32); all 0 if they are equal."""
-        totals = np.cumsum(self.sums, axis=1)
-        totals = np.concatenate([np.zeros((SIDE, 1)), totals], axis=1)
-        places = np.arange(SIDE + 1) * self.columns
-        whole, part = places // SIDE, places % SIDE
-        beyond = np.concatenate([self.sums, np.zeros((SIDE, 1))], axis=1)
-        until = SIDE * totals[:, whole] + part * beyond[:, whole]
-        areas = np.diff(until, axis=1)
-        low, high = areas.min(), areas.max()
+        low, high = self.areas.min(), self.areas.max()
         if not (math.isfinite(low) and math.isfinite(high) and high > low):
             return np.zeros((SIDE, SIDE))
-        return (areas - low) / (high - low) * 255
+        return (self.areas - low) / (high - low) * 255
 
 
 def picture_of(thumbnails: list[Thumbnail]) -> np.ndarray:

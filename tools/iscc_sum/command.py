@@ -126,6 +126,7 @@ def run(main: Callable[[], int]) -> NoReturn:
             signal.signal(number, unwind)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or nobody could say how a worker ended
     gc.disable()  # a million entries have no cycles, but looking for them takes seconds
     try:
         sys.exit(main())

@@ -127,11 +127,11 @@ class Worker:
                 raise InputError(f"a process could not be started: {error.strerror}") from None
         try:
             yield from self.reader.read(dataset)
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             code = self.reader.close()
             self.reader = None
             died = f"the process that read it {workers.describe_end(code)}"
-            if code == -signal.SIGKILL:  # which may not be the fault of the dataset
+            if code in (-signal.SIGKILL, -signal.SIGTERM):  # perhaps not the fault of the dataset
                 raise InputError(f"cannot read {quote(dataset.name)}: {died}") from None
             if code == -signal.SIGXCPU:
                 seconds = most_seconds(find(dataset).size)

@@ -142,7 +142,7 @@ class Reader:
         """What is in a dataset; then the streams of its images and projections, in pieces.
 
         A piece is of whole rows of one plane. Raises what `read_images` does, and EOFError or
-        ConnectionError if the process has ended.
+        OSError if the process has ended.
         """
         self.connection.send(dataset)
         while (message := self.connection.recv()) is not None:
@@ -160,9 +160,9 @@ class Reader:
         """In the process: read what is asked for until nobody asks any longer."""
         try:
             end_with(parent)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that we work for
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
+            for number in (signal.SIGINT, signal.SIGHUP):  # these are for those that we work for
+                signal.signal(number, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             silence()
             limit_memory()
             keep_memory()
@@ -194,7 +194,7 @@ class Reader:
                 del rows  # or its region would still be there while the next one is read
         except Exception as error:
             error.add_note(traceback.format_exc())
-            answer = error
+            answer = error.with_traceback(None)  # or what failed would keep its memory
         self.connection.send(answer)
         for _ in range(waiting):
             self.connection.recv_bytes()
