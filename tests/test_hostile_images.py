@@ -633,6 +633,16 @@ def test_ome_that_names_two_files_alike(code, tmp_path):
     assert "identifier" in code(ome(named("a.dat", "") + named("b.dat", "2", 1), own), siblings)
 
 
+def test_ome_that_names_a_file_without_identifier(code, tmp_path):
+    """tifffile would open it, wherever it is, once it knows which identifier is this file's."""
+    path, other = tmp_path / NAME, tmp_path / "elsewhere.tif"
+    other.write_bytes(pages(stack(4)[2:]))
+    data = named(NAME) + named(str(other), "", 1)
+    assert "is not among the datasets" in code(ome(data), [path])
+    data = named(NAME) + named(other.name, "", 1)
+    assert "identifier" in code(ome(data), [path, other])
+
+
 def test_ome_that_names_a_sibling(code, tmp_path):
     """It may, if that is an OME-TIFF with such pages; whatever else is refused."""
     sibling = tmp_path / "sibling.dat"

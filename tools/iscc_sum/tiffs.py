@@ -121,7 +121,7 @@ def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | N
         return None
     paths: dict[str, Path] = {}
     for each in files:
-        if each.text == own:
+        if each.text == own is not None:
             continue
         other = find_sibling(each.get("FileName", ""), siblings)
         if not each.text or paths.setdefault(each.text, other) != other:
