@@ -68,14 +68,15 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     # An NDTiff has an index in another file.
     options = {"name": OWN_NAME, "offset": 0, "is_ndtiff": False}
     tif = tifffile.TiffFile(stream, **options)
-    names_others = tif.is_ome and resolve_files(tif.ome_metadata, path, siblings)
-    if names_others:
-        tif = tifffile.TiffFile(stream, omexml=names_others, **options)
+    ome = ElementTree.fromstring(tif.ome_metadata) if tif.is_ome else None
+    if ome is not None and resolve_files(ome, path, siblings):
+        resolved = ElementTree.tostring(ome, encoding="unicode")
+        tif = tifffile.TiffFile(stream, omexml=resolved, **options)
     files = Files(closing, tif, stream.fileno())
     found = [TiffImage(series, files) for series in tif.series]
     check_complaints(complaints)
-    if tif.is_ome:
-        check_ome(tif)
+    if ome is not None:
+        check_ome(ome, tif.series)
     if not found:
         raise UnreadableError("expected a TIFF with an image, found none")
     check_images(found, files.size)
@@ -91,49 +92,42 @@ def check_complaints(complaints: Sequence[str]) -> None:
         raise UnreadableError(f"it is damaged or cut off ({quote(complaints[0])})")
 
 
-def check_ome(tif: tifffile.TiffFile) -> None:
+def check_ome(ome: ElementTree.Element, series: Sequence[tifffile.TiffPageSeries]) -> None:
     """Raise UnreadableError if tifffile made something else of a file than its metadata say."""
-    root = ElementTree.fromstring(tif.ome_metadata)
-    pixels = [each for image in root.iter() for each in image if each.tag.endswith("Pixels")]
-    kinds = [series.kind for series in tif.series]
-    if kinds != ["ome"] * len(pixels):
+    expected = sum(each.tag.endswith("Pixels") for each in ome.iter())
+    kinds = [each.kind for each in series]
+    if kinds != ["ome"] * expected:
         raise UnreadableError(
-            f"expected the pixels of {len(pixels):,} images, as its OME metadata say, found those "
+            f"expected the pixels of {expected:,} images, as its OME metadata say, found those "
             f"of {kinds.count('ome'):,}"
         )
 
 
-def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | None:
-    """The metadata of an OME-TIFF of several files, with the paths of these; or None.
+def resolve_files(ome: ElementTree.Element, path: Path, siblings: Mapping[str, Path]) -> bool:
+    """Put the paths of its files into the metadata of an OME-TIFF; whether there are any to put.
 
     No file is opened because metadata name it: only datasets of the same run are.
     """
-    root = ElementTree.fromstring(ome)
-    if any(element.tag.endswith("BinaryOnly") for element in root):
+    if any(element.tag.endswith("BinaryOnly") for element in ome):
         raise UnreadableError("its OME metadata are in another file, which cannot be read here")
-    files = [each for each in root.iter() if each.tag.endswith("UUID") and each is not root]
-    own = root.get("UUID")
-    if own is None and len({each.text for each in files}) < 2:
-        for each in files:
-            each.set("FileName", OWN_NAME)
-        return ElementTree.tostring(root, encoding="unicode") if files else None
+    own = ome.get("UUID")
+    files = [each for each in ome.iter() if each.tag.endswith("UUID")]
     if all(each.text == own for each in files):
-        return None
-    paths: dict[str, Path] = {}
-    for each in files:
-        if each.text == own is not None:
-            continue
-        other = find_sibling(each.get("FileName", ""), siblings)
+        return False
+    others = [each for each in files if own is None or each.text != own]
+    # If there is one file only, it is this one, whatever it was called.
+    is_alone = own is None and len({each.text for each in files}) == 1
+    paths: dict[str | None, Path] = {} if own is None else {own: path}
+    for each in others:
+        other = path if is_alone else find_sibling(each.get("FileName", ""), siblings)
         if not each.text or paths.setdefault(each.text, other) != other:
             raise UnreadableError("expected one identifier for each of several files")
-    named = [path, *paths.values()] if own is not None else list(paths.values())
-    if len(set(named)) < len(named):
+    if len(set(paths.values())) < len(paths):
         raise UnreadableError("expected one identifier for each of several files")
-    for each in files:
-        if each.text in paths:
-            other = paths[each.text]
-            each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
-    return ElementTree.tostring(root, encoding="unicode")
+    for each in others:
+        other = paths[each.text]
+        each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
+    return True
 
 
 def find_sibling(name: str, siblings: Mapping[str, Path]) -> Path:
