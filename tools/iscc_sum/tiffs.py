@@ -52,7 +52,7 @@ OWN_NAME = "image"
 # What says how the pixels of a page are stored: tags that all pages of an image must agree in.
 LAYOUT = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 530, 532, 32997, 32998}
 LAYOUT |= {278, 320}  # rows of a strip, and the palette
-TAG_BYTES = {1: 1, 3: 2, 4: 4, 16: 8}  # of the types of such tags
+NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of tags that may stand for each other
 MOST_KEPT = 64 << 20  # bytes of tiles that are several planes deep
 MOST_LAYOUT_BYTES = 1 << 20
 
@@ -192,6 +192,32 @@ class Files:
         first = bisect_left(self.sorted_pages, start, key=itemgetter(0))
         yield from takewhile(lambda each: each[0] < stop, self.sorted_pages[first:])
 
+    def tags(self, page: tifffile.TiffPage) -> Iterator[tuple[int, int, int, bytes]]:
+        """The tags of a page, as its file has them: code, type, length, and values or their place.
+
+        tifffile does not read those of most pages.
+        """
+        tiff = page.parent.tiff
+        head = self.read(page.parent, page.offset, tiff.tagnosize)
+        (count,) = struct.unpack(tiff.tagnoformat, head)
+        if count > 4096:
+            raise UnreadableError("expected a page with fewer tags")
+        size = count * struct.calcsize(tiff.tagheaderformat)
+        data = self.read(page.parent, page.offset + len(head), size) if count else b""
+        return struct.iter_unpack(tiff.tagheaderformat, data)
+
+    def values(self, parent: tifffile.TiffFile, kind: int, length: int, field: bytes) -> tuple:
+        """The numbers of a tag; or its type and its bytes, if it is of another type."""
+        order, form = parent.tiff.byteorder, tifffile.TIFF.DATA_FORMATS.get(kind, "s")
+        size = struct.calcsize(order + form) * length
+        if size > len(field):
+            if size > MOST_LAYOUT_BYTES:
+                raise UnreadableError("expected a page whose tags are shorter")
+            field = self.read(parent, *struct.unpack(parent.tiff.offsetformat, field), size)
+        if kind in NUMBERS:
+            return struct.unpack(f"{order}{length}{NUMBERS[kind]}", field[:size])
+        return kind, field[:size]
+
     def decoding(self, count: int) -> None:
         """Count what is decoded. Raises UnreadableError if it gets too much."""
         self.effort = self.effort or Effort(self.size)
@@ -294,30 +320,13 @@ class TiffImage:
 
     def layout(self, page: tifffile.TiffPage) -> dict[int, tuple]:
         """How the pixels of a page are stored, as the file says: values of tags."""
-        tiff = page.parent.tiff
-        order, big = tiff.byteorder, tiff.offsetsize == 8
-        counts, entry, inline = ("Q", "HHQ8s", 8) if big else ("H", "HHI4s", 4)
-        head = struct.calcsize(order + counts)
-        (count,) = struct.unpack(order + counts, self.files.read(page.parent, page.offset, head))
-        size = struct.calcsize(order + entry)
-        if count > 4096:
-            raise UnreadableError("expected a page with fewer tags")
-        data = self.files.read(page.parent, page.offset + head, count * size) if count else b""
         found: dict[int, tuple] = {}
-        for code, kind, length, value in struct.iter_unpack(order + entry, data):
+        for code, kind, length, field in self.files.tags(page):
             if code not in LAYOUT or (code == 320 and self.palette is None):
                 continue
             if code in found:
                 raise UnreadableError("expected each tag once")
-            size_of_value = TAG_BYTES.get(kind, 1) * length
-            if size_of_value > inline:
-                if size_of_value > MOST_LAYOUT_BYTES:
-                    raise UnreadableError("expected a page whose tags are shorter")
-                (offset,) = struct.unpack(order + ("Q" if big else "I"), value)
-                value = self.files.read(page.parent, offset, size_of_value)
-            letter = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)
-            whole = value[:size_of_value]
-            found[code] = struct.unpack(f"{order}{length}{letter}", whole) if letter else (whole,)
+            found[code] = self.files.values(page.parent, kind, length, field)
         return found
 
     def read(self, region: Region) -> np.ndarray:
