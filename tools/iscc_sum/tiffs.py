@@ -53,8 +53,10 @@ OWN_NAME = "image"
 LAYOUT = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 530, 532, 32997, 32998}
 LAYOUT |= {278, 320}  # rows of a strip, and the palette
 NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of tags that may stand for each other
-MOST_KEPT = 64 << 20  # bytes of tiles that are several planes deep
 MOST_LAYOUT_BYTES = 1 << 20
+
+# Rows (of those that are wanted), columns, and pixels: shape (planes, rows, columns, samples).
+Part = tuple[slice, slice, np.ndarray]
 
 
 def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> list[Image]:
@@ -264,17 +266,17 @@ class TiffImage:
             raise UnreadableError("a part of it is missing: expected more pages than there are")
         files.add(self.pages)
         check_sizes(self.sizes, self.dtype, files.size)
-        high = page.tilelength if page.is_tiled else page.rowsperstrip
-        deep = page.tiledepth if page.is_tiled and "z" in self.steps else 1
-        # Planes of deep tiles are decoded together, and so are kept until all are read.
-        self.kept: dict[tuple[int, int], np.ndarray] = {}
-        self.chunk = Sizes(
-            1 if page.is_final else min(max(1, deep), self.sizes.z),
-            self.colours if self.samples > 1 or self.palette is not None else 1,
-            1,
-            1 if page.is_final else min(high, rows),
-            columns,
-        )
+        self.deep, self.high, self.wide = 1, page.rowsperstrip, columns
+        if page.is_final:
+            self.high = 1
+        elif page.is_tiled:
+            self.deep, self.high, self.wide = page.tiledepth, page.tilelength, page.tilewidth
+        # The planes of a page that are stored together follow each other along one axis.
+        along = next((name for name, step in self.steps.items() if step == (0, self.samples)), "")
+        deep = {along: min(self.deep, self.depth, long.get(along, 1))}
+        colours = self.colours if self.samples > 1 or self.palette is not None else 1
+        z, c, t = (deep.get(name, 1) for name in "zct")
+        self.chunk = Sizes(z, c * colours, t, min(self.high, rows), columns)
 
     @property
     def is_contiguous(self) -> bool:
@@ -331,89 +333,86 @@ class TiffImage:
 
     def read(self, region: Region) -> np.ndarray:
         """The pixels of a region: shape (z, c, t, y, x)."""
-        wanted: dict[tuple[int, int], list] = defaultdict(list)
-        for z, c, t in product(*map(enumerate, region[:3])):
-            page, level, sample = self.locate(z[1], c[1], t[1])
-            wanted[page, level].append(((z[0], c[0], t[0]), sample))
         pixels = np.empty((*map(len, region), self.sizes.x), self.dtype)
-        for (page, level), planes in wanted.items():
-            rows = self.rows(page, level, region.y)
-            if self.palette is not None:
-                rows = self.palette[rows[..., 0]]
-            for place, sample in planes:
-                pixels[place] = rows[..., sample]
+        wanted: dict[tuple[int, int], list] = defaultdict(list)
+        places = np.ndindex(pixels.shape[:3])
+        for place, (z, c, t) in zip(places, product(*region[:3]), strict=True):
+            page, slab, plane, sample = self.locate(z, c, t)
+            wanted[page, slab].append((pixels[place], plane, sample))
+        parts = self.contiguous_part if self.page.is_final else self.parts
+        for (page, slab), planes in wanted.items():
+            for rows, columns, part in parts(page, slab, region.y):
+                for target, plane, sample in planes:
+                    if self.palette is None:
+                        target[rows, columns] = part[plane, ..., sample]
+                    else:
+                        target[rows, columns] = self.palette[part[plane, ..., 0], sample]
         return pixels
 
-    def locate(self, z: int, c: int, t: int) -> tuple[int, int, int]:
-        """Where a plane is: page, level (separate sample and depth), and sample."""
+    def locate(self, z: int, c: int, t: int) -> tuple[int, int, int, int]:
+        """Where a plane is: page, slab (of planes that are stored together), plane, and sample."""
         channel, colour = divmod(c, self.colours)
         at = {"z": z, "c": channel, "t": t, SAMPLES: colour}
         page = sum(at[name] * step for name, (step, _) in self.steps.items())
         inside = sum(at[name] * step for name, (_, step) in self.steps.items())
         level, sample = divmod(inside, self.samples)
-        return page, level, colour if self.palette is not None else sample
-
-    def rows(self, page: int, level: int, wanted: range) -> np.ndarray:
-        """Some rows of a level of a page: shape (rows, columns, samples)."""
-        shape = (len(wanted), self.sizes.x, self.samples)
-        if self.page.is_final:
-            parent, start = self.page.parent, self.series.dataoffset
-            if self.is_contiguous:
-                start += page * self.page.nbytes
-            else:
-                parent, start = self.pages[page].parent, self.pages[page].dataoffsets[0]
-            row_bytes = self.sizes.x * self.samples * self.stored.itemsize
-            start += (level * self.sizes.y + wanted.start) * row_bytes
-            data = self.files.read(parent, start, len(wanted) * row_bytes)
-            return np.frombuffer(data, self.stored.newbyteorder(parent.byteorder)).reshape(shape)
-        pixels = np.empty(shape, self.stored)
-        for top, left, part in self.parts(page, level, wanted):
-            rows = range(max(wanted.start, top), min(wanted.stop, top + len(part)))
-            target = pixels[rows.start - wanted.start : rows.stop - wanted.start, left:]
-            target = target[:, : part.shape[1]]
-            target[...] = part[rows.start - top : rows.stop - top, : target.shape[1]]
-        return pixels
-
-    def parts(self, page: int, level: int, wanted: range) -> Iterator[tuple[int, int, np.ndarray]]:
-        """The strips or tiles that some rows are in: first row, first column, and pixels."""
-        keyframe, at = self.page, self.pages[page]
-        deep, high, wide = 1, keyframe.rowsperstrip, self.sizes.x
-        if keyframe.is_tiled:
-            deep, high, wide = keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth
-        part_bytes = deep * high * wide * self.samples * self.stored.itemsize
-        check_at_once(part_bytes)
-        down, across = -(-self.sizes.y // high), -(-self.sizes.x // wide)
         separate, depth = divmod(level, self.depth)
-        first = (separate * -(-self.depth // deep) + depth // deep) * down * across
-        options = {"jpegtables": at.jpegtables, "jpegheader": keyframe.jpegheader}
-        kept, self.kept = self.kept, {}
+        slab, plane = divmod(depth, self.deep)
+        slab += separate * -(-self.depth // self.deep)
+        return page, slab, plane, colour if self.palette is not None else sample
+
+    def contiguous_part(self, page: int, plane: int, wanted: range) -> Iterator[Part]:
+        """Some rows of a plane that is stored as it is."""
+        parent, start = self.page.parent, self.series.dataoffset
+        if self.is_contiguous:
+            start += page * self.page.nbytes
+        else:
+            parent, start = self.pages[page].parent, self.pages[page].dataoffsets[0]
+        row_bytes = self.sizes.x * self.samples * self.stored.itemsize
+        start += (plane * self.sizes.y + wanted.start) * row_bytes
+        data = self.files.read(parent, start, len(wanted) * row_bytes)
+        pixels = np.frombuffer(data, self.stored.newbyteorder(parent.byteorder))
+        yield slice(None), slice(None), pixels.reshape(1, len(wanted), self.sizes.x, self.samples)
+
+    def parts(self, page: int, slab: int, wanted: range) -> Iterator[Part]:
+        """What some rows are in: strips or tiles, each decoded once."""
+        high, wide = self.high, self.wide
+        down, across = -(-self.sizes.y // high), -(-self.sizes.x // wide)
         for row in range(wanted.start // high, -(-wanted.stop // high)):
+            top = row * high
+            first, last = max(wanted.start, top), min(wanted.stop, top + high)
             for column in range(across):
-                index = first + row * across + column
-                if index >= min(len(at.dataoffsets), len(at.databytecounts)):
-                    raise UnreadableError("a part of it is missing: expected more strips or tiles")
-                decoded = kept.get((page, index))
-                if decoded is None:
-                    self.files.decoding(part_bytes)
-                    place = at.dataoffsets[index], at.databytecounts[index]
-                    data = self.files.read(at.parent, *place)
-                    if not keyframe.jpegheader:
-                        check_end(data, keyframe.compression)
-                    decoded = at.decode(data, index, **options)[0]
-                if deep > 1 and sum(each.nbytes for each in self.kept.values()) < MOST_KEPT:
-                    self.kept[page, index] = decoded
-                part = decoded[depth % deep]
-                expected = (
-                    min(high, self.sizes.y - row * high),
-                    min(wide, self.sizes.x - column * wide),
-                )
-                whole = part.shape[0] >= expected[0] and part.shape[1] >= expected[1]
-                if not whole or part.shape[2] != self.samples or part.dtype != self.stored:
-                    raise UnreadableError(
-                        f"expected a strip or tile of {(*expected, self.samples)} {self.stored}, "
-                        f"found {part.shape} {part.dtype}"
-                    )
-                yield row * high, column * wide, part
+                left = column * wide
+                size = min(high, self.sizes.y - top), min(wide, self.sizes.x - left)
+                part = self.decode(page, (slab * down + row) * across + column, size)
+                rows = slice(first - wanted.start, last - wanted.start)
+                columns = slice(left, left + size[1])
+                yield rows, columns, part[:, first - top : last - top, : size[1]]
+
+    def decode(self, page: int, index: int, size: tuple[int, int]) -> np.ndarray:
+        """A strip or tile: shape (planes, rows, columns, samples).
+
+        Raises UnreadableError if it has fewer rows and columns than `size`.
+        """
+        keyframe, at = self.page, self.pages[page]
+        count = self.deep * self.high * self.wide * self.samples * self.stored.itemsize
+        check_at_once(count)
+        if index >= min(len(at.dataoffsets), len(at.databytecounts)):
+            raise UnreadableError("a part of it is missing: expected more strips or tiles")
+        self.files.decoding(count)
+        data = self.files.read(at.parent, at.dataoffsets[index], at.databytecounts[index])
+        if not keyframe.jpegheader:
+            check_end(data, keyframe.compression)
+        options = {"jpegtables": at.jpegtables, "jpegheader": keyframe.jpegheader}
+        part = at.decode(data, index, **options)[0]
+        rows, columns, samples = part.shape[1:]
+        is_whole = rows >= size[0] and columns >= size[1] and samples == self.samples
+        if not is_whole or part.dtype != self.stored:
+            raise UnreadableError(
+                f"expected a strip or tile of {(*size, self.samples)} {self.stored}, "
+                f"found {part.shape[1:]} {part.dtype}"
+            )
+        return part
 
 
 def check_end(data: bytes, compression: int) -> None:
