@@ -189,7 +189,8 @@ class Files:
     def pages_between(self, start: int, stop: int) -> Iterator[tuple[int, tifffile.TiffPage]]:
         """The pages of the TIFF itself that are there, or whose pixels begin there, and where."""
         if not self.sorted_pages:
-            both = ((place, page) for page in self.tif.pages for place in places_of(page))
+            pages = self.tif.pages
+            both = ((at, page) for page in pages for at in (page.offset, *page.dataoffsets[:1]))
             self.sorted_pages = sorted(both, key=itemgetter(0))
         first = bisect_left(self.sorted_pages, start, key=itemgetter(0))
         yield from takewhile(lambda each: each[0] < stop, self.sorted_pages[first:])
@@ -224,11 +225,6 @@ class Files:
         """Count what is decoded. Raises UnreadableError if it gets too much."""
         self.effort = self.effort or Effort(self.size)
         self.effort.spend(count)
-
-
-def places_of(page: tifffile.TiffPage) -> tuple[int, ...]:
-    """Where a page is in its file, and where its pixels begin."""
-    return (page.offset, *page.dataoffsets[:1])
 
 
 class TiffImage:
