@@ -502,6 +502,16 @@ def test_page_of_another_size(options, code):
     assert isinstance(code(pages(planes, rowsperstrip=50, **options)), str)
 
 
+@pytest.mark.parametrize("kind", [LONG, 13])
+def test_page_of_another_size_in_numbers_of_any_type(kind, code):
+    """The first byte of both heights is the same."""
+    alike = [page(t257=(kind, [20]))] * 12
+    data = grey(276).tobytes()
+    assert codes(code(raw_tiff(*alike, data=data)))[0][1].endswith("z12c1t1y20x24")
+    alike[5] = page(t257=(kind, [276]))
+    assert "stored alike" in code(raw_tiff(*alike, data=data))
+
+
 def test_pages_of_other_sizes_are_other_images(code):
     found = code(pages([grey(20 + n, 24) for n in range(3)]))
     assert [each[0] for each in found] == [f"{NAME}/{number}" for number in range(3)]
@@ -635,6 +645,16 @@ def test_ome_that_names_two_files_alike(code, tmp_path):
     own = ' UUID="urn:uuid:1"'
     assert "identifier" in code(ome(named("a.dat", "2") + named("b.dat", "2", 1), own), siblings)
     assert "identifier" in code(ome(named("a.dat", "") + named("b.dat", "2", 1), own), siblings)
+
+
+def test_ome_that_names_a_file_without_identifier(code, tmp_path):
+    """tifffile would open it, wherever it is, once it knows which identifier is this file's."""
+    path, other = tmp_path / NAME, tmp_path / "elsewhere.tif"
+    other.write_bytes(pages(stack(4)[2:]))
+    data = named(NAME) + named(str(other), "", 1)
+    assert "is not among the datasets" in code(ome(data), [path])
+    data = named(NAME) + named(other.name, "", 1)
+    assert "identifier" in code(ome(data), [path, other])
 
 
 def test_ome_that_names_a_sibling(code, tmp_path):

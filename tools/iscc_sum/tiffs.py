@@ -52,9 +52,11 @@ OWN_NAME = "image"
 # What says how the pixels of a page are stored: tags that all pages of an image must agree in.
 LAYOUT = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 530, 532, 32997, 32998}
 LAYOUT |= {278, 320}  # rows of a strip, and the palette
-TAG_BYTES = {1: 1, 3: 2, 4: 4, 16: 8}  # of the types of such tags
-MOST_KEPT = 64 << 20  # bytes of tiles that are several planes deep
+NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of tags that may stand for each other
 MOST_LAYOUT_BYTES = 1 << 20
+
+# Rows (of those that are wanted), columns, and pixels: shape (planes, rows, columns, samples).
+Part = tuple[slice, slice, np.ndarray]
 
 
 def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> list[Image]:
@@ -68,16 +70,17 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     # An NDTiff has an index in another file.
     options = {"name": OWN_NAME, "offset": 0, "is_ndtiff": False}
     tif = tifffile.TiffFile(stream, **options)
-    names_others = tif.is_ome and resolve_files(tif.ome_metadata, path, siblings)
-    if names_others:
-        tif = tifffile.TiffFile(stream, omexml=names_others, **options)
+    ome = ElementTree.fromstring(tif.ome_metadata) if tif.is_ome else None
+    if ome is not None and resolve_files(ome, path, siblings):
+        resolved = ElementTree.tostring(ome, encoding="unicode")
+        tif = tifffile.TiffFile(stream, omexml=resolved, **options)
     len(tif.pages)  # notices a circle of pages, which would be gone round for ever
     check_complaints(complaints)
     files = Files(closing, tif, stream.fileno())
     found = [TiffImage(series, files) for series in tif.series]
     check_complaints(complaints)
-    if tif.is_ome:
-        check_ome(tif)
+    if ome is not None:
+        check_ome(ome, tif.series)
     if not found:
         raise UnreadableError("expected a TIFF with an image, found none")
     check_images(found, files.size)
@@ -93,49 +96,42 @@ def check_complaints(complaints: Sequence[str]) -> None:
         raise UnreadableError(f"it is damaged or cut off ({quote(complaints[0])})")
 
 
-def check_ome(tif: tifffile.TiffFile) -> None:
+def check_ome(ome: ElementTree.Element, series: Sequence[tifffile.TiffPageSeries]) -> None:
     """Raise UnreadableError if tifffile made something else of a file than its metadata say."""
-    root = ElementTree.fromstring(tif.ome_metadata)
-    pixels = [each for image in root.iter() for each in image if each.tag.endswith("Pixels")]
-    kinds = [series.kind for series in tif.series]
-    if kinds != ["ome"] * len(pixels):
+    expected = sum(each.tag.endswith("Pixels") for each in ome.iter())
+    kinds = [each.kind for each in series]
+    if kinds != ["ome"] * expected:
         raise UnreadableError(
-            f"expected the pixels of {len(pixels):,} images, as its OME metadata say, found those "
+            f"expected the pixels of {expected:,} images, as its OME metadata say, found those "
             f"of {kinds.count('ome'):,}"
         )
 
 
-def resolve_files(ome: str, path: Path, siblings: Mapping[str, Path]) -> str | None:
-    """The metadata of an OME-TIFF of several files, with the paths of these; or None.
+def resolve_files(ome: ElementTree.Element, path: Path, siblings: Mapping[str, Path]) -> bool:
+    """Put the paths of its files into the metadata of an OME-TIFF; whether there are any to put.
 
     No file is opened because metadata name it: only datasets of the same run are.
     """
-    root = ElementTree.fromstring(ome)
-    if any(element.tag.endswith("BinaryOnly") for element in root):
+    if any(element.tag.endswith("BinaryOnly") for element in ome):
         raise UnreadableError("its OME metadata are in another file, which cannot be read here")
-    files = [each for each in root.iter() if each.tag.endswith("UUID") and each is not root]
-    own = root.get("UUID")
-    if own is None and len({each.text for each in files}) < 2:
-        for each in files:
-            each.set("FileName", OWN_NAME)
-        return ElementTree.tostring(root, encoding="unicode") if files else None
+    own = ome.get("UUID")
+    files = [each for each in ome.iter() if each.tag.endswith("UUID")]
     if all(each.text == own for each in files):
-        return None
-    paths: dict[str, Path] = {}
-    for each in files:
-        if each.text == own:
-            continue
-        other = find_sibling(each.get("FileName", ""), siblings)
+        return False
+    others = [each for each in files if own is None or each.text != own]
+    # If there is one file only, it is this one, whatever it was called.
+    is_alone = own is None and len({each.text for each in files}) == 1
+    paths: dict[str | None, Path] = {} if own is None else {own: path}
+    for each in others:
+        other = path if is_alone else find_sibling(each.get("FileName", ""), siblings)
         if not each.text or paths.setdefault(each.text, other) != other:
             raise UnreadableError("expected one identifier for each of several files")
-    named = [path, *paths.values()] if own is not None else list(paths.values())
-    if len(set(named)) < len(named):
+    if len(set(paths.values())) < len(paths):
         raise UnreadableError("expected one identifier for each of several files")
-    for each in files:
-        if each.text in paths:
-            other = paths[each.text]
-            each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
-    return ElementTree.tostring(root, encoding="unicode")
+    for each in others:
+        other = paths[each.text]
+        each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
+    return True
 
 
 def find_sibling(name: str, siblings: Mapping[str, Path]) -> Path:
@@ -195,20 +191,42 @@ class Files:
     def pages_between(self, start: int, stop: int) -> Iterator[tuple[int, tifffile.TiffPage]]:
         """The pages of the TIFF itself that are there, or whose pixels begin there, and where."""
         if not self.sorted_pages:
-            both = ((place, page) for page in self.tif.pages for place in places_of(page))
+            pages = self.tif.pages
+            both = ((at, page) for page in pages for at in (page.offset, *page.dataoffsets[:1]))
             self.sorted_pages = sorted(both, key=itemgetter(0))
         first = bisect_left(self.sorted_pages, start, key=itemgetter(0))
         yield from takewhile(lambda each: each[0] < stop, self.sorted_pages[first:])
+
+    def tags(self, page: tifffile.TiffPage) -> Iterator[tuple[int, int, int, bytes]]:
+        """The tags of a page, as its file has them: code, type, length, and values or their place.
+
+        tifffile does not read those of most pages.
+        """
+        tiff = page.parent.tiff
+        head = self.read(page.parent, page.offset, tiff.tagnosize)
+        (count,) = struct.unpack(tiff.tagnoformat, head)
+        if count > 4096:
+            raise UnreadableError("expected a page with fewer tags")
+        size = count * struct.calcsize(tiff.tagheaderformat)
+        data = self.read(page.parent, page.offset + len(head), size) if count else b""
+        return struct.iter_unpack(tiff.tagheaderformat, data)
+
+    def values(self, parent: tifffile.TiffFile, kind: int, length: int, field: bytes) -> tuple:
+        """The numbers of a tag; or its type and its bytes, if it is of another type."""
+        order, form = parent.tiff.byteorder, tifffile.TIFF.DATA_FORMATS.get(kind, "s")
+        size = struct.calcsize(order + form) * length
+        if size > len(field):
+            if size > MOST_LAYOUT_BYTES:
+                raise UnreadableError("expected a page whose tags are shorter")
+            field = self.read(parent, *struct.unpack(parent.tiff.offsetformat, field), size)
+        if kind in NUMBERS:
+            return struct.unpack(f"{order}{length}{NUMBERS[kind]}", field[:size])
+        return kind, field[:size]
 
     def decoding(self, count: int) -> None:
         """Count what is decoded. Raises UnreadableError if it gets too much."""
         self.effort = self.effort or Effort(self.size)
         self.effort.spend(count)
-
-
-def places_of(page: tifffile.TiffPage) -> tuple[int, ...]:
-    """Where a page is in its file, and where its pixels begin."""
-    return (page.offset, *page.dataoffsets[:1])
 
 
 class TiffImage:
@@ -246,17 +264,17 @@ class TiffImage:
             raise UnreadableError("a part of it is missing: expected more pages than there are")
         files.add(self.pages)
         check_sizes(self.sizes, self.dtype, files.size)
-        high = page.tilelength if page.is_tiled else page.rowsperstrip
-        deep = page.tiledepth if page.is_tiled and "z" in self.steps else 1
-        # Planes of deep tiles are decoded together, and so are kept until all are read.
-        self.kept: dict[tuple[int, int], np.ndarray] = {}
-        self.chunk = Sizes(
-            1 if page.is_final else min(max(1, deep), self.sizes.z),
-            self.colours if self.samples > 1 or self.palette is not None else 1,
-            1,
-            1 if page.is_final else min(high, rows),
-            columns,
-        )
+        self.deep, self.high, self.wide = 1, page.rowsperstrip, columns
+        if page.is_final:
+            self.high = 1
+        elif page.is_tiled:
+            self.deep, self.high, self.wide = page.tiledepth, page.tilelength, page.tilewidth
+        # The planes of a page that are stored together follow each other along one axis.
+        along = next((name for name, step in self.steps.items() if step == (0, self.samples)), "")
+        deep = {along: min(self.deep, self.depth, long.get(along, 1))}
+        colours = self.colours if self.samples > 1 or self.palette is not None else 1
+        z, c, t = (deep.get(name, 1) for name in "zct")
+        self.chunk = Sizes(z, c * colours, t, min(self.high, rows), columns)
 
     @property
     def is_contiguous(self) -> bool:
@@ -302,117 +320,97 @@ class TiffImage:
 
     def layout(self, page: tifffile.TiffPage) -> dict[int, tuple]:
         """How the pixels of a page are stored, as the file says: values of tags."""
-        tiff = page.parent.tiff
-        order, big = tiff.byteorder, tiff.offsetsize == 8
-        counts, entry, inline = ("Q", "HHQ8s", 8) if big else ("H", "HHI4s", 4)
-        head = struct.calcsize(order + counts)
-        (count,) = struct.unpack(order + counts, self.files.read(page.parent, page.offset, head))
-        size = struct.calcsize(order + entry)
-        if count > 4096:
-            raise UnreadableError("expected a page with fewer tags")
-        data = self.files.read(page.parent, page.offset + head, count * size) if count else b""
         found: dict[int, tuple] = {}
-        for code, kind, length, value in struct.iter_unpack(order + entry, data):
+        for code, kind, length, field in self.files.tags(page):
             if code not in LAYOUT or (code == 320 and self.palette is None):
                 continue
             if code in found:
                 raise UnreadableError("expected each tag once")
-            size_of_value = TAG_BYTES.get(kind, 1) * length
-            if size_of_value > inline:
-                if size_of_value > MOST_LAYOUT_BYTES:
-                    raise UnreadableError("expected a page whose tags are shorter")
-                (offset,) = struct.unpack(order + ("Q" if big else "I"), value)
-                value = self.files.read(page.parent, offset, size_of_value)
-            letter = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)
-            whole = value[:size_of_value]
-            found[code] = struct.unpack(f"{order}{length}{letter}", whole) if letter else (whole,)
+            found[code] = self.files.values(page.parent, kind, length, field)
         return found
 
     def read(self, region: Region) -> np.ndarray:
         """The pixels of a region: shape (z, c, t, y, x)."""
-        wanted: dict[tuple[int, int], list] = defaultdict(list)
-        for z, c, t in product(*map(enumerate, region[:3])):
-            page, level, sample = self.locate(z[1], c[1], t[1])
-            wanted[page, level].append(((z[0], c[0], t[0]), sample))
         pixels = np.empty((*map(len, region), self.sizes.x), self.dtype)
-        for (page, level), planes in wanted.items():
-            rows = self.rows(page, level, region.y)
-            if self.palette is not None:
-                rows = self.palette[rows[..., 0]]
-            for place, sample in planes:
-                pixels[place] = rows[..., sample]
+        wanted: dict[tuple[int, int], list] = defaultdict(list)
+        places = np.ndindex(pixels.shape[:3])
+        for place, (z, c, t) in zip(places, product(*region[:3]), strict=True):
+            page, slab, plane, sample = self.locate(z, c, t)
+            wanted[page, slab].append((pixels[place], plane, sample))
+        parts = self.contiguous_part if self.page.is_final else self.parts
+        for (page, slab), planes in wanted.items():
+            for rows, columns, part in parts(page, slab, region.y):
+                for target, plane, sample in planes:
+                    if self.palette is None:
+                        target[rows, columns] = part[plane, ..., sample]
+                    else:
+                        target[rows, columns] = self.palette[part[plane, ..., 0], sample]
         return pixels
 
-    def locate(self, z: int, c: int, t: int) -> tuple[int, int, int]:
-        """Where a plane is: page, level (separate sample and depth), and sample."""
+    def locate(self, z: int, c: int, t: int) -> tuple[int, int, int, int]:
+        """Where a plane is: page, slab (of planes that are stored together), plane, and sample."""
         channel, colour = divmod(c, self.colours)
         at = {"z": z, "c": channel, "t": t, SAMPLES: colour}
         page = sum(at[name] * step for name, (step, _) in self.steps.items())
         inside = sum(at[name] * step for name, (_, step) in self.steps.items())
         level, sample = divmod(inside, self.samples)
-        return page, level, colour if self.palette is not None else sample
-
-    def rows(self, page: int, level: int, wanted: range) -> np.ndarray:
-        """Some rows of a level of a page: shape (rows, columns, samples)."""
-        shape = (len(wanted), self.sizes.x, self.samples)
-        if self.page.is_final:
-            parent, start = self.page.parent, self.series.dataoffset
-            if self.is_contiguous:
-                start += page * self.page.nbytes
-            else:
-                parent, start = self.pages[page].parent, self.pages[page].dataoffsets[0]
-            row_bytes = self.sizes.x * self.samples * self.stored.itemsize
-            start += (level * self.sizes.y + wanted.start) * row_bytes
-            data = self.files.read(parent, start, len(wanted) * row_bytes)
-            return np.frombuffer(data, self.stored.newbyteorder(parent.byteorder)).reshape(shape)
-        pixels = np.empty(shape, self.stored)
-        for top, left, part in self.parts(page, level, wanted):
-            rows = range(max(wanted.start, top), min(wanted.stop, top + len(part)))
-            target = pixels[rows.start - wanted.start : rows.stop - wanted.start, left:]
-            target = target[:, : part.shape[1]]
-            target[...] = part[rows.start - top : rows.stop - top, : target.shape[1]]
-        return pixels
-
-    def parts(self, page: int, level: int, wanted: range) -> Iterator[tuple[int, int, np.ndarray]]:
-        """The strips or tiles that some rows are in: first row, first column, and pixels."""
-        keyframe, at = self.page, self.pages[page]
-        deep, high, wide = 1, keyframe.rowsperstrip, self.sizes.x
-        if keyframe.is_tiled:
-            deep, high, wide = keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth
-        part_bytes = deep * high * wide * self.samples * self.stored.itemsize
-        check_at_once(part_bytes)
-        down, across = -(-self.sizes.y // high), -(-self.sizes.x // wide)
         separate, depth = divmod(level, self.depth)
-        first = (separate * -(-self.depth // deep) + depth // deep) * down * across
-        options = {"jpegtables": at.jpegtables, "jpegheader": keyframe.jpegheader}
-        kept, self.kept = self.kept, {}
+        slab, plane = divmod(depth, self.deep)
+        slab += separate * -(-self.depth // self.deep)
+        return page, slab, plane, colour if self.palette is not None else sample
+
+    def contiguous_part(self, page: int, plane: int, wanted: range) -> Iterator[Part]:
+        """Some rows of a plane that is stored as it is."""
+        parent, start = self.page.parent, self.series.dataoffset
+        if self.is_contiguous:
+            start += page * self.page.nbytes
+        else:
+            parent, start = self.pages[page].parent, self.pages[page].dataoffsets[0]
+        row_bytes = self.sizes.x * self.samples * self.stored.itemsize
+        start += (plane * self.sizes.y + wanted.start) * row_bytes
+        data = self.files.read(parent, start, len(wanted) * row_bytes)
+        pixels = np.frombuffer(data, self.stored.newbyteorder(parent.byteorder))
+        yield slice(None), slice(None), pixels.reshape(1, len(wanted), self.sizes.x, self.samples)
+
+    def parts(self, page: int, slab: int, wanted: range) -> Iterator[Part]:
+        """What some rows are in: strips or tiles, each decoded once."""
+        high, wide = self.high, self.wide
+        down, across = -(-self.sizes.y // high), -(-self.sizes.x // wide)
         for row in range(wanted.start // high, -(-wanted.stop // high)):
+            top = row * high
+            first, last = max(wanted.start, top), min(wanted.stop, top + high)
             for column in range(across):
-                index = first + row * across + column
-                if index >= min(len(at.dataoffsets), len(at.databytecounts)):
-                    raise UnreadableError("a part of it is missing: expected more strips or tiles")
-                decoded = kept.get((page, index))
-                if decoded is None:
-                    self.files.decoding(part_bytes)
-                    place = at.dataoffsets[index], at.databytecounts[index]
-                    data = self.files.read(at.parent, *place)
-                    if not keyframe.jpegheader:
-                        check_end(data, keyframe.compression)
-                    decoded = at.decode(data, index, **options)[0]
-                if deep > 1 and sum(each.nbytes for each in self.kept.values()) < MOST_KEPT:
-                    self.kept[page, index] = decoded
-                part = decoded[depth % deep]
-                expected = (
-                    min(high, self.sizes.y - row * high),
-                    min(wide, self.sizes.x - column * wide),
-                )
-                whole = part.shape[0] >= expected[0] and part.shape[1] >= expected[1]
-                if not whole or part.shape[2] != self.samples or part.dtype != self.stored:
-                    raise UnreadableError(
-                        f"expected a strip or tile of {(*expected, self.samples)} {self.stored}, "
-                        f"found {part.shape} {part.dtype}"
-                    )
-                yield row * high, column * wide, part
+                left = column * wide
+                size = min(high, self.sizes.y - top), min(wide, self.sizes.x - left)
+                part = self.decode(page, (slab * down + row) * across + column, size)
+                rows = slice(first - wanted.start, last - wanted.start)
+                columns = slice(left, left + size[1])
+                yield rows, columns, part[:, first - top : last - top, : size[1]]
+
+    def decode(self, page: int, index: int, size: tuple[int, int]) -> np.ndarray:
+        """A strip or tile: shape (planes, rows, columns, samples).
+
+        Raises UnreadableError if it has fewer rows and columns than `size`.
+        """
+        keyframe, at = self.page, self.pages[page]
+        count = self.deep * self.high * self.wide * self.samples * self.stored.itemsize
+        check_at_once(count)
+        if index >= min(len(at.dataoffsets), len(at.databytecounts)):
+            raise UnreadableError("a part of it is missing: expected more strips or tiles")
+        self.files.decoding(count)
+        data = self.files.read(at.parent, at.dataoffsets[index], at.databytecounts[index])
+        if not keyframe.jpegheader:
+            check_end(data, keyframe.compression)
+        options = {"jpegtables": at.jpegtables, "jpegheader": keyframe.jpegheader}
+        part = at.decode(data, index, **options)[0]
+        rows, columns, samples = part.shape[1:]
+        is_whole = rows >= size[0] and columns >= size[1] and samples == self.samples
+        if not is_whole or part.dtype != self.stored:
+            raise UnreadableError(
+                f"expected a strip or tile of {(*size, self.samples)} {self.stored}, "
+                f"found {part.shape[1:]} {part.dtype}"
+            )
+        return part
 
 
 def check_end(data: bytes, compression: int) -> None:

@@ -44,7 +44,7 @@ MOST_SCENES = 100_000
 MOST_CHUNKS, BYTES_OF_A_CHUNK = 100_000, 16
 CODECS = {"blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma", "shuffle", "transpose"}
 CODECS |= {"zlib", "zstd", "sharding_indexed"}
-PLACES = {name: place for place, name in enumerate("zctyx")}
+PLACES = {name: place for place, name in enumerate(Sizes._fields)}
 LONGEST_NAME, LONGEST_PATH = 60, 1000  # in characters; Linux has limits in bytes
 DTYPE = re.compile(r"[<>|]?(b1|[iu][1248]|f[248])")
 
@@ -97,19 +97,8 @@ class Folder(Source):
     """A directory that holds a Zarr: regular files alone, and no links, which may lead anywhere."""
 
     def __init__(self, path: Path):
-        self.path, self.size = path, 0
-        waiting = [path]
-        while waiting:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
-                        self.size += entry.stat().st_size
-                    else:
-                        raise UnreadableError(
-                            f"expected only files and directories in it, found {quote(entry.name)}"
-                        )
+        self.path = path
+        self.size = sum(size or 0 for _, size in self.names(""))
         self.root, self.store = "", LocalStore(path, read_only=True)
         self.begin()
 
@@ -118,7 +107,10 @@ class Folder(Source):
         return path.read_bytes() if path.is_file() and self.take(path.stat().st_size) else None
 
     def names(self, group: str) -> Iterator[tuple[str, int | None]]:
-        """What is in a group, at any depth, and the sizes of files."""
+        """What is in a group, at any depth, and the sizes of files. They are not kept: many may be.
+
+        Raises UnreadableError for what is neither a file nor a directory.
+        """
         waiting = [""]
         while waiting:
             folder = waiting.pop()
@@ -128,8 +120,12 @@ class Folder(Source):
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(f"{name}/")
                         yield name, None
-                    else:
+                    elif entry.is_file(follow_symlinks=False):
                         yield name, entry.stat(follow_symlinks=False).st_size
+                    else:
+                        raise UnreadableError(
+                            f"expected only files and directories in it, found {quote(entry.name)}"
+                        )
 
 
 class Zip(Source):
@@ -138,13 +134,13 @@ class Zip(Source):
     def __init__(self, path: Path, closing: ExitStack):
         self.size = path.stat().st_size
         self.zip = closing.enter_context(zipfile.ZipFile(path))
-        self.sizes = {each.filename: each.file_size for each in self.zip.infolist()}
-        if len(self.sizes) < len(self.zip.infolist()):
+        entries = self.zip.infolist()
+        self.sizes = {each.filename: each.file_size for each in entries}
+        if len(self.sizes) < len(entries):
             raise UnreadableError("expected each file in a zip file once, found one twice")
-        for each in self.zip.infolist():  # the directory has no checksum
-            if ZIP_ENTRY in each.comment + each.extra + each.orig_filename.encode(
-                "utf-8", "replace"
-            ):
+        for each in entries:  # the directory has no checksum
+            name = each.orig_filename.encode("utf-8", "replace")
+            if ZIP_ENTRY in each.comment + each.extra + name:
                 raise UnreadableError("expected an intact directory of a zip file")
             self.zip.open(each).close()
         self.sorted_names = sorted(self.sizes)
@@ -180,7 +176,7 @@ def join(*parts: object) -> str:
     """A path in a Zarr, from what its metadata say. Raises UnreadableError if it leads out."""
     if not all(isinstance(part, str) for part in parts):
         raise UnreadableError("expected the names of groups and arrays as text")
-    path = "/".join(part.strip("/") for part in parts if part.strip("/"))
+    path = "/".join(filter(None, (part.strip("/") for part in parts)))
     names = path.split("/")
     is_inside = all(0 < len(name) <= LONGEST_NAME and name not in (".", "..") for name in names)
     if not is_inside or len(path) > LONGEST_PATH or "\\" in path or "\0" in path:
@@ -246,10 +242,9 @@ class ZarrImage:
         places = place_axes(list(zip(names, shape, strict=True)))
         self.names = [places.get(n, name) for n, name in enumerate(names)]
         self.long = [n for n, name in enumerate(names) if name in ("y", "x") or n in places]
-        self.source, self.chunk_bytes = source, math.prod(metadata["chunks"])
-        self.chunk_bytes *= metadata["dtype"].itemsize
+        self.source, self.dtype = source, metadata["dtype"]
+        self.chunk_bytes = math.prod(metadata["chunks"]) * self.dtype.itemsize
         check_at_once(self.chunk_bytes)
-        self.dtype = check_type(metadata["dtype"])
         self.sizes = self.place(shape)
         check_sizes(self.sizes, self.dtype, source.size)
         check_chunks(source, path, metadata)
@@ -263,12 +258,11 @@ class ZarrImage:
     def place(self, lengths: list[int]) -> Sizes:
         """The lengths of axes as those of z, c, t, y and x."""
         found = {self.names[number]: int(lengths[number]) for number in self.long}
-        return Sizes(*(found.get(name, 1) for name in "zctyx"))
+        return Sizes(*(found.get(name, 1) for name in Sizes._fields))
 
     def read(self, region: Region) -> np.ndarray:
         """The pixels of a region: shape (z, c, t, y, x)."""
-        wanted = dict(zip("zct", region[:3], strict=True))
-        wanted |= {"y": region.y, "x": range(self.sizes.x)}
+        wanted = region._asdict() | {"x": range(self.sizes.x)}
         parts = [wanted[name] if n in self.long else range(1) for n, name in enumerate(self.names)]
         chunks = 1
         for part, length in zip(parts, self.array.chunks, strict=True):
@@ -276,8 +270,7 @@ class ZarrImage:
         self.source.effort.spend(chunks * self.chunk_bytes)
         pixels = self.array[tuple(slice(part.start, part.stop) for part in parts)]
         order = sorted(range(len(parts)), key=lambda n: PLACES.get(self.names[n], 0))
-        shape = [len(wanted[name]) for name in "zctyx"]
-        return np.asarray(pixels).transpose(order).reshape(shape)
+        return np.asarray(pixels).transpose(order).reshape([*map(len, wanted.values())])
 
 
 def array_metadata(source: Folder | Zip, path: str) -> dict:
@@ -331,10 +324,9 @@ def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
     """
     pairs = zip(metadata["shape"], metadata["chunks"], strict=True)
     counts = [-(-length // chunk) for length, chunk in pairs]
-    if math.prod(counts) > MOST_CHUNKS + source.size // BYTES_OF_A_CHUNK:
-        raise UnreadableError(
-            f"it has {source.size:,} bytes and claims {math.prod(counts):,} chunks"
-        )
+    expected = math.prod(counts)
+    if expected > MOST_CHUNKS + source.size // BYTES_OF_A_CHUNK:
+        raise UnreadableError(f"it has {source.size:,} bytes and claims {expected:,} chunks")
     start, separator = metadata["start"], metadata["separator"]
     if separator not in ("/", "."):
         raise UnreadableError(f"expected chunks named with / or ., found {quote(str(separator))}")
@@ -358,10 +350,10 @@ def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
             )
     if not found:
         raise UnreadableError(f"a part of it is missing: the array {quote(path)} has no chunks")
-    if found < math.prod(counts) and metadata["fill"] is None:
+    if found < expected and metadata["fill"] is None:
         raise UnreadableError(
-            f"a part of it is missing: the array {quote(path)} has {found:,} of "
-            f"{math.prod(counts):,} chunks, and nothing says what the others are"
+            f"a part of it is missing: the array {quote(path)} has {found:,} of {expected:,} "
+            "chunks, and nothing says what the others are"
         )
 
 
