@@ -34,6 +34,8 @@ COVERED = {
     "iscc_sum/imagewalk.py": ("test_imagewalk.py", "test_pixels.py"),
     "iscc_sum/inputs.py": ("test_inputs.py",),
     "iscc_sum/manifest.py": ("test_manifest.py", "test_listing.py"),
+    "iscc_sum/pixels.py": ("test_pixels.py",),
+    "iscc_sum/reader.py": ("test_reader.py", "test_pixels.py"),
     "iscc_sum/records.py": ("test_iscc_sum.py",),
     "iscc_sum/workers.py": ("test_command.py", "test_iscc_sum.py"),
     "iscc_verify/listing.py": ("test_listing.py", "test_verify.py"),

@@ -200,6 +200,7 @@ def test_forms_and_help_have_no_other_numbers(tool):
         *(str(bits), f"{100 - 100 * bits / 128:.1f}", "610", f"{256 * 256:,}"),
         *(f"{limit:,}" for limit in (manifest.TINY, manifest.SMALL)),
         "2000",  # of JPEG 2000
+        "2",  # the third image in a file
         str(len(list(appearance.turned(np.zeros((32, 32)))))),  # Image-Codes of a figure
         *(f"{limit:,}" for limit in (picture.MOST_IN_HEAT_MAP, iscc_similarity.MOST_IN_MATRIX)),
     }

@@ -297,6 +297,28 @@ def thumbnail_code(picture: np.ndarray) -> str:
     return iscc_core.gen_image_code_v0(grey.ravel().tolist(), bits=256)["iscc"]
 
 
+def test_manifests_of_conversions_hold_what_iscc_core_computes():
+    """But for the JPEG, which is decoded by another library than NumPy."""
+    stack = tifffile.imread(TEST_DATA / "nuclei_3d.tif")
+    nuclei = tifffile.imread(TEST_DATA / "nuclei.tif")
+    grey = np.clip(nuclei >> 4, 0, 255).astype("u1")
+    cell = np.asarray(Image.open(TEST_DATA / "cell.png"))
+    before = {"honest": stack, "eight bits": nuclei, "a plane less": stack, "lossy": cell}
+    after = {"honest": stack, "eight bits": grey, "a plane less": stack[:-1]}
+    exported = (TEST_DATA / "exported.csv").read_text().splitlines()
+    for name, images in (("originals.tsv", before), ("converted.tsv", after)):
+        entries = manifest.read(TEST_DATA / name, name)
+        for entry, (kind, image) in zip(
+            entries, images.items(), strict=len(entries) == len(images)
+        ):
+            array = five_axes(image, "ZYX"[-image.ndim :])
+            assert entry.name.partition(".")[0] == kind
+            assert entry.iscc == codes_of(stream_of(array)).wide
+            assert entry.pixels == described(array)
+            if name == "originals.tsv":
+                assert f"{entry.name},{entry.iscc}" in exported
+
+
 def line(name: str, narrow: bool = False) -> str:
     return manifest_line(name, (TEST_DATA / name).read_bytes(), narrow)
 

@@ -201,6 +201,65 @@ def test_each_dataset_and_each_line_is_accounted_for_once(manifest_, datasets):
                 assert name != finding.name
 
 
+U8, I8 = "imagewalk uint8 z1c1t1y3x3", "imagewalk int8 z1c1t1y3x3"
+KINDS = st.sampled_from([None, U8, I8])
+
+
+@examples(300)
+@given(
+    st.lists(st.tuples(NAMES | st.none(), SOME, KINDS | st.just("")), max_size=8),
+    st.lists(st.tuples(NAMES, SOME, KINDS), max_size=8),
+)
+def test_codes_of_bytes_and_of_pixels_are_never_paired(manifest_, datasets):
+    """And OK is said of the same pixels, type and sizes only; "" says that these are unknown."""
+    lines = [
+        listed(name, content, line)._replace(pixels=pixels)
+        for line, (name, content, pixels) in enumerate(manifest_, 1)
+    ]
+    present = [
+        entry_of(name, content)._replace(pixels=pixels) for name, content, pixels in datasets
+    ]
+    findings = audit.audit(listing.Listing(lines, []), present)
+    assert [each.dataset for each in findings[: len(datasets)]] == list(range(len(datasets)))
+    found = [each.line for each in findings if each.line is not None]
+    assert sorted(found) == list(range(1, len(manifest_) + 1))
+    rest = [each.line for each in findings[len(datasets) :]]
+    assert rest == sorted(rest)
+    for finding in findings:
+        if finding.status in ("OK", "MOVED", "CHANGED"):
+            _, content, pixels = manifest_[finding.line - 1]
+            _, content_now, pixels_now = datasets[finding.dataset]
+            assert (pixels is None) == (pixels_now is None)
+            same = content == content_now and pixels in ("", pixels_now)
+            assert same == (finding.status != "CHANGED")
+            if finding.status == "OK":
+                assert finding.detail == ("type and sizes are not listed" if pixels == "" else None)
+
+
+def test_what_differs_between_two_images_is_said():
+    """Types and sizes; whether values differ as well is told by the Instance-Code."""
+    big = [random.Random(n).randbytes(20_000) for n in range(2)]
+    wide, flat = "imagewalk uint16 z1c1t1y100x100", "imagewalk uint8 z2c1t1y100x100"
+
+    def changed(content: bytes, pixels: str) -> tuple:
+        line = listed("a.czi/1", big[0], 1)._replace(pixels=wide)
+        entry = entry_of("a.ome.zarr/1", content)._replace(pixels=pixels)
+        [finding] = audit.audit(listing.Listing([line], []), [entry])
+        assert (finding.status, finding.matched_by) == ("CHANGED", "name without extensions")
+        return finding.distance, finding.detail
+
+    apart = distance(codes_of(big[0]).wide, codes_of(big[1]).wide)
+    assert changed(big[1], wide) == (apart, "other values")
+    assert changed(big[0], flat) == (
+        0,
+        "sizes z2c1t1y100x100, listed were z1c1t1y100x100; type uint8, listed was uint16",
+    )
+    assert changed(big[1], wide.replace("uint16", "int16")) == (
+        apart,
+        "type int16, listed was uint16; other values",
+    )
+
+
 A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
 
 
@@ -211,6 +270,7 @@ A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
         ([("data/a.tif", A)], [("a.tif", A)], [("a.tif", "OK", "base name", 1)]),
         ([("C:\\x\\a.tif", A)], [("y/a.tif", B)], [("y/a.tif", "CHANGED", "base name", 1)]),
         ([("a.ome.tif", A)], [("x/a", A)], [("x/a", "OK", "stem", 1)]),
+        ([("a.tif", A)], [("a.png", B)], [("a.png", "CHANGED", "name without extensions", 1)]),
         ([(".a", A)], [("a", B)], [("a", "EXTRA", None, None), (".a", "MISSING", None, 1)]),
         (
             [("x/a.tif", A), ("y/a.tif", B)],
@@ -219,6 +279,33 @@ A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
                 ("a.tif", "EXTRA", None, None),
                 ("x/a.tif", "MISSING", None, 1),
                 ("y/a.tif", "MISSING", None, 2),
+            ],
+        ),
+        # Names of which only the extensions differ; there may be several with the same base name.
+        (
+            [("a.czi/1", A), ("b.czi/1", B)],
+            [("b.ome.zarr/1", A), ("a.ome.zarr/1", C)],
+            [
+                ("b.ome.zarr/1", "MOVED", "content", 1),
+                ("a.ome.zarr/1", "EXTRA", None, None),
+                ("b.czi/1", "MISSING", None, 2),
+            ],
+        ),
+        (
+            [("a.czi/1", A), ("b.czi/1", B)],
+            [("b.ome.zarr/1", B), ("a.ome.zarr/1", C)],
+            [
+                ("b.ome.zarr/1", "OK", "name without extensions", 2),
+                ("a.ome.zarr/1", "CHANGED", "name without extensions", 1),
+            ],
+        ),
+        (
+            [("a.czi/1", A), ("a.nd2/1", B)],
+            [("a.ome.zarr/1", C)],
+            [
+                ("a.ome.zarr/1", "EXTRA", None, None),
+                ("a.czi/1", "MISSING", None, 1),
+                ("a.nd2/1", "MISSING", None, 2),
             ],
         ),
         # Names of a nested collection, and of the same when it is flattened.
@@ -792,7 +879,7 @@ def test_many_slashes_take_no_long_time():
             ],
         ),
         # Dots at the beginning belong to the stem.
-        ([("..a.x", A)], [("..a.y", B)], [("..a.y", "CHANGED", "stem", 1)]),
+        ([("..a.x", A)], [("..a.y", B)], [("..a.y", "CHANGED", "name without extensions", 1)]),
         (
             [(".a.x", A)],
             [("..a.y", B)],
@@ -820,3 +907,115 @@ def test_content_is_found_by_a_line_that_does_not_say_the_size():
     other = sizeless._replace(filesize=len(A) + 1)
     findings = audit.audit(listing.Listing([other], []), [entry_of("new", A)])
     assert [finding.status for finding in findings] == ["EXTRA", "MISSING"]
+
+
+# ---- What is there, by manifests
+
+
+def test_manifests_take_the_place_of_datasets(tmp_path, script):
+    """No dataset is read: there is none. Two manifests, one of them with a name that is new."""
+    (tmp_path / "m").write_text(HEADER + manifest_line("a", A) + manifest_line("b", B))
+    (tmp_path / "f1").write_text(HEADER + manifest_line("b", C))
+    (tmp_path / "f2").write_text(HEADER + manifest_line("new", A))
+    arguments = ["--found", "f1", "--found", "f2", "--manifest", "m", "--report", "r"]
+    done = script("iscc_verify", *arguments, "--passed", "p", "--failed", "x", "--summary", "s")
+    assert (done.returncode, done.stdout) == (0, counts(CHANGED=1, MOVED=1))
+    rows = [line.split("\t")[:2] for line in (tmp_path / "r").read_text().splitlines()[1:]]
+    assert rows == [["b", "CHANGED"], ["new", "MOVED"]]
+    assert lists_of(tmp_path, "p", "x") == ("", "b\nnew\n")
+    assert json.loads((tmp_path / "s").read_text())["datasets"] == 2
+    found, manifests = (
+        [{"source_path": str(tmp_path / name), "element_identifier": name} for name in names]
+        for names in (["f1", "f2"], ["m"])
+    )
+    write_form(tmp_path, found=found, manifest=manifests)
+    done = script("iscc_verify", "--inputs", "inputs.json", "--report", "again")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "again").read_text() == (tmp_path / "r").read_text()
+
+
+def lists_of(folder: Path, *names: str) -> tuple[str, ...]:
+    return tuple((folder / name).read_text() for name in names)
+
+
+def pixel_line(name: str, content: bytes, pixels: str = U8) -> str:
+    return manifest_line(name, content).removesuffix("\n") + f"\t{pixels}\t\n"
+
+
+PIXEL_HEADER = HEADER.removesuffix("\n") + "\tpixels\timage_code\n"
+
+
+@pytest.mark.parametrize(
+    ("found", "manifest_"),
+    [
+        (HEADER + manifest_line("a", A), PIXEL_HEADER + pixel_line("a", A)),
+        (PIXEL_HEADER + pixel_line("a", A), HEADER + manifest_line("a", A)),
+        (PIXEL_HEADER + pixel_line("a", A), f"{codes_of(A).wide} *a\n"),
+    ],
+)
+def test_codes_of_bytes_and_of_pixels_are_not_checked_against_each_other(
+    tmp_path, script, found, manifest_
+):
+    (tmp_path / "f").write_text(found)
+    (tmp_path / "m").write_text(manifest_)
+    done = script("iscc_verify", "--found", "f", "--manifest", "m", "--report", "r")
+    assert done.returncode == 2
+    assert "codes of pixels and of bytes cannot be compared" in done.stderr
+    assert "ISCC pixel manifest" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_lines_of_a_kind_that_is_not_there_are_invalid(tmp_path, script):
+    both = PIXEL_HEADER + pixel_line("p", A) + pixel_line("b", B, "")
+    (tmp_path / "m").write_text(both)
+    (tmp_path / "f").write_text(PIXEL_HEADER + pixel_line("p", A))
+    done = script("iscc_verify", "--found", "f", "--manifest", "m", "--report", "r")
+    assert (done.returncode, done.stdout) == (0, counts(OK=1, INVALID=1))
+    assert "its code is of bytes, and codes of pixels are checked" in (tmp_path / "r").read_text()
+    (tmp_path / "b").write_bytes(B)
+    done = script("iscc_verify", "b", "--manifest", "m", "--report", "r")
+    assert (done.returncode, done.stdout) == (0, counts(OK=1, INVALID=1))
+    assert "its codes are of pixels, and datasets are checked as" in (tmp_path / "r").read_text()
+    (tmp_path / "f").write_text(both)
+    done = script("iscc_verify", "--found", "f", "--manifest", "m", "--report", "r")
+    assert (done.returncode, done.stdout) == (0, counts(OK=2))
+
+
+def test_a_list_may_be_declared_to_be_of_pixels(tmp_path, script):
+    """As OMERO's annotations are exported: names and codes. Then type and sizes are not known."""
+    (tmp_path / "omero.csv").write_text(f"name,iscc\na.czi,{codes_of(A).wide}\n")
+    (tmp_path / "f").write_text(PIXEL_HEADER + pixel_line("a.ome.tif", A))
+    options = ["--found", "f", "--manifest", "omero.csv", "--report", "r"]
+    assert script("iscc_verify", *options).returncode == 2
+    done = script("iscc_verify", *options, "--of-pixels")
+    assert (done.returncode, done.stdout) == (0, counts(OK=1))
+    row = (tmp_path / "r").read_text().splitlines()[1].split("\t")
+    assert (row[6], row[8]) == ("name without extensions", "type and sizes are not listed")
+
+
+@pytest.mark.parametrize("column", ["filesize", "datahash", "data_code"])
+def test_what_is_there_has_to_be_known_in_full(tmp_path, script, column):
+    """And to agree: or OK would be said of what one column says and another does not."""
+    (tmp_path / "m").write_text(HEADER + manifest_line("a", A))
+    place = HEADER.removeprefix("#").rstrip("\n").split("\t").index(column)
+    for other in (
+        "",
+        "12345" if column == "filesize" else manifest_line("a", C).split("\t")[place],
+    ):
+        fields = manifest_line("a", A).split("\t")
+        fields[place] = other
+        (tmp_path / "f").write_text(HEADER + "\t".join(fields))
+        done = script("iscc_verify", "--found", "f", "--manifest", "m", "--report", "r")
+        if column == "filesize" and other:  # nothing else says the size
+            assert done.stdout == counts(CHANGED=1)
+        else:
+            assert done.returncode == 2
+            assert 'iscc_verify: "f", "a": expected a line with iscc, filesize, da' in done.stderr
+
+
+def test_files_and_manifests_of_what_is_there_exclude_each_other(tmp_path, script):
+    (tmp_path / "m").write_text(HEADER + manifest_line("m", A))
+    done = script("iscc_verify", "m", "--found", "m", "--manifest", "m")
+    assert done.returncode == 2
+    assert "--found: not allowed with argument" in done.stderr

@@ -12,15 +12,18 @@ looked for in this order, and what has found its counterpart is no longer consid
     6. entries that are left                                    MISSING
 
 A flat name has _ for each slash, as Galaxy's *Flatten collection* makes s1_forward of s1/forward.
-Parts of a name are the base name, which is what is behind the last slash, and the stem, which is
-what of that is before the first dot. Flat names and parts only count for what has no counterpart of
-the same name, where no other dataset, and no other entry that is left, has the same; and not for
-files in a directory, whose names may be in every other directory as well. Where there is only one
-dataset and only one entry, and that has no name, they belong together.
+A name without extensions ends at the first dot of each part between slashes: the third image of
+a.czi, a.czi/2, and that of a.ome.zarr are both a/2. Parts of a name are the base name, which is
+what is behind the last slash, and the stem, which is that without extensions. All of these only
+count for what has no counterpart of the same name, where no other dataset, and no other entry that
+is left, has the same; and not for files in a directory, whose names may be in every other directory
+as well. Where there is only one dataset and only one entry, and that has no name, they belong
+together.
 
 **OK is never wrong**: it is said in one place, of a dataset for which `has_content` holds, and that
-is true only if everything that the line says is true of the bytes that were read. Pairing decides
-only which line that is, each of them at most once, so a line without its dataset stays MISSING.
+is true only if everything that the line says is true of the bytes, or the pixels, that were read.
+Pairing decides only which line that is, each of them at most once, so a line without its dataset
+stays MISSING. Codes of bytes and of pixels are never paired.
 """
 
 import re
@@ -30,14 +33,15 @@ from itertools import product
 from typing import NamedTuple, Self
 
 import codes
-from listing import Listed, Listing
+from listing import UNKNOWN_PIXELS, Listed, Listing
 from manifest import Entry
 from messages import quote
 
 STATUSES = ("OK", "CHANGED", "MOVED", "DUPLICATE", "MISSING", "EXTRA", "INVALID")
 OK, CHANGED, MOVED, DUPLICATE, MISSING, EXTRA, INVALID = STATUSES
 
-BY_NAME, BY_FLAT_NAME, BY_BASE_NAME, BY_STEM = "name", "flat name", "base name", "stem"
+BY_NAME, BY_FLAT_NAME, BY_PARTS = "name", "flat name", "name without extensions"
+BY_BASE_NAME, BY_STEM = "base name", "stem"
 BY_CONTENT, BY_BEING_ALONE = "content", "only one"
 
 
@@ -74,15 +78,16 @@ class Actual(NamedTuple):
         data = codes.parse(entry.data_code).data
         return cls(entry, data, bytes.fromhex(entry.datahash[4:]))
 
-    def descriptions(self) -> set[tuple[str, int | None, str | None]]:
-        """All that an entry of this content may say: code or hash, size, and datahash."""
+    def descriptions(self) -> set[tuple[str, int | None, str | None, str | None]]:
+        """All that an entry of this content may say: code or hash, size, datahash, and pixels."""
         codes_of_it = [
             codes.PREFIX + codes.encode(header + self.data[:data] + self.instance[:instance])
             for header, (data, instance) in codes.KINDS.items()
             if instance
         ]
         size, datahash = self.entry.filesize, self.entry.datahash
-        return set(product([datahash, *codes_of_it], [None, size], [None, datahash]))
+        pixels = {self.entry.pixels, self.entry.pixels and UNKNOWN_PIXELS}
+        return set(product([datahash, *codes_of_it], [None, size], [None, datahash], pixels))
 
 
 def audit(
@@ -93,16 +98,39 @@ def audit(
     `entries` are those of the datasets as they are now, with wide codes and datahashes.
     `directories` are the names of those that are checked file by file.
     """
-    actual = [Actual.of(entry) for entry in entries]
-    pairing = Pairing(listing.entries, actual, Directories(directories))
-    pairing.match()
-    findings = [pairing.finding(number) for number in range(len(actual))]
-    invalid = [
+    findings = [
         Finding(each.name or "", INVALID, line=each.line, detail=each.reason)
         for each in listing.invalid
     ]
-    without_dataset = [*pairing.left_over(), *invalid]
-    return findings + sorted(without_dataset, key=lambda finding: finding.line)
+    for of_pixels in (False, True):
+        numbers = [n for n, each in enumerate(entries) if is_of_pixels(each) == of_pixels]
+        listed = [each for each in listing.entries if is_of_pixels(each) == of_pixels]
+        actual = [Actual.of(entries[number]) for number in numbers]
+        pairing = Pairing(listed, actual, Directories(directories))
+        pairing.match()
+        findings += [pairing.finding(place, number) for place, number in enumerate(numbers)]
+        findings += pairing.left_over()
+    # Those of datasets first.
+    return sorted(
+        findings, key=lambda each: (each.dataset is None, each.dataset or 0, each.line or 0)
+    )
+
+
+def is_complete(entry: Entry) -> bool:
+    """Whether an entry has all that `audit` needs, and its code is what the rest says."""
+    if not (entry.data_code and entry.datahash) or entry.filesize is None:
+        return False
+    data, instance = codes.parse(entry.data_code).data, bytes.fromhex(entry.datahash[4:])
+    of_code = codes.parse(entry.iscc)
+    return (
+        len(data) == len(instance)
+        and data.startswith(of_code.data)
+        and instance.startswith(of_code.instance)
+    )
+
+
+def is_of_pixels(entry: Entry | Listed) -> bool:
+    return entry.pixels is not None
 
 
 class Directories:
@@ -160,7 +188,8 @@ class Pairing:
         ]
         datasets = self.with_a_part(self.first_dataset, self.first_entry)
         entries = self.with_a_part(self.first_entry, self.first_dataset) if datasets else {}
-        for how, key in ((BY_FLAT_NAME, flat_name), (BY_BASE_NAME, base_name), (BY_STEM, stem)):
+        parts = ((BY_FLAT_NAME, flat_name), (BY_PARTS, without_extensions))
+        for how, key in (*parts, (BY_BASE_NAME, base_name), (BY_STEM, stem)):
             if not (datasets and entries):
                 break
             rivals = Counter(map(key, self.first_dataset))
@@ -196,8 +225,8 @@ class Pairing:
         every = set().union(*wanted.values())
         queues: dict[tuple, deque[int]] = defaultdict(deque)
         for number, entry in enumerate(self.listed):
-            if entry[2:5] in every and self.is_first_entry(number):
-                queues[entry[2:5]].append(number)
+            if entry[2:6] in every and self.is_first_entry(number):
+                queues[entry[2:6]].append(number)
         first = {description: queue[0] for description, queue in queues.items()}
         for dataset, descriptions in wanted.items():
             known = [each for each in descriptions if each in queues]
@@ -225,10 +254,10 @@ class Pairing:
     def is_first_entry(self, number: int) -> bool:
         return self.first_entry.get(self.listed[number].name, number) == number
 
-    def finding(self, dataset: int) -> Finding:
-        """What there is to say of a dataset."""
+    def finding(self, dataset: int, number: int) -> Finding:
+        """What there is to say of a dataset, which has this number among all."""
         actual = self.actual[dataset]
-        found = Finding(actual.entry.name, EXTRA, actual=actual.entry.iscc, dataset=dataset)
+        found = Finding(actual.entry.name, EXTRA, actual=actual.entry.iscc, dataset=number)
         if self.first_dataset[actual.entry.name] != dataset:
             return found._replace(
                 status=DUPLICATE, detail="another dataset before it has the same name"
@@ -239,8 +268,8 @@ class Pairing:
             found = found._replace(detail=f"its content is listed as {where}")
         if dataset not in self.pairs:
             return found
-        number, how = self.pairs[dataset]
-        listed = self.listed[number]
+        entry, how = self.pairs[dataset]
+        listed = self.listed[entry]
         found = found._replace(expected=listed.expected, matched_by=how, line=listed.line)
         if not has_content(actual, listed):
             distance, bits = comparable_distance(listed, actual)
@@ -248,7 +277,8 @@ class Pairing:
             return found._replace(status=CHANGED, distance=distance, bits=bits, detail=detail)
         if how == BY_CONTENT and listed.name is not None:
             return found._replace(status=MOVED, detail=f"listed as {quote(listed.name)}")
-        return found._replace(status=OK, detail=None)
+        unknown = "type and sizes are not listed" if listed.pixels == UNKNOWN_PIXELS else None
+        return found._replace(status=OK, detail=unknown)
 
     def left_over(self) -> Iterator[Finding]:
         """What there is to say of the entries that no dataset belongs to."""
@@ -277,6 +307,11 @@ def flat_name(name: str) -> str:
     return name.removeprefix("./").replace("/", "_")
 
 
+def without_extensions(name: str) -> str:
+    """The name with each of its parts up to the first dot in it."""
+    return "/".join(map(stem, re.split(r"[/\\]", name)))
+
+
 def base_name(name: str) -> str:
     """What follows the last slash, of either kind."""
     return re.split(r"[/\\]", name)[-1]
@@ -297,17 +332,34 @@ def has_content(actual: Actual, listed: Listed) -> bool:
         and all(actual.data.startswith(data) for data, _ in hashes)
         and listed.filesize in (None, actual.entry.filesize)
         and listed.datahash in (None, actual.entry.datahash)
+        and (listed.pixels == UNKNOWN_PIXELS or listed.pixels == actual.entry.pixels)
     )
 
 
 def what_changed(listed: Listed, actual: Actual) -> str | None:
     """A word on what the distance does not say."""
+    if listed.pixels:
+        return what_pixels_changed(listed, actual)
     if listed.filesize not in (None, actual.entry.filesize):
         return f"{actual.entry.filesize:,} bytes, listed were {listed.filesize:,}"
     same_instance = actual.instance.startswith(listed.hashes.instance)
     if same_instance and listed.datahash not in (None, actual.entry.datahash):
         return "its Instance-Code is as listed, but not the datahash of the same line"
     return None
+
+
+def what_pixels_changed(listed: Listed, actual: Actual) -> str:
+    """Whether the type, the sizes, or the values of an image are others."""
+    (_, then_type, then_sizes), (_, type_now, sizes_now) = (
+        pixels.split() for pixels in (listed.pixels, actual.entry.pixels)
+    )
+    same_stream = actual.instance.startswith(listed.hashes.instance)
+    changed = [] if same_stream else ["other values"]
+    if type_now != then_type:
+        changed.insert(0, f"type {type_now}, listed was {then_type}")
+    if sizes_now != then_sizes:
+        changed.insert(0, f"sizes {sizes_now}, listed were {then_sizes}")
+    return "; ".join(changed)
 
 
 def comparable_distance(listed: Listed, actual: Actual) -> tuple[int | None, int | None]:

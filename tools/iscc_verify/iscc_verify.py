@@ -1,11 +1,12 @@
 """Check datasets against a manifest: which are intact, changed, moved, missing, or not listed.
 
 Every dataset is read and coded again and compared with what the manifest lists, in whatever format
-that is. The report has a line for each dataset, in input order, and after them one for each line
-of the manifest that no dataset belongs to:
+that is; or what is there is taken from other manifests, and nothing is read again. So manifests of
+pixels show whether a conversion changed an image. The report has a line for each dataset, in input
+order, and after them one for each line of the manifest that no dataset belongs to:
 
-    OK         the same bytes as when the manifest was made
-    CHANGED    other bytes; the distance says how much they differ, where sizes allow it
+    OK         the same bytes as when the manifest was made; or the same pixels, type and sizes
+    CHANGED    others; the distance says how much they differ, where sizes allow it
     MOVED      the content is listed, but under another name
     EXTRA      a dataset that the manifest does not list
     MISSING    an entry of the manifest without a dataset
@@ -40,6 +41,7 @@ import outputs
 from audit import Directories, Finding
 from command import Outcome
 from inputs import Dataset, Form
+from manifest import Entry
 from messages import InputError, quote
 
 COLUMNS = ("#name", *Finding._fields[1:-1])
@@ -57,11 +59,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> command.Parser:
     parser = command.Parser("iscc_verify", __doc__)
-    parser.add_datasets()
+    parser.add_datasets().add_argument(
+        "--found",
+        action="append",
+        default=[],
+        metavar="M",
+        help="a manifest of what is there, instead of files; may be given several times",
+    )
     parser.add_argument(
         "--manifest",
         metavar="M",
         help="the manifest to check against; needed with files, a Galaxy form names its own",
+    )
+    parser.add_argument(
+        "--of-pixels",
+        action="store_true",
+        help="the codes to check against are of pixels, which their list does not say; type and "
+        "sizes are not compared then",
     )
     parser.add_output("--report", "table of what was found")
     parser.add_output("--mismatches", "table of the lines of the report that are mismatches")
@@ -86,34 +100,48 @@ def make_parser() -> command.Parser:
 
 
 def verify(args: argparse.Namespace) -> Outcome:
-    listed, datasets = read_inputs(args)
-    directories = {each.name for each in datasets if coding.is_directory(each)}
-    listed = without_slashes(listed, datasets, directories)
-    checked = choose_files(datasets, Directories(directories), listed.entries)
-    entries = coding.code_all(checked.files, jobs=args.jobs)
-    findings = audit.audit(listed, entries, checked.directories)
+    listed, datasets, found = read_inputs(args)
+    if found:
+        check_kinds(listed, found)
+        checked, entries = Checked([], [each.name for each in found], set()), found
+    else:
+        directories = {each.name for each in datasets if coding.is_directory(each)}
+        listed = without_slashes(listed, datasets, directories)
+        checked = choose_files(datasets, Directories(directories), listed.entries)
+        entries = coding.code_all(checked.files, jobs=args.jobs)
+    names = [each.name for each in found or datasets]
+    findings = audit.audit(of_kinds(listed, found), entries, checked.directories)
     findings += [
         Finding(name, audit.CHANGED, matched_by=audit.BY_NAME, detail="no file is left in it")
         for name in checked.emptied
     ]
     failed = names_that_failed(findings, listed.entries, checked)
     culprits = [each for each in findings if counts_as_mismatch(each, args.ignore)]
-    write_outputs(args, findings, culprits, [each.name for each in datasets], failed)
+    write_outputs(args, findings, culprits, names, failed)
     counts = Counter(finding.status for finding in findings)
     summary = ", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES)
     fails = culprits and args.on_mismatch == FAIL
     return Outcome(summary, describe(culprits) if fails else "")
 
 
-def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[Dataset]]:
-    """What is expected, and the datasets to check; nothing of them is read yet."""
+def read_inputs(
+    args: argparse.Namespace,
+) -> tuple[listing.Listing, list[Dataset], list[Entry] | None]:
+    """What is expected, and the datasets to check, of which nothing is read yet; or, in their
+    place, what manifests say of them.
+    """
     pasted = None
+    manifests = [inputs.from_path(path) for path in args.found]
     if args.inputs:
         if args.manifest:
             raise InputError(f"--manifest: {quote(str(args.inputs))} names what to check against")
-        form = Form(args.inputs, ("datasets", "manifest", "codes"))
-        form.one_of("datasets")
-        datasets = form.datasets("datasets")
+        form = Form(args.inputs, ("datasets", "found", "manifest", "codes"))
+        if form.one_of("datasets", "found") == "datasets":
+            datasets = form.datasets("datasets")
+        else:
+            datasets, manifests = [], form.datasets("found")
+            if not manifests:
+                raise InputError("expected one manifest or more of what is there, found none")
         if form.one_of("manifest", "codes") == "codes":
             pasted, sources = form.text("codes"), []
         else:
@@ -125,13 +153,75 @@ def read_inputs(args: argparse.Namespace) -> tuple[listing.Listing, list[Dataset
         sources = [inputs.from_path(args.manifest)]
     else:
         raise InputError("the argument --manifest is needed")
-    read = [args.inputs, *(each.path for each in [*sources, *datasets])]
+    read = [args.inputs, *(each.path for each in [*sources, *manifests, *datasets])]
     outputs.check(args.outputs, read)
+    found = [entry for each in manifests for entry in read_found(each)] if manifests else None
     if args.passed or args.failed:
-        lists.check_names(each.name for each in datasets)
+        lists.check_names(each.name for each in found or datasets)
     if pasted is None:
-        return listing.read(sources[0].path, sources[0].name), datasets
-    return listing.read_text(pasted, CODES_IN_FORM), datasets
+        listed = listing.read(sources[0].path, sources[0].name)
+    else:
+        listed = listing.read_text(pasted, CODES_IN_FORM)
+    if args.of_pixels:
+        listed = listed._replace(
+            entries=[
+                each._replace(pixels=each.pixels or listing.UNKNOWN_PIXELS)
+                for each in listed.entries
+            ]
+        )
+    return listed, datasets, found
+
+
+def read_found(source: Dataset) -> list[Entry]:
+    """The entries of a manifest that takes the place of datasets: it has to say all of them."""
+    entries = manifest.read(source.path, source.name)
+    for entry in entries:
+        if not audit.is_complete(entry):
+            raise InputError(
+                f"{quote(source.name)}, {quote(entry.name)}: expected a line with iscc, filesize, "
+                "datahash and data_code that agree; make this manifest with ISCC manifest or "
+                "ISCC pixel manifest"
+            )
+    return entries
+
+
+def check_kinds(listed: listing.Listing, found: list[Entry]) -> None:
+    """Raise InputError if one side has codes of bytes only, and the other codes of pixels only."""
+    there, expected = (
+        {audit.is_of_pixels(each) for each in side} for side in (found, listed.entries)
+    )
+    if there.isdisjoint(expected):
+        kinds = ("codes of bytes", "codes of pixels")
+        raise InputError(
+            f"codes of pixels and of bytes cannot be compared: expected one kind, found "
+            f"{kinds[there.pop()]} of what is there, and {kinds[expected.pop()]} to check "
+            "against; make a manifest of pixels with ISCC pixel manifest, or one of bytes with "
+            "ISCC manifest"
+        )
+
+
+def of_kinds(listed: listing.Listing, found: list[Entry] | None) -> listing.Listing:
+    """The same, but lines whose kind of code nothing that is there has are invalid."""
+    kinds = {audit.is_of_pixels(each) for each in found or ()} or {False}
+    if len(kinds) == 2:
+        return listed
+    others = [each for each in listed.entries if audit.is_of_pixels(each) not in kinds]
+    if not others:
+        return listed
+    reason = (
+        "its code is of bytes, and codes of pixels are checked; make their manifest with ISCC "
+        "pixel manifest"
+    )
+    if kinds == {False}:
+        reason = (
+            "its codes are of pixels, and datasets are checked as bytes; make their manifest with "
+            "ISCC manifest"
+        )
+    kept = [each for each in listed.entries if audit.is_of_pixels(each) in kinds]
+    if not kept:
+        raise InputError(f"line {others[0].line}: {reason}")
+    invalid = [listing.Invalid(each.line, each.name, reason) for each in others]
+    return listing.Listing(kept, [*listed.invalid, *invalid])
 
 
 def without_slashes(

@@ -59,6 +59,7 @@ BEGINNING = 8192  # bytes that are looked at to tell how lines end; no name is a
 MULTIHASH = "1e20"  # BLAKE3, 32 bytes
 SHORTEST_CODE = codes.characters(codes.HEADER_BYTES + 8)  # 64 bits, which need their prefix
 DATA_UNIT = "GA"  # how a Data-Code begins
+UNKNOWN_PIXELS = ""
 
 # Halves of a character, which no name of a file contains; others stand for bytes that are no text.
 HALF_CHARACTER = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
@@ -74,6 +75,8 @@ class Listed(NamedTuple):
     expected    a code that contains an Instance-Code, in capitals with its prefix, or a datahash
     filesize    bytes, None where the manifest does not say
     datahash    what more the manifest says of the BLAKE3 hash, or None
+    pixels      the type and sizes of the image that the code is of, UNKNOWN_PIXELS where the
+                manifest does not say, None for a code of bytes
     units       Data-Code and Instance-Code, where these say more than what is above
     """
 
@@ -82,6 +85,7 @@ class Listed(NamedTuple):
     expected: str
     filesize: int | None = None
     datahash: str | None = None
+    pixels: str | None = None
     units: tuple[str, ...] = ()
 
     @property
@@ -195,14 +199,9 @@ def collect(numbered: Iterable[tuple[int, str]], name: str, ended_by_nul: bool =
 def entry_of_row(number: int, table: Table, line: str) -> Listed:
     """The entry in a row of a table; raises LineError."""
     row = table.row(line)
-    if row.pixels:
-        raise LineError(
-            "its codes are of pixels, and datasets are checked as bytes; make their manifest with "
-            "ISCC manifest",
-            row.name,
-        )
     size = int(row.filesize) if row.filesize else None
     entry = entry_of(number, row.name, row.code, size, row.datahash or None)
+    entry = entry._replace(pixels=row.pixels or None)
     if not row.datahash:  # which says more than any unit
         for unit in filter(None, (row.data_code, row.instance_code)):
             entry = with_unit(entry, unit)
