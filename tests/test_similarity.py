@@ -322,6 +322,22 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, by_and_thr
             assert int(matches.b[best[row]]) == min(order)[-1]
             assert matches.exact[best[row]] == (not min(order)[0])
 
+    # Up to three of each, as many as there are different ones.
+    several = relations.best_matches(found, 3)
+    assert set(named(several, entries, reference)) <= set(expected)
+    groups = found.sides.b.rows.labels
+    for row, each in enumerate(entries):
+        mine = several.b[several.a == row].tolist()
+        partners = {
+            int(groups[int(other.name[1:])])
+            for other in reference
+            for names, *_ in expected
+            if names == {each.name, other.name}
+        }
+        assert len(mine) == len({int(groups[other]) for other in mine}) == min(3, len(partners))
+        if mine:
+            assert mine[0] == int(matches.b[best[row]])
+
     for near in (False, True):
         kept = relations.keep_mask(found, near)
         for row, each in enumerate(entries):
@@ -898,7 +914,9 @@ def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
         IMAGES + image_line("p1", 1, 60) + image_line("p2", 2, 49) + image_line("p3", 3)
     )
     arguments = ["--manifest", "figures", "--reference", "planes", "--compare", "appearance"]
-    done = similarity(*arguments, "--matches", "m", "--pairs", "p")
+    done = similarity(*arguments, "--closest", "2")
+    assert (done.returncode, "expected --matches as well" in done.stderr) == (2, True)
+    done = similarity(*arguments, "--matches", "m", "--closest", "2", "--pairs", "p")
     assert done.stdout == (
         "3 datasets and 3 of the reference: 1 exact pair, 2 pairs that look alike, 2 datasets "
         "with a match\n"
@@ -907,6 +925,7 @@ def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
     assert rows[0][-2:] == ["pixels", "match_pixels"]
     assert [(*row[:4], row[5]) for row in rows[1:]] == [
         ("f1", "looks like", "1", "256", "p2"),
+        ("f1", "looks like", "10", "256", "p1"),
         ("f2", "none", "", "", ""),
         ("f3", "exact", "0", "256", "p2"),
     ]

@@ -50,6 +50,7 @@ THRESHOLDS = {links.CONTENT: 12, links.APPEARANCE: 48}
 MOST_PAIRS = 1_000_000
 MOST_LINKS = 10_000_000  # in memory, a few hundred MiB
 MOST_IN_MATRIX = 2_000
+MOST_CLOSEST = 100
 
 # The picture shows the nearest of all datasets, or, where that would be more comparisons, of some.
 MOST_COMPARISONS = 1_000_000_000
@@ -100,6 +101,12 @@ def make_parser() -> command.Parser:
     parser.add_output("--pairs", "table of all pairs, the closest first")
     parser.add_output("--clusters", "table of all datasets with their clusters")
     parser.add_output("--matches", "the same with --reference: all datasets with their best match")
+    parser.add_argument(
+        "--closest",
+        type=command.integer(1, MOST_CLOSEST),
+        metavar="N",
+        help="in --matches, list up to so many matches of each dataset, the best first (default 1)",
+    )
     parser.add_output("--keep", "list of the datasets that are not duplicates")
     parser.add_output("--drop", "list of the others")
     parser.add_output("--copies", "table of the others, and what each is a duplicate of")
@@ -155,11 +162,11 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         table = manifest.table_lines(tables.CLUSTER_COLUMNS, rows)
         what = pluralize(sum(bars.values()) - bars["1"], "cluster") + " of copies"
     else:
-        matches = relations.best_matches(found)
+        matches = relations.best_matches(found, args.closest or 1)
         bars = tables.kinds_of_matches(entries, matches, relations.similar(found))
         rows = tables.match_rows(entries, others, matches)
         table = tables.lines(tables.MATCH_COLUMNS, rows, of_images)
-        what = pluralize(len(matches.a), "dataset") + " with a match"
+        what = pluralize(len(np.unique(matches.a)), "dataset") + " with a match"
         count += f" and {len(others):,} of the reference"
 
     with outputs.Outputs() as out:
@@ -199,6 +206,8 @@ def check_options(args: argparse.Namespace) -> None:
         )
     if args.clusters and args.matches:
         raise InputError("--clusters and --matches are one table: expected one of them, found both")
+    if args.closest and not args.matches:
+        raise InputError("--closest is about matches: expected --matches as well, found none")
     if args.compact and not args.pairs:
         raise InputError("--compact is a form of the pairs: expected --pairs as well, found none")
     if args.duplicates and not (args.keep or args.drop or args.copies):

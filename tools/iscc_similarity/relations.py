@@ -171,15 +171,18 @@ def duplicates_of(found: Links, keep: np.ndarray, near: bool) -> Pairs:
     return matches.select(~keep[matches.a])
 
 
-def best_matches(found: Links) -> Pairs:
-    """For each dataset of a that has a duplicate in b the best of them, in input order.
+def best_matches(found: Links, count: int = 1) -> Pairs:
+    """For each dataset of a that has duplicates in b the best of them, in input order.
 
-    Exact before near, then the closest, then the one of which more bits were compared, then the one
-    that comes first.
+    At most `count` for each, with different fingerprints: exact before near, then the closest, then
+    the one of which more bits were compared, then the one that comes first.
     """
     first_b = found.sides.b.rows.first()
-    best = best_of_each(found.a, ~found.exact, closeness(found), first_b[found.b])
-    return of_datasets(found, best)
+    order = np.lexsort((first_b[found.b], closeness(found), ~found.exact, found.a))
+    _, start = np.unique(found.a[order], return_index=True)
+    rank = np.arange(len(order)) - np.repeat(start, np.diff(start, append=len(order)))
+    best = concatenate(*(of_datasets(found, order[rank == each]) for each in range(count)))
+    return best.select(np.argsort(best.a, kind="stable"))
 
 
 def of_datasets(found: Links, best: np.ndarray) -> Pairs:

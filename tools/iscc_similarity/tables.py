@@ -6,6 +6,7 @@ sizes, which say why equal streams of pixels are not the same image.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -78,18 +79,17 @@ def cluster_rows(entries: Sequence[Entry], places: Sequence[relations.Place]) ->
 def match_rows(
     entries: Sequence[Entry], others: Sequence[Entry], matches: Pairs
 ) -> Iterator[tuple]:
-    """The table of matches: every dataset once, in input order."""
-    match_of = {
-        row: match for row, *match in zip(*(each.tolist() for each in matches), strict=True)
-    }
+    """The table of matches: every dataset, in input order, with each of its matches, or none."""
+    matches_of = defaultdict(list)
+    for row, *match in zip(*(each.tolist() for each in matches), strict=True):
+        matches_of[row].append(match)
     for row, entry in enumerate(entries):
-        if row not in match_of:
+        for number, *how in matches_of[row]:
+            match = others[number]
+            found = (*related(*how), match.name, match.iscc)
+            yield (entry.name, *found, row + 1, entry.pixels, match.pixels)
+        if not matches_of[row]:
             yield (entry.name, "none", *[None] * 5, row + 1, entry.pixels, None)
-            continue
-        number, *how = match_of[row]
-        match = others[number]
-        found = (*related(*how), match.name, match.iscc)
-        yield (entry.name, *found, row + 1, entry.pixels, match.pixels)
 
 
 def copy_rows(
@@ -122,6 +122,6 @@ def sizes_of_clusters(places: Sequence[relations.Place]) -> dict[str, int]:
 
 def kinds_of_matches(entries: Sequence[Entry], matches: Pairs, similar: str) -> dict[str, int]:
     """How many datasets have an exact match, a `similar` one, or none."""
-    exact = int(matches.exact.sum())
-    near = len(matches.a) - exact
+    exact = len(np.unique(matches.a[matches.exact]))
+    near = len(np.unique(matches.a)) - exact
     return {"exact": exact, similar: near, "none": len(entries) - exact - near}
