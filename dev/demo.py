@@ -2,8 +2,9 @@
 
 The raw images of a paper are fingerprinted and archived. Then come the four questions that people
 have, each answered by a workflow: What exactly are my data? Which of these files are copies? Did
-everything come back as it was? And where do the files behind the figures come from? A last chapter
-is about pixels: a stack was converted, and a plane of it is a figure; did that change anything?
+everything come back as it was? And where do the files behind the figures come from? Two more are
+about pixels: a stack was converted, and a plane of it is a figure; did that change anything? And
+which raw image is a figure made of that was stretched, made smaller and compressed?
 """
 
 import io
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def run(galaxy: Galaxy) -> dict[str, bytes]:
-    """Run the four workflows, print what they found, and give their outputs as files."""
+    """Run the workflows, print what they found, and give their outputs as files."""
     client = Client(galaxy, "ISCC demo")
     files = {}
 
@@ -115,6 +116,17 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     files["pixels/Manifest.tsv"] = client.content(pixels)
     wanted = [*images, *(f"{name}/z{PLANE}c0t0" for name in list(images)[:2])]
     show(files["pixels/Manifest.tsv"], ["name", "iscc", "pixels"], wanted)
+
+    name = "trace-figure"
+    question = "6. Which raw image is this figure made of?"
+    picture = (TEST_DATA / "pixels" / "figure.jpg").read_bytes()
+    inputs = {
+        "Figures": client.upload_list("figures to trace", {"figure 3a.jpg": picture}),
+        "Pixel manifests of the archive": client.list_of("codes of pixels", {"stacks": pixels}),
+    }
+    answer(name, question, inputs)
+    table = files[f"{name}/Raw images of the figures.tsv"]
+    show(table, ["name", "relation", "distance", "match"])
     return files
 
 

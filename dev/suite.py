@@ -19,5 +19,7 @@ WORKFLOWS = {
         "deduplicate-collection",
         "verify-delivery",
         "trace-against-archive",
+        "audit-conversion",
+        "trace-figure",
     )
 }

@@ -1,17 +1,22 @@
 """The workflows: complete and tidy, and run in a real Galaxy."""
 
+import io
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
+import numpy as np
 import pytest
+import tifffile
 import yaml
 
 from conftest import PLANEMO
+from containers import five_axes, stream_of
 from dev.client import JobError
 from dev.environments import PROJECT
 from dev.suite import TOOLS, WORKFLOWS
-from oracle import HEADER, codes_of, distance, manifest_line
+from oracle import HEADER, TEST_DATA, codes_of, distance, manifest_line
 from samples import HOSTILE, column
 from test_suite import CODES, expanded
 
@@ -86,7 +91,11 @@ def test_a_report_shows_outputs_of_the_workflow(name):
 def test_codes_in_workflow_tests_are_those_of_iscc_core(name):
     found = re.findall("ISCC:[A-Z2-7]+", TESTS[name].read_text())
     assert found
-    assert set(found) <= CODES
+    of_pixels = {
+        codes_of(stream_of(five_axes(tifffile.imread(TEST_DATA / image), axes))).wide
+        for image, axes in (("nuclei_3d.tif", "ZYX"), ("pixels/crop.tif", "YX"))
+    }
+    assert set(found) <= CODES | of_pixels
 
 
 PLANEMO_TESTS = [
@@ -286,3 +295,49 @@ def test_twice_the_same_bytes(client):
         for name in WORKFLOWS:
             once, again = side_by_side.map(run, [name, name])
             assert once == again
+
+
+@pytest.mark.galaxy
+def test_conversions_that_are_not_honest_are_named(client):
+    """A stack as it is but compressed; in 8 bits; a plane less; and as a lossy JPEG."""
+    stack = tifffile.imread(TEST_DATA / "nuclei_3d.tif")
+    plane = (stack[15] - stack.min()).astype("u1")
+    before = {
+        "honest.tif": tiff_of(stack),
+        "eight bits.tif": tiff_of(stack),
+        "a plane less.tif": tiff_of(stack[::-1]),
+        "lossy.png": imagecodecs.png_encode(plane),
+    }
+    after = {
+        "lossy.jpg": imagecodecs.jpeg_encode(plane, level=95),
+        "honest.ome.tif": tiff_of(stack, compression="zlib"),
+        "eight bits.tif": tiff_of((stack >> 4).astype("u1")),
+        "a plane less.tif": tiff_of(stack[::-1][:-1]),
+    }
+    inputs = {
+        "Originals": client.upload_list("before", before),
+        "Converted images": client.upload_list("after", after),
+    }
+    outputs = client.invoke(client.import_workflow(WORKFLOWS["audit-conversion"]), inputs)
+    rows = column(client.content(outputs["Report"]), "#name", "status", "matched_by", "detail")
+    by_parts = "name without extensions"
+    assert rows == [
+        ("lossy.jpg", "CHANGED", by_parts, "other values"),
+        ("honest.ome.tif", "OK", by_parts, ""),
+        ("eight bits.tif", "CHANGED", "name", "type uint8, listed was uint16; other values"),
+        (
+            "a plane less.tif",
+            "CHANGED",
+            "name",
+            "sizes z30c1t1y61x57, listed were z31c1t1y61x57; other values",
+        ),
+    ]
+    names = column(client.content(outputs["What differs"]), "#name")
+    assert [name for (name,) in names] == [row[0] for row in rows if row[1] != "OK"]
+
+
+def tiff_of(array: np.ndarray, **options: str) -> bytes:
+    out = io.BytesIO()
+    axes = {"metadata": {"axes": "ZYX"}, "photometric": "minisblack"}
+    tifffile.imwrite(out, array, **axes, **options)
+    return out.getvalue()

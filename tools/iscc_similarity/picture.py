@@ -81,7 +81,7 @@ BY_CONTENT = Scale(
 )
 BY_APPEARANCE = Scale(
     256,
-    ((48, "looks like it"), (72, "perhaps"), (128, "chance")),
+    ((48, "looks like it"), (72, "worth a look"), (128, "chance")),
     ("#08519c", "#6baed6", "#d0d4d8"),
     ("#08306b", "#4292c6", "#c6dbef", "#fafafa"),
     "no Image-Code",
