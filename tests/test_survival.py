@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from test_appearance import SKIMAGE
 
+import appearance
 import containers
+from appearance import Thumbnail
 from documents import PIXELS
 from manifest import Entry
 from oracle import TEST_DATA
@@ -192,3 +195,88 @@ def test_figures_look_like_their_originals(distances):
     for change in TURNED:
         assert min(image[change]) > WORTH_A_LOOK, change
         assert max(each[2] for each in distances[change]) <= ALIKE, change
+
+
+# ---- Figures of many images
+
+PHOTOGRAPHS = ("astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "grass")
+PHOTOGRAPHS += ("gravel", "ihc", "moon", "motorcycle_left")
+FIELD = 200  # pixels
+FIGURES: dict[str, Change] = {
+    name: CHANGES[name]
+    for name in CHANGES
+    if name.startswith(("contrast", "the same", "cropped")) or name in TURNED
+}
+FIGURES["the same, in green"] = lambda array: np.stack(
+    [np.zeros_like(array), grey_8_bit(array), np.zeros_like(array)], axis=-1
+)
+
+
+@pytest.fixture(scope="module")
+def fields() -> dict[str, np.ndarray]:
+    """Fields of view of micrographs and photographs, in grey, none of which overlap."""
+    paths = [SKIMAGE / f"{name}.png" for name in PHOTOGRAPHS]
+    paths += [SKIMAGE / f"{name}.jpg" for name in ("hubble_deep_field", "retina", "rocket")]
+    found = {}
+    for path in paths:
+        image = np.asarray(Pillow.open(path).convert("L"))
+        for row in range(image.shape[0] // FIELD):
+            for column in range(image.shape[1] // FIELD):
+                top, left = row * FIELD, column * FIELD
+                field = image[top : top + FIELD, left : left + FIELD]
+                found[f"{path.stem} {row} {column}"] = field
+    assert len(found) >= 100
+    return found
+
+
+def looks(picture: np.ndarray, turned: bool) -> list[str]:
+    """The Image-Codes of a picture that is in memory: shape (rows, columns) or with colours."""
+    thumbnails = []
+    for channel in np.atleast_3d(picture).transpose(2, 0, 1):
+        thumbnails.append(Thumbnail(*channel.shape))
+        thumbnails[-1].add(np.ascontiguousarray(channel))
+    grey = appearance.picture_of(thumbnails)
+    return appearance.image_codes(appearance.turned(grey) if turned else [grey])
+
+
+def distances_to(pictures: list[np.ndarray], figures: list[np.ndarray], turned: bool) -> np.ndarray:
+    """How many bits the closest codes of each figure and each picture differ in."""
+
+    def bits(codes: list[str]) -> np.ndarray:
+        return np.array([list(iscc_core.decode_base32(code[5:])[2:]) for code in codes], "u1")
+
+    wanted = bits([looks(picture, turned=False)[0] for picture in pictures])
+    found = []
+    for figure in figures:
+        codes = [code for code in looks(figure, turned) if code]
+        if not codes:  # it has become featureless
+            found.append(np.full(len(wanted), 256))
+            continue
+        apart = np.bitwise_count(bits(codes)[:, None] ^ wanted).sum(axis=2, dtype=int)
+        found.append(apart.min(axis=0))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("change", FIGURES)
+def test_the_table_says_which_figures_are_found(fields, change):
+    """With the codes of all orientations: the closest is the picture itself, and no other."""
+    pictures = [*fields.values()]
+    apart = distances_to(pictures, [FIGURES[change](each) for each in pictures], turned=True)
+    own = apart.diagonal()
+    others = apart + 1000 * np.eye(len(own), dtype=int)
+    first, near = (own < others.min(axis=1)).mean(), (own <= ALIKE).mean()
+    line = f"| {change} | {100 * first:.0f} % | {100 * near:.0f} % |"
+    assert line in PIXELS.read_text(), line
+
+
+def test_unrelated_pictures_do_not_look_alike(fields):
+    """Turned, two fields at the rim of one round photograph do, in which a person sees the same."""
+    pictures = [*fields.values()]
+    upright = distances_to(pictures, pictures, turned=False)
+    assert (upright + 1000 * np.eye(len(pictures), dtype=int)).min() > WORTH_A_LOOK
+    turned = distances_to(pictures, pictures, turned=True)
+    names = [*fields]
+    alike = {frozenset((names[i], names[j])) for i, j in np.argwhere(turned <= ALIKE) if i != j}
+    assert alike == {frozenset(("retina 6 1", "retina 5 0"))}
+    text = PIXELS.read_text()
+    assert f"of {len(pictures)} fields" in text
