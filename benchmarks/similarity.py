@@ -17,12 +17,13 @@ sys.path.append(str(TOOL))
 import codes  # noqa: E402
 import hamming  # noqa: E402
 
-THRESHOLD = 12
-BITS = 128
+THRESHOLD = 12  # of Data-Codes, 128 bits
+LOOKS_LIKE = 48  # of Image-Codes, 256 bits
 
 
 def all_comparisons(folder: Path, runs: int) -> None:
-    alone = a_hundred_thousand_codes(runs)
+    alone = beside_faiss("100,000 codes", planted(100_000), THRESHOLD, max(runs, 9))
+    image_codes(folder)
     a_million_codes(alone, folder)
     codes_with_bits_in_common(alone)
     whole_script(alone, folder, runs)
@@ -30,39 +31,35 @@ def all_comparisons(folder: Path, runs: int) -> None:
     ugly_sets(folder)
 
 
-def planted(count: int) -> np.ndarray:
-    """Random hashes of 128 bits, uint64 and of shape (count, 2); a tenth have up to 6 bits of
-    another one flipped."""
+def planted(count: int, words: int = 2, flips: int = 6) -> np.ndarray:
+    """Random hashes, uint64 and of shape (count, words); a tenth have bits of another flipped."""
     rng = np.random.default_rng(count)
-    hashes = rng.integers(0, 2**64, (count, 2), dtype=np.uint64)
+    hashes = rng.integers(0, 2**64, (count, words), dtype=np.uint64)
     copies = count // 10
     hashes[-copies:] = hashes[rng.integers(0, count - copies, copies)]
-    for _ in range(6):
-        bit = rng.integers(0, BITS, copies)
+    for _ in range(flips):
+        bit = rng.integers(0, 64 * words, copies)
         rows = np.arange(count - copies, count)
         hashes[rows, bit // 64] ^= np.uint64(1) << (bit % 64).astype(np.uint64)
     return hashes
 
 
-def a_hundred_thousand_codes(runs: int) -> float:
+def beside_faiss(title: str, hashes: np.ndarray, threshold: int, runs: int) -> float:
     """The comparison alone beside FAISS, which compares all with all; the same pairs."""
-    hashes = planted(100_000)
     found: dict[str, object] = {}
 
     def ours(jobs: int) -> None:
-        found["ours"] = hamming.pairs_within(hashes, None, THRESHOLD, jobs=jobs)
+        found["ours"] = hamming.pairs_within(hashes, None, threshold, jobs=jobs)
 
     def theirs() -> None:
         faiss.omp_set_num_threads(1)
-        index = faiss.IndexBinaryFlat(BITS)
+        index = faiss.IndexBinaryFlat(64 * hashes.shape[1])
         index.add(hashes.view(np.uint8))
-        found["theirs"] = index.range_search(hashes.view(np.uint8), THRESHOLD + 1)
+        found["theirs"] = index.range_search(hashes.view(np.uint8), threshold + 1)
 
-    title = "100,000 codes, threshold 12, the comparison alone"
-    alone = compare(
-        title, {"one worker": lambda: ours(1), "two workers": lambda: ours(2)}, max(runs, 9)
-    )
-    print(f"FAISS IndexBinaryFlat, one thread, takes {timed(theirs) / alone:.0f} x as long\n")
+    title = f"{title}, threshold {threshold}, the comparison alone"
+    alone = compare(title, {"one worker": lambda: ours(1), "two workers": lambda: ours(2)}, runs)
+    print(f"FAISS IndexBinaryFlat, one thread, takes {timed(theirs) / alone:.1f} x as long\n")
     starts, distances, neighbours = found["theirs"]
     queries = np.repeat(np.arange(len(hashes)), np.diff(starts).astype(np.int64))
     once = queries < neighbours
@@ -74,6 +71,27 @@ def a_hundred_thousand_codes(runs: int) -> float:
     pairs = set(zip(*(each.tolist() for each in found["ours"]), strict=True))
     print(f"  pairs: {len(pairs):,}, those of FAISS: {pairs == expected}\n", flush=True)
     return alone
+
+
+def image_codes(folder: Path) -> None:
+    """Appearance: all with all, and a hundred figures in 16 orientations with a million planes."""
+    beside_faiss("100,000 Image-Codes", planted(100_000, 4, 30), LOOKS_LIKE, 3)
+    hashes = planted(1_000_000, 4, 30)
+    figures = planted(1_600, 4, 30)
+    figures[::16] = hashes[:100]
+    start = time.perf_counter()
+    found = hamming.pairs_within(figures, hashes, LOOKS_LIKE)
+    print(f"1,600 Image-Codes with 1,000,000: {time.perf_counter() - start:.1f} s")
+    print(f"  figures found: {len(np.unique(found.a[found.a % 16 == 0]))} of 100\n", flush=True)
+    np.save(folder / "looks.npy", hashes)
+    program = (
+        f"import sys; sys.path.append({str(TOOL)!r}); import numpy, hamming; "
+        f"hashes = numpy.load({str(folder / 'looks.npy')!r}); "
+        f"hamming.pairs_within(hashes, None, {LOOKS_LIKE}, jobs=2)"
+    )
+    start = time.perf_counter()
+    memory("1,000,000 Image-Codes with each other, two workers", [PYTHON, "-c", program])
+    print(f"  {time.perf_counter() - start:.0f} s\n", flush=True)
 
 
 def a_million_codes(alone: float, folder: Path) -> None:
@@ -167,7 +185,7 @@ def ugly_sets(folder: Path) -> None:
     rng = np.random.default_rng(0)
     near = np.zeros((20_000, 2), dtype=np.uint64)
     for _ in range(6):
-        bit = rng.integers(0, BITS, len(near))
+        bit = rng.integers(0, 128, len(near))
         near[np.arange(len(near)), bit // 64] ^= np.uint64(1) << (bit % 64).astype(np.uint64)
     write_manifest(manifest, near)
     measure("20,000 codes, all within 12 bits of each other", status=2)
