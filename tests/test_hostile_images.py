@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -1070,6 +1071,26 @@ def test_zarr_groups(text, code, folder):
     zarr_image(folder)
     (folder / ".zattrs").write_text(text)
     assert isinstance(code(folder), str)
+
+
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_an_image_that_is_missing_among_numbered_ones(is_zipped, code, folder):
+    """Or one whose metadata were lost, which would be the last one otherwise."""
+    for number in range(4):
+        zarr_image(folder / str(number))
+    (folder / ".zattrs").write_text('{"bioformats2raw.layout": 3}')
+
+    def coded() -> Coded:
+        return code(zipped(folder) if is_zipped else folder)
+
+    assert len(coded()) == 4
+    (folder / "2" / ".zattrs").unlink()
+    assert 'expected the metadata of an OME-Zarr image in "2", found none' in coded()
+    shutil.rmtree(folder / "2")
+    assert 'expected the metadata of an OME-Zarr image in "2", found none' in coded()
+    (folder / "1000000000").mkdir()
+    (folder / "1000000000" / "x").touch()
+    assert "expected at most 100,000 images, found 1,000,000,000" in coded()
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "endless", "twice", "outside", "array"])

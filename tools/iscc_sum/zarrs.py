@@ -11,7 +11,7 @@ import os
 import re
 import zipfile
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -45,10 +45,11 @@ MOST_CHUNKS, BYTES_OF_A_CHUNK = 100_000, 16
 CODECS = {"blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma", "shuffle", "transpose"}
 CODECS |= {"zlib", "zstd", "sharding_indexed"}
 PLACES = {name: place for place, name in enumerate(Sizes._fields)}
+NUMBER = re.compile("0|[1-9][0-9]{0,9}")  # of an image
 LONGEST_NAME, LONGEST_PATH = 60, 1000  # in characters; Linux has limits in bytes
 DTYPE = re.compile(r"[<>|]?(b1|[iu][1248]|f[248])")
 
-# One thread decodes: it runs beside the one that codes, and other images have other processes.
+# One thread decodes: other images have other processes.
 zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
 
 
@@ -105,6 +106,10 @@ class Folder(Source):
     def read(self, name: str) -> bytes | None:
         path = self.path / name
         return path.read_bytes() if path.is_file() and self.take(path.stat().st_size) else None
+
+    def top(self) -> Iterable[str]:
+        """What is in the root."""
+        return (each.name for each in self.path.iterdir())
 
     def names(self, group: str) -> Iterator[tuple[str, int | None]]:
         """What is in a group, at any depth, and the sizes of files. They are not kept: many may be.
@@ -163,6 +168,11 @@ class Zip(Source):
         with suppress(AttributeError):  # a ZipStore that has read nothing cannot be closed
             self.store.close()
 
+    def top(self) -> Iterable[str]:
+        """What is in the root."""
+        inside = (name for name in self.sizes if name.startswith(self.root))
+        return {name.removeprefix(self.root).partition("/")[0] for name in inside}
+
     def names(self, group: str) -> Iterator[tuple[str, int | None]]:
         """What is in a group, at any depth, and the sizes of files."""
         start = f"{self.root}{group}/"
@@ -207,10 +217,11 @@ def scenes(source: Folder | Zip) -> Iterator[str]:
         if series is not None:
             yield from map(join, series)
             return
-        for number in range(MOST_SCENES):
-            if not attributes(source, str(number)):
-                return
-            yield str(number)
+        # A number that is missing is an image that was lost.
+        last = max((int(name) for name in source.top() if NUMBER.fullmatch(name)), default=-1)
+        if last >= MOST_SCENES:
+            raise UnreadableError(f"expected at most {MOST_SCENES:,} images, found {last:,}")
+        yield from map(str, range(last + 1))
     else:
         yield ""
 
