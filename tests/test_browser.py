@@ -154,6 +154,20 @@ def test_deduplicate_with_the_workflow(person, tmp_path):
     person.screenshot("report of the workflow")
 
 
+def test_trace_figures_with_the_workflow(person, tmp_path):
+    """The report names the plane that a small JPEG was made of, and shows the picture."""
+    archive = folder_of_images(tmp_path / "archive", {"raw images.tsv": "planes.tsv"})
+    person.upload_list("archive", archive)
+    figures = {"figure 3a.jpg": "pixels/figure.jpg", "figure 4.png": "pixels/colours.png"}
+    person.upload_list("figures", folder_of_images(tmp_path / "figures", figures))
+    person.import_workflow(WORKFLOWS["trace-figure"])
+    person.open_run_form("Trace figures to raw images with ISCC")
+    person.screenshot("run form of trace-figure")
+    person.run_workflow(last_output="Picture")
+    person.find("td", "nuclei_3d.tif/z15c0t0")
+    person.screenshot("report of trace-figure")
+
+
 def test_tour_is_valid():
     """Galaxy's own check."""
     command = [GALAXY_BIN / "gx-validate-tours", TOUR.parent]
