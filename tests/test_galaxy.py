@@ -196,7 +196,7 @@ def test_the_demo_prints_what_the_readme_shows(galaxy, capsys):
     tables, questions = section.split("```")[1::2], re.findall(r"\*(.*?\?)\*", section)
     demo.run(galaxy)
     printed = capsys.readouterr().out
-    assert (len(tables), len(questions)) == (4, 5)
+    assert (len(tables), len(questions)) == (5, 6)
     assert all(each in printed for each in tables + questions)
 
 

@@ -278,6 +278,12 @@ def test_twice_the_same_bytes(client):
         "Manifest": client.upload("sent", sent, ext="tabular"),
         "Manifests of the archive": client.upload_list("archive", {"sent": sent}),
     }
+    named = {"it's $(1).png": "pixels/crop.png", "stack": "nuclei_3d.tif"}
+    images = {name: (TEST_DATA / file).read_bytes() for name, file in named.items()}
+    uploaded = client.upload_list("images", images)
+    given |= dict.fromkeys(("Originals", "Converted images", "Figures"), uploaded)
+    planes = (TEST_DATA / "planes.tsv").read_bytes()
+    given["Pixel manifests of the archive"] = client.upload_list("planes", {"planes": planes})
 
     def run(name: str) -> dict[str, object]:
         workflow = client.import_workflow(WORKFLOWS[name])
