@@ -937,6 +937,15 @@ def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
     ]
 
 
+def test_more_image_codes_than_there_are_orientations_are_refused(tmp_path, similarity):
+    """One line of many would make room for as many in all others."""
+    for count, status in ((16, 0), (17, 2)):
+        (tmp_path / "m").write_text(IMAGES + image_line("a", 1, *range(60, 60 + count)))
+        done = similarity("--manifest", "m", "--compare", "appearance")
+        assert done.returncode == status
+    assert 'line 2, "a": expected at most 16 Image-Codes of 256 bits' in done.stderr
+
+
 @pytest.mark.parametrize("side", ["--manifest", "--reference"])
 def test_what_has_no_image_code_is_not_compared_by_appearance(tmp_path, similarity, side):
     (tmp_path / "some").write_text(IMAGES + image_line("a", 1, 30))

@@ -138,25 +138,14 @@ def fingerprints(
     return Sides(a, b, by)
 
 
-class Known(NamedTuple):
-    """What is known of a dataset but its name, as a manifest says it."""
-
-    iscc: str
-    filesize: int | None
-    datahash: str | None
-    pixels: str | None
-    is_comparable: bool
-    image_code: str | None
-
-
 def group_entries(
     entries: Sequence[Entry], text_numbers: dict[str | None, int], by: str
 ) -> Fingerprints:
     """Group entries by all but their names; `text_numbers` numbers what may only be equal."""
-    numbers: dict[Known, int] = {}
+    numbers: dict[tuple, int] = {}
     by_appearance = by == APPEARANCE
     known = (
-        Known(
+        (
             each.iscc,
             each.filesize,
             each.datahash,
@@ -167,25 +156,26 @@ def group_entries(
         for each in entries
     )
     labels = np.fromiter((numbers.setdefault(each, len(numbers)) for each in known), np.int64)
-    bodies, wide = decode_all([each.iscc for each in numbers])
+    columns = zip(*numbers, strict=True) if numbers else [()] * 6
+    isccs, sizes, hashes, pixels, comparable, looks = columns
+    bodies, wide = decode_all(isccs)
     codes_of_each = bodies.view(">u8").astype(np.uint64).reshape(-1, 2, 2)
     facts = [
-        [-1 if each.filesize is None else each.filesize for each in numbers],
-        [text_numbers.setdefault(each.datahash, len(text_numbers)) for each in numbers],
-        [text_numbers.setdefault(each.pixels, len(text_numbers)) for each in numbers],
+        [-1 if size is None else size for size in sizes],
+        [text_numbers.setdefault(each, len(text_numbers)) for each in hashes],
+        [text_numbers.setdefault(each, len(text_numbers)) for each in pixels],
     ]
     facts = np.array(facts, dtype=np.int64)
     every = np.ones(len(numbers), dtype=bool)
-    similar = codes_of_each[:, :1]
-    comparable = np.array([each.is_comparable for each in numbers], dtype=bool)
+    similar, are_comparable = codes_of_each[:, :1], np.array(comparable, dtype=bool)
     if by_appearance:
-        similar, comparable = image_codes([each.image_code for each in numbers])
+        similar, are_comparable = image_codes(looks)
     return Fingerprints(
         Groups(labels, len(numbers)),
         similar,
         np.concatenate([codes_of_each[:, 1].T, facts.astype(np.uint64)]),
         np.stack([every, wide, facts[0] >= 0, facts[1] > 0, every]),
-        comparable,
+        are_comparable,
     )
 
 
@@ -206,7 +196,7 @@ def image_codes(fields: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
     return result, some
 
 
-def decode_all(isccs: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def decode_all(isccs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The hashes in ISCC-CODEs, as codes.parse reads them one by one, but all at once.
 
     Gives uint8, shape (codes, 32): Data-Code and Instance-Code, 16 bytes each, narrow ones filled

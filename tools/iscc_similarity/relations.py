@@ -117,13 +117,12 @@ def places(found: Links) -> list[Place]:
     _, cluster = np.unique(representative, return_inverse=True)
     size = np.bincount(cluster, weights=side.rows.size).astype(np.int64)
     distance, _ = links.code_distances(found.sides, representative, np.arange(count))
-    distance = distance.astype(object)
-    if found.sides.by == links.APPEARANCE:
-        distance[~(side.comparable & side.comparable[representative])] = None
     relation = np.full(count, LINKED, dtype=object)
     to_first = representative[found.a] == found.a
     relation[found.b[to_first]] = np.where(found.exact[to_first], EXACT, similar(found))
-    distance[found.b[to_first]] = found.distance[to_first]
+    if found.sides.by == links.APPEARANCE:
+        distance = np.where(side.comparable & side.comparable[representative], distance, None)
+        distance[found.b[to_first]] = found.distance[to_first]
 
     columns = (cluster + 1, size[cluster], first_row[representative], relation, distance)
     by_row = (each[side.rows.labels].tolist() for each in columns)

@@ -55,8 +55,10 @@ PIXELS = re.compile(
     "imagewalk (?:u?int(?:8|16|32|64)|float(?:16|32|64)) "
     + "".join(f"{axis}[1-9][0-9]{{0,17}}" for axis in "zctyx")
 )
+MOST_IMAGE_CODES = 16  # of a picture: in 8 orientations, each inverted or not
 IMAGE_CODES = re.compile(
-    f"{codes.PREFIX}{codes.IMAGE.pattern}(?: {codes.PREFIX}{codes.IMAGE.pattern})*"
+    f"{codes.PREFIX}{codes.IMAGE.pattern}"
+    f"(?: {codes.PREFIX}{codes.IMAGE.pattern}){{0,{MOST_IMAGE_CODES - 1}}}"
 )
 # What begins a code or a hash, be it complete or damaged; codes without a prefix see below.
 BEGINNING_OF_CODE = re.compile(r"ISCC:[\w-]|1e20[0-9a-f]{40}|\) = [0-9a-f]{64}", re.IGNORECASE)
@@ -187,7 +189,8 @@ class Table:
             )
         if row.image_code and not IMAGE_CODES.fullmatch(row.image_code):
             raise LineError(
-                "expected Image-Codes of 256 bits, ISCC:EED..., in the column image_code, found "
+                f"expected at most {MOST_IMAGE_CODES} Image-Codes of 256 bits, ISCC:EED..., in the "
+                "column image_code, found "
                 f"{quote(row.image_code)}",
                 row.name,
             )
