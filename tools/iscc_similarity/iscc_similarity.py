@@ -151,7 +151,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
     check_kinds(args, entries, *references)
     sides = links.fingerprints(entries, *references, by=args.compare)
     [others] = references or [entries]
-    of_images = any(each.pixels for each in (*entries, *others))
+    of_images = any(each.pixels for side in (entries, *references) for each in side)
     found = find_links(args, sides)
     exact, near = relations.count_pairs(found)
     count = pluralize(len(entries), "dataset")

@@ -97,8 +97,17 @@ class Sides(NamedTuple):
     by: str = CONTENT
 
     @property
+    def both(self) -> tuple[Fingerprints, Fingerprints]:
+        return self.a, self.b
+
+    @property
     def is_one_set(self) -> bool:
         return self.a is self.b
+
+    @property
+    def variants(self) -> int:
+        """The most codes that a fingerprint has."""
+        return max(side.codes.shape[1] for side in self.both)
 
     @property
     def bits(self) -> int:
@@ -265,10 +274,10 @@ def near_pairs(
 ) -> np.ndarray:
     """Pairs of comparable fingerprints within the threshold: int64, shape (2, pairs)."""
     classes_of_both = [
-        np.where(side.comparable, classes(side, sides.by), LEFT_OUT) for side in sides[:2]
+        np.where(side.comparable, classes(side, sides.by), LEFT_OUT) for side in sides.both
     ]
     # Two fingerprints may find each other by several of their codes.
-    most = limit * max(side.codes.shape[1] for side in sides[:2])
+    most = limit * sides.variants
     found = []
     for class_a, class_b, members_a, members_b in class_pairs(sides, *classes_of_both):
         if not meet(class_a, class_b):
@@ -327,7 +336,7 @@ def group_codes(variants: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, 
 
 def once(pairs: np.ndarray, sides: Sides) -> np.ndarray:
     """Pairs of fingerprints that several of their codes may have found, each of them once."""
-    if max(side.codes.shape[1] for side in sides[:2]) == 1:
+    if sides.variants == 1:
         return pairs
     if sides.is_one_set:
         pairs = np.sort(pairs, axis=0)
@@ -341,7 +350,7 @@ def exact_pairs(sides: Sides, limit: float) -> np.ndarray:
     Gives int64, shape (2, pairs). Of one set, a fingerprint of several datasets is one with itself.
     """
     # Which facts are known of a fingerprint, as the bits of a number.
-    classes = [np.packbits(side.known, axis=0)[0] for side in sides[:2]]
+    classes = [np.packbits(side.known, axis=0)[0] for side in sides.both]
     found = []
     for class_a, class_b, members_a, members_b in class_pairs(sides, *classes):
         shared = np.unpackbits(np.uint8(class_a & class_b), count=5).astype(bool)
@@ -430,7 +439,7 @@ def expand(a: Groups, u: np.ndarray, b: Groups, v: np.ndarray) -> np.ndarray:
 
 def are_exact(sides: Sides, i: np.ndarray, j: np.ndarray | slice) -> np.ndarray:
     """Whether fingerprints i of a and j of b are exact duplicates: bool, shape (pairs,)."""
-    a, b = sides[:2]
+    a, b = sides.both
     agree = [
         (fact_a[i] == fact_b[j]) | ~(known_a[i] & known_b[j])
         for fact_a, fact_b, known_a, known_b in zip(a.facts, b.facts, a.known, b.known, strict=True)
@@ -447,7 +456,7 @@ def code_distances(
     lengths are compared over the shorter one. Their distance divided by the bits is the Normalized
     Prefix Hamming Distance (NPHD) of the ISCC project: https://github.com/iscc/iscc-usearch
     """
-    a, b = sides[:2]
+    a, b = sides.both
     bits = np.full(np.broadcast(a.wide[i], b.wide[j]).shape, IMAGE_BITS, dtype=np.uint16)
     last_counts = np.uint16(1)  # whether words but the first are known
     if sides.by == CONTENT:

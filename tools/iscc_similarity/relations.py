@@ -205,7 +205,7 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Gives float64, shape (k,), in `sides.bits`, NaN where nothing can be compared, and bool, shape
     (k,), whether there is an exact duplicate.
     """
-    a, b = found.sides[:2]
+    a, b = found.sides.both
     exact = np.zeros(len(a.wide), dtype=bool)
     exact[found.a[found.exact]] = True
     if found.sides.is_one_set:

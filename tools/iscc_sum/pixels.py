@@ -14,11 +14,11 @@ import imagewalk
 import workers
 from appearance import Thumbnail
 from coding import entry_of, find, in_workers
-from images import NotAnImageError, Sizes, most_seconds
+from images import NotAnImageError, Sizes, limit_memory, limit_time, most_seconds
 from inputs import Dataset
 from manifest import Entry
 from messages import InputError, Progress, quote
-from reader import Found, Reader, Siblings, read_here
+from reader import Found, Reader, Siblings, read_here, silence
 
 
 class Wanted(NamedTuple):
@@ -117,7 +117,10 @@ class Worker:
 
     def read(self, dataset: Dataset) -> Iterator[Found | bytes]:
         """What a reader reads. Raises InputError, too, if it dies over the dataset."""
-        if workers.START_METHOD != "fork":
+        if workers.START_METHOD != "fork":  # then this process reads by itself, within limits
+            silence()
+            limit_memory()
+            limit_time(find(dataset).size)
             yield from read_here(dataset, self.siblings, self.wanted.projections)
             return
         if not self.reader:

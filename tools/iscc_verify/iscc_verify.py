@@ -102,7 +102,6 @@ def make_parser() -> command.Parser:
 def verify(args: argparse.Namespace) -> Outcome:
     listed, datasets, found = read_inputs(args)
     if found:
-        check_kinds(listed, found)
         checked, entries = Checked([], [each.name for each in found], set()), found
     else:
         directories = {each.name for each in datasets if coding.is_directory(each)}
@@ -185,39 +184,33 @@ def read_found(source: Dataset) -> list[Entry]:
     return entries
 
 
-def check_kinds(listed: listing.Listing, found: list[Entry]) -> None:
-    """Raise InputError if one side has codes of bytes only, and the other codes of pixels only."""
-    there, expected = (
-        {audit.is_of_pixels(each) for each in side} for side in (found, listed.entries)
-    )
-    if there.isdisjoint(expected):
-        kinds = ("codes of bytes", "codes of pixels")
-        raise InputError(
-            f"codes of pixels and of bytes cannot be compared: expected one kind, found "
-            f"{kinds[there.pop()]} of what is there, and {kinds[expected.pop()]} to check "
-            "against; make a manifest of pixels with ISCC pixel manifest, or one of bytes with "
-            "ISCC manifest"
-        )
-
-
 def of_kinds(listed: listing.Listing, found: list[Entry] | None) -> listing.Listing:
-    """The same, but lines whose kind of code nothing that is there has are invalid."""
+    """The same, but lines whose kind of code nothing that is there has are invalid.
+
+    Raises InputError if that is so of all lines.
+    """
     kinds = {audit.is_of_pixels(each) for each in found or ()} or {False}
-    if len(kinds) == 2:
-        return listed
     others = [each for each in listed.entries if audit.is_of_pixels(each) not in kinds]
     if not others:
         return listed
-    reason = (
-        "its code is of bytes, and codes of pixels are checked; make their manifest with ISCC "
-        "pixel manifest"
-    )
-    if kinds == {False}:
-        reason = (
-            "its codes are of pixels, and datasets are checked as bytes; make their manifest with "
-            "ISCC manifest"
-        )
     kept = [each for each in listed.entries if audit.is_of_pixels(each) in kinds]
+    there, expected = "bytes", "pixels"
+    reason = (
+        "its codes are of pixels, and datasets are checked as bytes; make their manifest with "
+        "ISCC manifest"
+    )
+    if kinds == {True}:
+        there, expected = expected, there
+        reason = (
+            "its code is of bytes, and codes of pixels are checked; make their manifest with ISCC "
+            "pixel manifest"
+        )
+    if not kept and found:
+        raise InputError(
+            f"codes of pixels and of bytes cannot be compared: expected one kind, found codes of "
+            f"{there} of what is there, and codes of {expected} to check against; make a manifest "
+            "of pixels with ISCC pixel manifest, or one of bytes with ISCC manifest"
+        )
     if not kept:
         raise InputError(f"line {others[0].line}: {reason}")
     invalid = [listing.Invalid(each.line, each.name, reason) for each in others]
