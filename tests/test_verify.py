@@ -994,6 +994,20 @@ def test_a_list_may_be_declared_to_be_of_pixels(tmp_path, script):
     assert (row[6], row[8]) == ("name without extensions", "type and sizes are not listed")
 
 
+@pytest.mark.parametrize("column", ["data_code", "instance_code"])
+@pytest.mark.parametrize("code", ["garbage", "ISCC:GAD", "\u0663", codes_of(C).wide])
+def test_what_is_there_has_no_codes_that_are_none(tmp_path, script, column, code):
+    """Nor one of other bytes."""
+    fields = dict(zip(HEADER.split("\t"), manifest_line("a", A).split("\t"), strict=True))
+    fields[column] = code
+    (tmp_path / "f").write_text(HEADER + "\t".join(fields.values()))
+    done = script("iscc_verify", "--found", "f", "--manifest", "f", "--report", "r")
+    assert done.returncode == 2
+    assert done.stderr.startswith('iscc_verify: "f", "a": expected a line with iscc, filesize, da')
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize("column", ["filesize", "datahash", "data_code"])
 def test_what_is_there_has_to_be_known_in_full(tmp_path, script, column):
     """And to agree: or OK would be said of what one column says and another does not."""

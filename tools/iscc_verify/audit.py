@@ -117,15 +117,19 @@ def audit(
 
 
 def is_complete(entry: Entry) -> bool:
-    """Whether an entry has all that `audit` needs, and its code is what the rest says."""
+    """Whether an entry has all that `audit` needs, and its codes are what the rest says."""
     if not (entry.data_code and entry.datahash) or entry.filesize is None:
         return False
-    data, instance = codes.parse(entry.data_code).data, bytes.fromhex(entry.datahash[4:])
-    of_code = codes.parse(entry.iscc)
-    return (
-        len(data) == len(instance)
-        and data.startswith(of_code.data)
-        and instance.startswith(of_code.instance)
+    hashes = codes.Code(b"", bytes.fromhex(entry.datahash[4:]))
+    try:
+        hashes = hashes._replace(data=codes.parse(entry.data_code).data)
+        of_codes = [codes.parse(code) for code in (entry.iscc, entry.instance_code) if code]
+    except codes.CodeError:
+        return False
+    return len(hashes.data) == len(hashes.instance) and all(
+        known.startswith(more)
+        for each in of_codes
+        for known, more in zip(hashes, each, strict=True)
     )
 
 

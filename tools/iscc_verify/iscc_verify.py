@@ -178,8 +178,8 @@ def read_found(source: Dataset) -> list[Entry]:
         if not audit.is_complete(entry):
             raise InputError(
                 f"{quote(source.name)}, {quote(entry.name)}: expected a line with iscc, filesize, "
-                "datahash and data_code that agree; make this manifest with ISCC manifest or "
-                "ISCC pixel manifest"
+                "datahash and data_code, and valid codes that agree; make this manifest with ISCC "
+                "manifest or ISCC pixel manifest"
             )
     return entries
 
