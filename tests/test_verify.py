@@ -961,9 +961,37 @@ def test_codes_of_bytes_and_of_pixels_are_not_checked_against_each_other(
     done = script("iscc_verify", "--found", "f", "--manifest", "m", "--report", "r")
     assert done.returncode == 2
     assert "codes of pixels and of bytes cannot be compared" in done.stderr
+    there, listed_ = ("pixels", "bytes") if "pixels" in found else ("bytes", "pixels")
+    assert f'found codes of {there} in "f", and codes of {listed_} in "m"; ' in done.stderr
     assert "ISCC pixel manifest" in done.stderr
+    assert ("--of-pixels" in done.stderr) == (there == "pixels")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--of-pixels"]])
+def test_datasets_and_codes_of_pixels_are_refused_before_anything_is_read(
+    tmp_path, script, options
+):
+    """Or that would take hours. The manifest is named, and what can be done."""
+    line = manifest_line("a", A) if options else pixel_line("a", A)
+    (tmp_path / "m").write_text((HEADER if options else PIXEL_HEADER) + line)
+    done = script("iscc_verify", "no such file", "--manifest", "m", "--report", "r", *options)
+    assert done.returncode == 2
+    reason = '"m", line 2: its codes are of pixels, and datasets are checked as bytes; make a man'
+    assert done.stderr.startswith(f"iscc_verify: {reason}")
+    assert "(--found)" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_lines_of_pixels_do_not_say_that_a_folder_is_listed_file_by_file(tmp_path, script):
+    """They are called after it, where it holds several images."""
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "chunk").write_bytes(A)
+    lines = manifest_line("z", A).rstrip("\n") + "\t\t\n", pixel_line("z/0", B)
+    (tmp_path / "m").write_text(PIXEL_HEADER + "".join(lines))
+    done = script("iscc_verify", "z", "--manifest", "m", "--report", "r")
+    assert (done.returncode, done.stdout) == (0, counts(OK=1, INVALID=1))
 
 
 def test_lines_of_a_kind_that_is_not_there_are_invalid(tmp_path, script):

@@ -109,7 +109,7 @@ def verify(args: argparse.Namespace) -> Outcome:
         checked = choose_files(datasets, Directories(directories), listed.entries)
         entries = coding.code_all(checked.files, jobs=args.jobs)
     names = [each.name for each in found or datasets]
-    findings = audit.audit(of_kinds(listed, found), entries, checked.directories)
+    findings = audit.audit(listed, entries, checked.directories)
     findings += [
         Finding(name, audit.CHANGED, matched_by=audit.BY_NAME, detail="no file is left in it")
         for name in checked.emptied
@@ -157,10 +157,11 @@ def read_inputs(
     found = [entry for each in manifests for entry in read_found(each)] if manifests else None
     if args.passed or args.failed:
         lists.check_names(each.name for each in found or datasets)
+    called = CODES_IN_FORM if pasted is not None else sources[0].name
     if pasted is None:
-        listed = listing.read(sources[0].path, sources[0].name)
+        listed = listing.read(sources[0].path, called)
     else:
-        listed = listing.read_text(pasted, CODES_IN_FORM)
+        listed = listing.read_text(pasted, called)
     if args.of_pixels:
         listed = listed._replace(
             entries=[
@@ -168,7 +169,7 @@ def read_inputs(
                 for each in listed.entries
             ]
         )
-    return listed, datasets, found
+    return of_kinds(listed, called, found, manifests), datasets, found
 
 
 def read_found(source: Dataset) -> list[Entry]:
@@ -184,36 +185,41 @@ def read_found(source: Dataset) -> list[Entry]:
     return entries
 
 
-def of_kinds(listed: listing.Listing, found: list[Entry] | None) -> listing.Listing:
+def of_kinds(
+    listed: listing.Listing, called: str, found: list[Entry] | None, sources: Sequence[Dataset]
+) -> listing.Listing:
     """The same, but lines whose kind of code nothing that is there has are invalid.
 
-    Raises InputError if that is so of all lines.
+    Raises InputError if that is so of all lines. `called` is what the user calls the list, and
+    `sources` are the manifests of what is there.
     """
     kinds = {audit.is_of_pixels(each) for each in found or ()} or {False}
     others = [each for each in listed.entries if audit.is_of_pixels(each) not in kinds]
     if not others:
         return listed
     kept = [each for each in listed.entries if audit.is_of_pixels(each) in kinds]
-    there, expected = "bytes", "pixels"
-    reason = (
-        "its codes are of pixels, and datasets are checked as bytes; make their manifest with "
-        "ISCC manifest"
+    there, expected = ("pixels", "bytes") if kinds == {True} else ("bytes", "pixels")
+    reason = f"its code is of {expected}, and codes of {there} are checked"
+    advice = (
+        "make a manifest of pixels with ISCC pixel manifest, or one of bytes with ISCC manifest"
     )
-    if kinds == {True}:
-        there, expected = expected, there
-        reason = (
-            "its code is of bytes, and codes of pixels are checked; make their manifest with ISCC "
-            "pixel manifest"
+    if not found:
+        reason = "its codes are of pixels, and datasets are checked as bytes"
+        advice = (
+            "make a manifest of the datasets with ISCC pixel manifest and check that in their "
+            "place (--found), or make this one with ISCC manifest"
         )
+    elif there == "pixels":
+        advice += ", or say that these codes are of pixels (--of-pixels)"
     if not kept and found:
         raise InputError(
-            f"codes of pixels and of bytes cannot be compared: expected one kind, found codes of "
-            f"{there} of what is there, and codes of {expected} to check against; make a manifest "
-            "of pixels with ISCC pixel manifest, or one of bytes with ISCC manifest"
+            "codes of pixels and of bytes cannot be compared: expected one kind, found codes of "
+            f"{there} in {quote(sources[0].name)}, and codes of {expected} in {quote(called)}; "
+            f"{advice}"
         )
     if not kept:
-        raise InputError(f"line {others[0].line}: {reason}")
-    invalid = [listing.Invalid(each.line, each.name, reason) for each in others]
+        raise InputError(f"{quote(called)}, line {others[0].line}: {reason}; {advice}")
+    invalid = [listing.Invalid(each.line, each.name, f"{reason}; {advice}") for each in others]
     return listing.Listing(kept, [*listed.invalid, *invalid])
 
 
