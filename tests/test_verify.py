@@ -237,7 +237,7 @@ def test_codes_of_bytes_and_of_pixels_are_never_paired(manifest_, datasets):
 
 
 def test_what_differs_between_two_images_is_said():
-    """Types and sizes; whether values differ as well is told by the Instance-Code."""
+    """Sizes and types, or values; in an image of other sizes or type values are not compared."""
     big = [random.Random(n).randbytes(20_000) for n in range(2)]
     wide, flat = "imagewalk uint16 z1c1t1y100x100", "imagewalk uint8 z2c1t1y100x100"
 
@@ -252,12 +252,17 @@ def test_what_differs_between_two_images_is_said():
     assert changed(big[1], wide) == (apart, "other values")
     assert changed(big[0], flat) == (
         0,
-        "sizes z2c1t1y100x100, listed were z1c1t1y100x100; type uint8, listed was uint16",
+        "sizes z2c1t1y100x100, listed were z1c1t1y100x100; type uint8, listed was uint16; "
+        "the same bytes",
     )
-    assert changed(big[1], wide.replace("uint16", "int16")) == (
-        apart,
-        "type int16, listed was uint16; other values",
-    )
+    # Depth that was taken for time is another image, with the same values.
+    axes = wide.replace("z1c1t1y100", "z1c1t2y50")
+    sizes = "sizes z1c1t2y50x100, listed were z1c1t1y100x100"
+    assert changed(big[0], axes) == (0, f"{sizes}; the same values")
+    # Whether a copy of real numbers has other values, nobody can know by its code.
+    assert changed(big[1], axes) == (apart, sizes)
+    real = wide.replace("uint16", "float32")
+    assert changed(big[1], real) == (apart, "type float32, listed was uint16")
 
 
 A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
@@ -377,6 +382,18 @@ A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
 )
 def test_who_belongs_to_whom(manifest_, datasets, expected):
     assert said(audited(manifest_, datasets)) == expected
+
+
+def test_a_line_of_pixels_that_contradicts_itself_is_explained():
+    line = listed("a", A, 1)._replace(pixels=U8)
+    entry = entry_of("a", A)._replace(pixels=U8)
+    for other, detail in (
+        (line._replace(filesize=len(A) + 1), f"{len(A):,} bytes, listed were {len(A) + 1:,}"),
+        (line._replace(datahash=entry_of("a", B).datahash), "its Instance-Code is as listed, but"),
+    ):
+        [finding] = audit.audit(listing.Listing([other], []), [entry])
+        assert finding.status == "CHANGED"
+        assert finding.detail.startswith(detail)
 
 
 def test_content_that_is_listed_elsewhere_is_said():

@@ -342,8 +342,8 @@ def has_content(actual: Actual, listed: Listed) -> bool:
 
 def what_changed(listed: Listed, actual: Actual) -> str | None:
     """A word on what the distance does not say."""
-    if listed.pixels:
-        return what_pixels_changed(listed, actual)
+    if listed.pixels and (changed := what_pixels_changed(listed, actual)):
+        return changed
     if listed.filesize not in (None, actual.entry.filesize):
         return f"{actual.entry.filesize:,} bytes, listed were {listed.filesize:,}"
     same_instance = actual.instance.startswith(listed.hashes.instance)
@@ -353,16 +353,24 @@ def what_changed(listed: Listed, actual: Actual) -> str | None:
 
 
 def what_pixels_changed(listed: Listed, actual: Actual) -> str:
-    """Whether the type, the sizes, or the values of an image are others."""
+    """Whether the sizes, the type, or the values of an image are others.
+
+    Of images of other sizes or types no code tells whether their values are others, unless they
+    make the same stream of bytes.
+    """
     (_, then_type, then_sizes), (_, type_now, sizes_now) = (
         pixels.split() for pixels in (listed.pixels, actual.entry.pixels)
     )
     same_stream = actual.instance.startswith(listed.hashes.instance)
-    changed = [] if same_stream else ["other values"]
-    if type_now != then_type:
-        changed.insert(0, f"type {type_now}, listed was {then_type}")
+    changed = []
     if sizes_now != then_sizes:
-        changed.insert(0, f"sizes {sizes_now}, listed were {then_sizes}")
+        changed.append(f"sizes {sizes_now}, listed were {then_sizes}")
+    if type_now != then_type:
+        changed.append(f"type {type_now}, listed was {then_type}")
+    if changed and same_stream:
+        changed.append("the same values" if type_now == then_type else "the same bytes")
+    if not (changed or same_stream):
+        changed.append("other values")
     return "; ".join(changed)
 
 
