@@ -396,6 +396,30 @@ def test_a_line_of_pixels_that_contradicts_itself_is_explained():
         assert finding.detail.startswith(detail)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["2024.05.12 a.czi.tif", "2024.05.12 b.czi.tif"], ["2024.05.12 b.ome.zarr"]),
+        (["img.001.tif", "img.002.tif"], ["img.002.OME.TIF", "img.001.OME.TIF"]),
+        (["40x 0.4NA", "40x 0.95NA"], ["40x 0.95NA.ome.tif", "40x 0.4NA.ome.tif"]),
+        (["exp.Control.tif", "exp.Treated.tif"], ["exp.Treated.ome.zarr"]),
+        (["x.czi.tif", "x.lif.tif"], ["x.lif.ome.tif", "x.czi.ome.tif"]),
+        (["v1.2/a.1.czi/0", "v1.2/a.2.czi/0"], ["v1.2\\a.2.ome.zarr/0"]),
+        ([".a.1.tif", "..a.1.tif"], ["..a.1.png", ".a.1.png"]),
+    ],
+)
+def test_dots_in_names_are_no_extensions(before, after):
+    """As in dates and numbers: images of a series, here in reverse order, are told apart."""
+    manifest_ = [(name, CONTENTS[line]) for line, name in enumerate(before, 1)]
+    pairs = list(zip(after, [2, 1], strict=False))
+    for status, datasets in (
+        ("OK", [(name, CONTENTS[line]) for name, line in pairs]),
+        ("CHANGED", [(name, CONTENTS[7]) for name, _ in pairs]),
+    ):
+        expected = [(name, status, "name without extensions", line) for name, line in pairs]
+        assert said(audited(manifest_, datasets))[: len(pairs)] == expected
+
+
 def test_content_that_is_listed_elsewhere_is_said():
     """Two datasets exchanged, and a copy of what is there under its own name."""
     before = [("a", A), ("b", B), ("c", C)]

@@ -12,9 +12,11 @@ looked for in this order, and what has found its counterpart is no longer consid
     6. entries that are left                                    MISSING
 
 A flat name has _ for each slash, as Galaxy's *Flatten collection* makes s1_forward of s1/forward.
-A name without extensions ends at the first dot of each part between slashes: the third image of
-a.czi, a.czi/2, and that of a.ome.zarr are both a/2. Parts of a name are the base name, which is
-what is behind the last slash, and the stem, which is that without extensions. All of these only
+A name without extensions lacks those of each part between slashes: the third image of a.czi,
+a.czi/2, and that of a.ome.zarr are both a/2. First only the last extension is left out, or .ome and
+that, then up to three; each is a letter and up to four more or digits, so that 5.12 in a name
+stays. Parts of a name are the base name, which is what is behind the last slash, and the stem,
+which is that up to the first dot. All of these only
 count for what has no counterpart of the same name, where no other dataset, and no other entry that
 is left, has the same; and not for files in a directory, whose names may be in every other directory
 as well. Where there is only one dataset and only one entry, and that has no name, they belong
@@ -43,6 +45,12 @@ OK, CHANGED, MOVED, DUPLICATE, MISSING, EXTRA, INVALID = STATUSES
 BY_NAME, BY_FLAT_NAME, BY_PARTS = "name", "flat name", "name without extensions"
 BY_BASE_NAME, BY_STEM = "base name", "stem"
 BY_CONTENT, BY_BEING_ALONE = "content", "only one"
+
+# Extensions of a part of a name, between slashes; dots that it begins with are none of theirs.
+LAST_EXTENSION = re.compile(
+    r"(?<=[^./])(\.ome)?\.[a-z][a-z0-9]{0,4}(?=/|\Z)", re.ASCII | re.IGNORECASE
+)
+EXTENSIONS = re.compile(r"(?<=[^./])(\.[a-z][a-z0-9]{0,4}){1,3}(?=/|\Z)", re.ASCII | re.IGNORECASE)
 
 
 class Finding(NamedTuple):
@@ -192,8 +200,7 @@ class Pairing:
         ]
         datasets = self.with_a_part(self.first_dataset, self.first_entry)
         entries = self.with_a_part(self.first_entry, self.first_dataset) if datasets else {}
-        parts = ((BY_FLAT_NAME, flat_name), (BY_PARTS, without_extensions))
-        for how, key in (*parts, (BY_BASE_NAME, base_name), (BY_STEM, stem)):
+        for how, key in KEYS:
             if not (datasets and entries):
                 break
             rivals = Counter(map(key, self.first_dataset))
@@ -311,9 +318,12 @@ def flat_name(name: str) -> str:
     return name.removeprefix("./").replace("/", "_")
 
 
+def without_last_extension(name: str) -> str:
+    return LAST_EXTENSION.sub("", name.replace("\\", "/"))
+
+
 def without_extensions(name: str) -> str:
-    """The name with each of its parts up to the first dot in it."""
-    return "/".join(map(stem, re.split(r"[/\\]", name)))
+    return EXTENSIONS.sub("", name.replace("\\", "/"))
 
 
 def base_name(name: str) -> str:
@@ -326,6 +336,16 @@ def stem(name: str) -> str:
     base = base_name(name)
     bare = base.lstrip(".")
     return base[: len(base) - len(bare)] + bare.partition(".")[0]
+
+
+# What names may have in common, the surest first.
+KEYS = (
+    (BY_FLAT_NAME, flat_name),
+    (BY_PARTS, without_last_extension),
+    (BY_PARTS, without_extensions),
+    (BY_BASE_NAME, base_name),
+    (BY_STEM, stem),
+)
 
 
 def has_content(actual: Actual, listed: Listed) -> bool:
