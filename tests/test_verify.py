@@ -1061,6 +1061,15 @@ def test_a_list_may_be_declared_to_be_of_pixels(tmp_path, script):
     assert (done.returncode, done.stdout) == (0, counts(OK=1))
     row = (tmp_path / "r").read_text().splitlines()[1].split("\t")
     assert (row[6], row[8]) == ("name without extensions", "type and sizes are not listed")
+    write_form(
+        tmp_path,
+        found={"source_path": str(tmp_path / "f"), "element_identifier": "f"},
+        codes=codes_of(A).wide,
+    )
+    done = script("iscc_verify", "--inputs", "inputs.json", "--report", "r")
+    assert 'codes of bytes in "the codes in the form"' in done.stderr
+    done = script("iscc_verify", "--inputs", "inputs.json", "--report", "r", "--of-pixels")
+    assert (done.returncode, done.stdout) == (0, counts(OK=1))
 
 
 @pytest.mark.parametrize("column", ["data_code", "instance_code"])
