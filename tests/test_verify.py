@@ -1079,7 +1079,8 @@ def test_what_is_there_has_no_codes_that_are_none(tmp_path, script, column, code
     fields = dict(zip(HEADER.split("\t"), manifest_line("a", A).split("\t"), strict=True))
     fields[column] = code
     (tmp_path / "f").write_text(HEADER + "\t".join(fields.values()))
-    done = script("iscc_verify", "--found", "f", "--manifest", "f", "--report", "r")
+    (tmp_path / "m").write_text(HEADER + manifest_line("a", A))
+    done = script("iscc_verify", "--found", "f", "--manifest", "m", "--report", "r")
     assert done.returncode == 2
     assert done.stderr.startswith('iscc_verify: "f", "a": expected a line with iscc, filesize, da')
     assert done.stderr.count("\n") == 1
@@ -1104,6 +1105,19 @@ def test_what_is_there_has_to_be_known_in_full(tmp_path, script, column):
         else:
             assert done.returncode == 2
             assert 'iscc_verify: "f", "a": expected a line with iscc, filesize, da' in done.stderr
+
+
+def test_a_manifest_is_not_checked_against_itself(tmp_path, script):
+    """All would be OK; a form of Galaxy proposes the newest table at both places."""
+    (tmp_path / "m").write_text(HEADER + manifest_line("a", A))
+    (tmp_path / "link").symlink_to("m")
+    (tmp_path / "other").write_text(HEADER + manifest_line("a", A))
+    done = script("iscc_verify", "--found", "other", "--found", "link", "--manifest", "m")
+    assert done.returncode == 2
+    assert done.stderr.startswith('iscc_verify: "m": expected another manifest to check against')
+    assert done.stderr.count("\n") == 1
+    done = script("iscc_verify", "--found", "other", "--manifest", "m")
+    assert (done.returncode, done.stdout) == (0, counts(OK=1))
 
 
 def test_files_and_manifests_of_what_is_there_exclude_each_other(tmp_path, script):

@@ -152,6 +152,13 @@ def read_inputs(
         sources = [inputs.from_path(args.manifest)]
     else:
         raise InputError("the argument --manifest is needed")
+    for source in sources:
+        if outputs.identity(source.path) in {outputs.identity(each.path) for each in manifests}:
+            raise InputError(
+                f"{quote(source.name)}: expected another manifest to check against than what is "
+                "there, found the same file twice, of which everything would be OK; choose the "
+                "manifest that was made before"
+            )
     read = [args.inputs, *(each.path for each in [*sources, *manifests, *datasets])]
     outputs.check(args.outputs, read)
     found = [entry for each in manifests for entry in read_found(each)] if manifests else None
