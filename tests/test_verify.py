@@ -1041,7 +1041,13 @@ def test_lines_of_a_kind_that_is_not_there_are_invalid(tmp_path, script):
     (tmp_path / "f").write_text(PIXEL_HEADER + pixel_line("p", A))
     done = script("iscc_verify", "--found", "f", "--manifest", "m", "--report", "r")
     assert (done.returncode, done.stdout) == (0, counts(OK=1, INVALID=1))
-    assert "its code is of bytes, and codes of pixels are checked" in (tmp_path / "r").read_text()
+    report = (tmp_path / "r").read_text()
+    assert "its code is of bytes, and codes of pixels are checked" in report
+    assert "--of-pixels" not in report
+    # Where a list says of some lines that they are of pixels, the others are of bytes.
+    (tmp_path / "f").write_text(PIXEL_HEADER + pixel_line("p", A) + pixel_line("b", B))
+    options = ["--found", "f", "--manifest", "m", "--of-pixels"]
+    assert script("iscc_verify", *options).stdout == counts(OK=1, EXTRA=1, INVALID=1)
     (tmp_path / "b").write_bytes(B)
     done = script("iscc_verify", "b", "--manifest", "m", "--report", "r")
     assert (done.returncode, done.stdout) == (0, counts(OK=1, INVALID=1))

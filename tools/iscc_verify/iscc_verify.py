@@ -74,8 +74,8 @@ def make_parser() -> command.Parser:
     parser.add_argument(
         "--of-pixels",
         action="store_true",
-        help="the codes to check against are of pixels, which their list does not say; type and "
-        "sizes are not compared then",
+        help="the codes to check against are of pixels, which no line of their list says; type "
+        "and sizes are not compared then",
     )
     parser.add_output("--report", "table of what was found")
     parser.add_output("--mismatches", "table of the lines of the report that are mismatches")
@@ -169,12 +169,9 @@ def read_inputs(
         listed = listing.read(sources[0].path, called)
     else:
         listed = listing.read_text(pasted, called)
-    if args.of_pixels:
+    if args.of_pixels and not any(map(audit.is_of_pixels, listed.entries)):
         listed = listed._replace(
-            entries=[
-                each._replace(pixels=each.pixels or listing.UNKNOWN_PIXELS)
-                for each in listed.entries
-            ]
+            entries=[each._replace(pixels=listing.UNKNOWN_PIXELS) for each in listed.entries]
         )
     return of_kinds(listed, called, found, manifests), datasets, found
 
@@ -216,7 +213,7 @@ def of_kinds(
             "make a manifest of the datasets with ISCC pixel manifest and check that in their "
             "place (--found), or make this one with ISCC manifest"
         )
-    elif there == "pixels":
+    elif there == "pixels" and not kept:
         advice += ", or say that these codes are of pixels (--of-pixels)"
     if not kept and found:
         raise InputError(
