@@ -1113,6 +1113,20 @@ def test_what_is_there_has_to_be_known_in_full(tmp_path, script, column):
             assert 'iscc_verify: "f", "a": expected a line with iscc, filesize, da' in done.stderr
 
 
+def test_json_says_pixels_as_a_table_does(tmp_path, script):
+    """And is not taken for codes of bytes; type and sizes are compared."""
+    (tmp_path / "f").write_text(PIXEL_HEADER + "".join(pixel_line(name, A) for name in "abcd"))
+    items = [
+        {"name": name, "iscc": codes_of(A).wide, "pixels": pixels}
+        for name, pixels in zip("abcd", (U8, I8, "uint8 3x3", 7), strict=True)
+    ]
+    (tmp_path / "m").write_text(json.dumps(items))
+    options = ["--found", "f", "--manifest", "m", "--report", "r", "--ignore", "extra"]
+    done = script("iscc_verify", *options)
+    assert (done.returncode, done.stdout) == (0, counts(OK=1, CHANGED=1, EXTRA=2, INVALID=2))
+    assert "expected imagewalk, a type and five sizes as pixels" in (tmp_path / "r").read_text()
+
+
 def test_a_manifest_is_not_checked_against_itself(tmp_path, script):
     """All would be OK; a form of Galaxy proposes the newest table at both places."""
     (tmp_path / "m").write_text(HEADER + manifest_line("a", A))

@@ -375,4 +375,7 @@ def entry_of_json(number: int, item: object) -> Listed:
         raise LineError("expected a number of bytes as filesize", name)
     if datahash is not None and not BLAKE3_MULTIHASH.fullmatch(str(datahash)):
         raise LineError("expected a BLAKE3 hash, 1e20 and 64 digits, as datahash", name)
-    return entry_of(number, name, iscc, size, datahash)
+    pixels = item.get("pixels") or None
+    if pixels is not None and not manifest.PIXELS.fullmatch(str(pixels)):
+        raise LineError("expected imagewalk, a type and five sizes as pixels", name)
+    return entry_of(number, name, iscc, size, datahash)._replace(pixels=pixels)
