@@ -6,12 +6,12 @@ pixels show whether a conversion changed an image. The report has a line for eac
 order, and after them one for each line of the manifest that no dataset belongs to:
 
     OK         the same bytes as when the manifest was made; or the same pixels, type and sizes
-    CHANGED    others; the distance says how much they differ, where sizes allow it
+    CHANGED    other bytes or pixels; the distance says how much they differ, where sizes allow it
     MOVED      the content is listed, but under another name
     EXTRA      a dataset that the manifest does not list
     MISSING    an entry of the manifest without a dataset
     DUPLICATE  a name that another dataset, or another line, has already
-    INVALID    a line that is not an entry
+    INVALID    a line that is not an entry, or whose code is of the other kind (bytes, pixels)
 """
 
 import sys
