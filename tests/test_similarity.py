@@ -1627,6 +1627,27 @@ def test_the_estimate_is_of_a_sample_of_all(monkeypatch):
     assert 0.9 * 499_500 < estimate < 1.1 * 499_500
 
 
+@pytest.mark.parametrize("with_reference", [False, True])
+@pytest.mark.parametrize("variants", [1, 16])
+def test_the_limit_counts_pairs_of_pictures_and_not_of_their_codes(variants, with_reference):
+    """Each code of one picture is within 4 bits of each code of every other one."""
+
+    def pictures(count: int, variants: int) -> list[Entry]:
+        looks = (" ".join(image_code({n, 255 - i}) for i in range(variants)) for n in range(count))
+        return [entry(str(n), n << 64, n)._replace(image_code=each) for n, each in enumerate(looks)]
+
+    entries = pictures(20, 16)
+    reference = pictures(30, variants) if with_reference else None
+    # The first ones are exact copies of those of the reference.
+    count = 20 * 30 - 20 if with_reference else 20 * 19 // 2
+    sides = links.fingerprints(entries, reference, by=links.APPEARANCE)
+    limit = 600 if with_reference else count
+    assert np.count_nonzero(~links.find_links(sides, 16, limit).exact) == count
+    with pytest.raises(hamming.TooManyPairsError) as error:
+        links.find_links(sides, 16, limit - 1)
+    assert (error.value.count, error.value.is_estimate) == (limit, True)
+
+
 def test_an_estimate_is_never_below_what_was_found(tmp_path, similarity, monkeypatch):
     monkeypatch.setattr(links, "estimate_pairs", lambda *_: 3)
     write_manifest(tmp_path / "m.tsv", [entry(str(i), i << 64, i) for i in range(10)])
