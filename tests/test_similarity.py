@@ -24,6 +24,7 @@ from scipy.cluster.hierarchy import leaves_list
 from scipy.sparse.csgraph import connected_components
 
 import codes
+import coding
 import hamming
 import iscc_similarity
 import links
@@ -953,10 +954,26 @@ def test_what_has_no_image_code_is_not_compared_by_appearance(tmp_path, similari
     others = {"--manifest": "--reference", "--reference": "--manifest"}
     done = similarity(side, "none", others[side], "some", "--compare", "appearance", "--pairs", "p")
     assert done.returncode == 2
-    where = "datasets" if side == "--manifest" else "the reference"
+    where = "the datasets" if side == "--manifest" else "the reference"
     assert f"expected Image-Codes, to compare by appearance, found none in {where}" in done.stderr
     assert "ISCC pixel manifest" in done.stderr
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("by", ["content", "appearance"])
+def test_what_can_be_compared_is_known_before_anything_is_coded(
+    tmp_path, monkeypatch, similarity, by
+):
+    monkeypatch.setattr(coding, "code_all", lambda *_, **__: pytest.fail("coded all the same"))
+    (tmp_path / "planes").write_text(IMAGES + image_line("a", 1, 30))
+    (tmp_path / "figure.tif").touch()
+    done = similarity("figure.tif", "--reference", "planes", "--compare", by)
+    assert done.returncode == 2
+    found = {
+        "content": 'codes of bytes like that of "figure.tif"',
+        "appearance": "none in the datasets",
+    }
+    assert f"found {found[by]}" in done.stderr
 
 
 def test_codes_of_bytes_and_of_pixels_in_one_table_are_compared_each_within_their_kind(

@@ -148,7 +148,6 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
     """Compare all, write what was asked for, and say in one line what was found."""
     check_options(args)
     entries, *references = read_entries(args, sources(args))
-    check_kinds(args, entries, *references)
     sides = links.fingerprints(entries, *references, by=args.compare)
     [others] = references or [entries]
     of_images = any(each.pixels for side in (entries, *references) for each in side)
@@ -256,6 +255,9 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
         )
     if args.keep or args.drop:
         lists.check_names(each.name for each in (*sources[0].datasets, *read[0]))
+    # What is coded here has codes of bytes, and no Image-Codes.
+    of_bytes = [[Entry(each.name, iscc="") for each in source.datasets] for source in sources]
+    check_kinds(args, *(part + more for part, more in zip(read, of_bytes, strict=True)))
     # One call for both, so that workers share all of it and are started once.
     coded = coding.code_all(
         [each for source in sources for each in source.datasets], jobs=args.jobs
@@ -269,7 +271,7 @@ def check_kinds(
 ) -> None:
     """Raise InputError if nothing can be compared: codes of pixels and of bytes never are."""
     if args.compare == links.APPEARANCE:
-        for what, side in (("datasets", entries), ("the reference", reference)):
+        for what, side in (("the datasets", entries), ("the reference", reference)):
             if side and not any(each.image_code for each in side):
                 raise InputError(
                     f"expected Image-Codes, to compare by appearance, found none in {what}; make "
