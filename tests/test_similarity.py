@@ -42,6 +42,7 @@ from relations import Pairs
 from samples import NEEDS_FORK
 
 PAIRS = "#name_a\tname_b\trelation\tdistance\tbits\tsimilarity\tiscc_a\tiscc_b\trow_a\trow_b\n"
+CODE = codes_of(b"x").wide
 SIMILAR = {"content": "near", "appearance": "looks like"}
 CLUSTERS = "#name\tcluster\tcluster_size\trepresentative\trelation\tdistance\tnote\trow\n"
 
@@ -945,6 +946,25 @@ def test_more_image_codes_than_there_are_orientations_are_refused(tmp_path, simi
         done = similarity("--manifest", "m", "--compare", "appearance")
         assert done.returncode == status
     assert 'line 2, "a": expected at most 16 Image-Codes of 256 bits' in done.stderr
+    assert done.stderr.endswith(", found 17\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda looks: looks[:-1], image_code({15})[:-1]),
+        (lambda looks: looks.replace(image_code({9}), CODE), CODE),
+        (lambda looks: looks.replace(" ", "  ", 1), ""),
+        (lambda looks: looks.replace(" ", ","), ",".join(map(image_code, ({0}, {1})))),
+    ],
+    ids=["cut", "of another type", "two spaces", "commas"],
+)
+def test_of_many_image_codes_the_wrong_one_is_named(tmp_path, similarity, change, found):
+    looks = change(" ".join(image_code({bit}) for bit in range(16)))
+    (tmp_path / "m").write_text(f"{IMAGES}a\t{iscc(0, 1)}\timagewalk uint8 z1c1t1y9x9\t{looks}\n")
+    done = similarity("--manifest", "m", "--compare", "appearance")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f", one space between them, found {messages.quote(found)}\n")
 
 
 @pytest.mark.parametrize("side", ["--manifest", "--reference"])
@@ -1010,9 +1030,6 @@ def test_tiny_datasets_are_known_by_their_size_or_their_note(tmp_path, similarit
         (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
         done = similarity("--manifest", "m.tsv")
         assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster of copies\n"
-
-
-CODE = codes_of(b"x").wide
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,8 @@ PIXELS = re.compile(
     + "".join(f"{axis}[1-9][0-9]{{0,17}}" for axis in "zctyx")
 )
 MOST_IMAGE_CODES = 16  # of a picture: in 8 orientations, each inverted or not
-IMAGE_CODES = re.compile(
-    f"{codes.PREFIX}{codes.IMAGE.pattern}"
-    f"(?: {codes.PREFIX}{codes.IMAGE.pattern}){{0,{MOST_IMAGE_CODES - 1}}}"
-)
+IMAGE_CODE = f"{codes.PREFIX}{codes.IMAGE.pattern}"
+IMAGE_CODES = re.compile(f"{IMAGE_CODE}(?: {IMAGE_CODE}){{0,{MOST_IMAGE_CODES - 1}}}")
 # What begins a code or a hash, be it complete or damaged; codes without a prefix see below.
 BEGINNING_OF_CODE = re.compile(r"ISCC:[\w-]|1e20[0-9a-f]{40}|\) = [0-9a-f]{64}", re.IGNORECASE)
 
@@ -190,8 +188,8 @@ class Table:
         if row.image_code and not IMAGE_CODES.fullmatch(row.image_code):
             raise LineError(
                 f"expected at most {MOST_IMAGE_CODES} Image-Codes of 256 bits, ISCC:EED..., in the "
-                "column image_code, found "
-                f"{quote(row.image_code)}",
+                "column image_code, one space between them, found "
+                f"{not_image_codes(row.image_code)}",
                 row.name,
             )
         if self.is_escaped and "\\" in row.name:
@@ -252,6 +250,12 @@ def header_of(line: str) -> Table | None:
         if not (set(columns).isdisjoint(NAMES) or set(columns).isdisjoint(CODES)):
             return Table(columns, separator)
     return None
+
+
+def not_image_codes(field: str) -> str:
+    """What is wrong with a field: the first that is no Image-Code, or that there are too many."""
+    wrong = (quote(each) for each in field.split(" ") if not re.fullmatch(IMAGE_CODE, each))
+    return next(wrong, f"{field.count(' ') + 1}")
 
 
 def contains_code(text: str) -> bool:
