@@ -120,9 +120,8 @@ def places(found: Links) -> list[Place]:
     relation = np.full(count, LINKED, dtype=object)
     to_first = representative[found.a] == found.a
     relation[found.b[to_first]] = np.where(found.exact[to_first], EXACT, similar(found))
-    if found.sides.by == links.APPEARANCE:
-        distance = np.where(side.comparable & side.comparable[representative], distance, None)
-        distance[found.b[to_first]] = found.distance[to_first]
+    distance = np.where(side.comparable & side.comparable[representative], distance, None)
+    distance[found.b[to_first]] = found.distance[to_first]
 
     columns = (cluster + 1, size[cluster], first_row[representative], relation, distance)
     by_row = (each[side.rows.labels].tolist() for each in columns)
