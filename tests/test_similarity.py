@@ -985,6 +985,17 @@ def test_what_has_no_image_code_is_not_compared_by_appearance(tmp_path, similari
     assert not (tmp_path / "p").exists()
 
 
+def test_the_key_of_a_mixed_picture_does_not_say_that_images_are_small(
+    tmp_path, monkeypatch, similarity
+):
+    keys = []
+    monkeypatch.setattr(picture, "add_key", lambda *arguments: keys.append(arguments[4]))
+    (tmp_path / "m").write_text(f"{IMAGES}bytes\t{iscc(0, 1)}\t\t\n{image_line('a', 1, 30)}")
+    for by in ("content", "appearance"):
+        similarity("--manifest", "m", "--compare", by, "--picture", "p")
+    assert ["another kind" in " ".join(key) for key in keys] == [True, True]
+
+
 @pytest.mark.parametrize("by", ["content", "appearance"])
 def test_what_can_be_compared_is_known_before_anything_is_coded(
     tmp_path, monkeypatch, similarity, by

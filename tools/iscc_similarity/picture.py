@@ -77,14 +77,14 @@ BY_CONTENT = Scale(
     ((12, "near-duplicate"), (24, "related"), (32, "weak"), (64, "chance")),
     ("#08519c", "#4292c6", "#9ecae1", "#d0d4d8"),
     ("#08306b", "#2b7bba", "#9ecae1", "#e1ecf5", "#fafafa"),
-    "too small to compare",
+    "too small, or another kind",
 )
 BY_APPEARANCE = Scale(
     256,
     ((48, "looks like it"), (72, "worth a look"), (128, "chance")),
     ("#08519c", "#6baed6", "#d0d4d8"),
     ("#08306b", "#4292c6", "#c6dbef", "#fafafa"),
-    "no Image-Code",
+    "no Image-Code, or another kind",
 )
 
 # Inches.
