@@ -985,6 +985,15 @@ def test_what_has_no_image_code_is_not_compared_by_appearance(tmp_path, similari
     assert not (tmp_path / "p").exists()
 
 
+def test_a_picture_without_features_is_named_where_there_is_no_other(tmp_path, similarity):
+    columns = IMAGES.replace("iscc", "iscc\tnote")
+    row = f"{iscc(0, 1)}\tfeatureless\timagewalk uint8 z1c1t1y9x9\t\n"
+    (tmp_path / "m").write_text(f"{columns}blank\t{row}")
+    done = similarity("--manifest", "m", "--compare", "appearance")
+    assert done.returncode == 2
+    assert 'in the datasets (there is nothing to see in "blank"); make' in done.stderr
+
+
 def test_the_key_of_a_mixed_picture_does_not_say_that_images_are_small(
     tmp_path, monkeypatch, similarity
 ):

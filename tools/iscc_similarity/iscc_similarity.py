@@ -273,9 +273,11 @@ def check_kinds(
     if args.compare == links.APPEARANCE:
         for what, side in (("the datasets", entries), ("the reference", reference)):
             if side and not any(each.image_code for each in side):
+                blank = next((each.name for each in side if each.is_featureless), None)
+                why = "" if blank is None else f" (there is nothing to see in {quote(blank)})"
                 raise InputError(
-                    f"expected Image-Codes, to compare by appearance, found none in {what}; make "
-                    "a manifest of single pictures, or of planes, with ISCC pixel manifest"
+                    f"expected Image-Codes, to compare by appearance, found none in {what}{why}; "
+                    "make a manifest of single pictures, or of planes, with ISCC pixel manifest"
                 )
     if not (entries and reference):
         return
