@@ -1,13 +1,14 @@
-"""Find the duplicates and near-duplicates in a collection of datasets, or of it in a reference.
+"""Find duplicates and near-duplicates within a collection, or between it and a reference.
 
-Two datasets are exact duplicates when their Instance-Codes are equal. They are near-duplicates when
-the Hamming distance of their Data-Codes, 128 bits, is at most the threshold: up to 12 they are
-nearly the same, up to 24 related, up to 32 weakly so; larger distances are indistinguishable from
-chance. Datasets below 2,048 bytes are only ever exact duplicates. Of datasets bytes are compared: a
-file that was compressed or converted is no longer similar to the original. For images, manifests of
-iscc_pixels have codes of the pixels, and Image-Codes of what single pictures look like: compared by
-appearance, two whose Image-Codes differ in at most 48 of 256 bits look like each other, up to 72
-bits are worth a look, and more are chance. Codes of bytes and of pixels are never compared.
+Two datasets are exact duplicates when their Instance-Codes are equal; what is known of sizes,
+hashes and types of pixels must agree. They are near-duplicates when the Hamming distance of their
+Data-Codes, 128 bits, is at most the threshold: up to 12 they are nearly the same, up to 24 related,
+up to 32 weakly so; larger distances are indistinguishable from chance. Datasets below 2,048 bytes
+are only ever exact duplicates. Of files the bytes are compared: one that was compressed or
+converted is no longer similar to the original. For images, manifests of iscc_pixels have codes of
+the pixels, and Image-Codes of what single pictures look like: compared by appearance, two whose
+Image-Codes differ in at most 48 of 256 bits look like each other, up to 72 bits are worth a look,
+and more are chance. Codes of bytes are never compared with codes of pixels.
 """
 
 import sys
@@ -105,7 +106,8 @@ def make_parser() -> command.Parser:
         "--closest",
         type=command.integer(1, MOST_CLOSEST),
         metavar="N",
-        help="in --matches, list up to so many matches of each dataset, the best first (default 1)",
+        help="in --matches, list up to so many matches of each dataset, the best first (default "
+        "1); those that differ in their names alone count once",
     )
     parser.add_output("--keep", "list of the datasets that are not duplicates")
     parser.add_output("--drop", "list of the others")
@@ -113,8 +115,8 @@ def make_parser() -> command.Parser:
     parser.add_argument(
         "--duplicates",
         choices=[relations.EXACT, relations.NEAR],
-        help="which duplicates these three are about: exact ones only, or near ones as well "
-        f"(default {relations.EXACT})",
+        help="which duplicates these three are about: exact ones only, or near ones, or "
+        f"pictures that look alike, as well (default {relations.EXACT})",
     )
     parser.add_argument(
         "--compact",
