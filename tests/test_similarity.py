@@ -1686,6 +1686,17 @@ def test_the_estimate_is_of_a_sample_of_all(monkeypatch):
     assert 0.9 * 499_500 < estimate < 1.1 * 499_500
 
 
+def test_pairs_of_fingerprints_that_are_too_many_are_said_in_datasets(tmp_path, similarity):
+    """Three fingerprints of one Data-Code, which three datasets have each."""
+    entries = [entry(f"{n} {copy}", 0, n) for n in range(3) for copy in range(3)]
+    write_manifest(tmp_path / "m.tsv", entries)
+    done = similarity("--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3)
+    assert "there are 9 exact pairs and 27 near pairs, more than the limit" in done.stderr
+    with pytest.raises(hamming.TooManyPairsError) as error:
+        links.find_links(links.fingerprints(entries), 12, limit=2)
+    assert (error.value.count, error.value.is_estimate) == (36, True)
+
+
 @pytest.mark.parametrize("with_reference", [False, True])
 @pytest.mark.parametrize("variants", [1, 16])
 def test_the_limit_counts_pairs_of_pictures_and_not_of_their_codes(variants, with_reference):

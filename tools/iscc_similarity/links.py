@@ -283,7 +283,8 @@ def near_pairs(
             return pairs_one_by_one(sides, threshold, limit, jobs, report)
         except TooManyPairsError as error:
             too_many = error
-    if not (too_many.is_estimate or any(several)):
+    copies = any((side.rows.size > 1).any() for side in sides.both)  # more pairs of datasets
+    if not (too_many.is_estimate or any(several) or copies):
         raise too_many
     least = int(limit) + 1 if any(several) else too_many.count  # that one counts pairs of codes
     count = max(least, estimate_pairs(sides, threshold))
