@@ -1032,7 +1032,24 @@ def test_lines_of_pixels_do_not_say_that_a_folder_is_listed_file_by_file(tmp_pat
     lines = manifest_line("z", A).rstrip("\n") + "\t\t\n", pixel_line("z/0", B)
     (tmp_path / "m").write_text(PIXEL_HEADER + "".join(lines))
     done = script("iscc_verify", "z", "--manifest", "m", "--report", "r")
-    assert (done.returncode, done.stdout) == (0, counts(OK=1, INVALID=1))
+    assert (done.returncode, done.stdout) == (0, counts(OK=1))
+
+
+def test_lines_of_an_image_of_both_kinds_do_not_make_each_other_invalid(tmp_path, script):
+    """As in a trail, or where manifests were put end to end: each is there for its kind."""
+    no_pixels = [manifest_line(name, A).rstrip("\n") + "\t\t\n" for name in ("d/a.tif", "b.txt")]
+    planes = [pixel_line(name, B) for name in ("d/a.tif", "d/a.tif/0/z1c0t0", "lost.tif")]
+    (tmp_path / "m").write_text(PIXEL_HEADER + "".join(no_pixels + planes))
+    for name in ("d/a.tif", "b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(A)
+    done = script("iscc_verify", "d/a.tif", "b.txt", "--manifest", "m", "--report", "r")
+    assert (done.returncode, done.stdout) == (0, counts(OK=2, INVALID=1))
+    assert "\nlost.tif\tINVALID" in (tmp_path / "r").read_text()
+    (tmp_path / "f").write_text(PIXEL_HEADER + "".join(planes))
+    done = script("iscc_verify", "--found", "f", "--manifest", "m", "--report", "r")
+    assert (done.returncode, done.stdout) == (0, counts(OK=3, INVALID=1))
+    assert "\nb.txt\tINVALID" in (tmp_path / "r").read_text()
 
 
 def test_lines_of_a_kind_that_is_not_there_are_invalid(tmp_path, script):

@@ -194,8 +194,9 @@ def of_kinds(
 ) -> listing.Listing:
     """The same, but lines whose kind of code nothing that is there has are invalid.
 
-    Raises InputError if that is so of all lines. `called` is what the user calls the list, and
-    `sources` are the manifests of what is there.
+    Left out are those of images that have a line of the right kind as well, as in a trail or in
+    manifests that were put together. Raises InputError if no line is of the right kind. `called` is
+    what the user calls the list, `sources` are the manifests of what is there.
     """
     kinds = {audit.is_of_pixels(each) for each in found or ()} or {False}
     others = [each for each in listed.entries if audit.is_of_pixels(each) not in kinds]
@@ -223,8 +224,20 @@ def of_kinds(
         )
     if not kept:
         raise InputError(f"{quote(called)}, line {others[0].line}: {reason}; {advice}")
-    invalid = [listing.Invalid(each.line, each.name, f"{reason}; {advice}") for each in others]
+    names = {each.name for each in kept}
+    images = set().union(*(may_be_of(name) for name in names)) if there == "pixels" else names
+    invalid = [
+        listing.Invalid(each.line, each.name, f"{reason}; {advice}")
+        for each in others
+        if images.isdisjoint([each.name] if there == "pixels" else may_be_of(each.name))
+    ]
     return listing.Listing(kept, [*listed.invalid, *invalid])
+
+
+def may_be_of(name: str | None) -> list[str]:
+    """How the image may be called that a line of pixels is of: `a.tif/0/z1c0t0` is of `a.tif`."""
+    parts = (name or "").split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def without_slashes(
