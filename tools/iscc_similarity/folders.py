@@ -89,6 +89,14 @@ def list_files(root: Path, name: str) -> list[tuple[str, Path]]:
     return found
 
 
+def tree_order(path: str) -> list[tuple]:
+    """By what to sort the paths of all files in a directory, for the order of `list_files`."""
+    *above, name = path.split("/")
+    is_ignore_file = re.fullmatch(r"\..*ignore", name, re.DOTALL) is not None
+    files = (0, not is_ignore_file, normalize("NFC", name).encode(), name.encode())
+    return [*((1, True, normalize("NFC", each).encode(), each.encode()) for each in above), files]
+
+
 def sorted_entries(directory: Path) -> list[tuple[str, os.DirEntry]]:
     """What a directory contains but links, by name; UnicodeError if one is not UTF-8."""
     with os.scandir(directory) as entries:

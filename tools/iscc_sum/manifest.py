@@ -19,18 +19,20 @@ next one has that one's code in its last field, or more fields than the header: 
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import count
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, TextIO, TypeVar
 
 import codes
 from messages import InputError, explaining, quote
 
 COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code", "note")
 PIXEL_COLUMNS = ("pixels", "image_code")
+
+Line = TypeVar("Line")  # what `read` makes of a line
 
 # Column names in the order in which they are preferred; some stand in tables of other tools.
 NAMES = ("name", "file_id", "filename")
@@ -143,7 +145,7 @@ class Table:
         names = [next(each for each in kind if each in columns) for kind in (NAMES, CODES)]
         self.is_escaped = separator == "\t" and names[0] == "name"
         self.last_is_name = names[0] == columns[-1]
-        self.last_is_code = columns[-1] in (names[1], "image_code")
+        self.last_is_code = columns[-1] in (names[1], "image_code", "from")
         # Behind the last field there will be an empty one, for columns that are not there.
         places = {name: place for place, name in enumerate(columns)}
         wanted = [*names, *COLUMNS[2:], *PIXEL_COLUMNS]
@@ -289,16 +291,26 @@ def split(line: str, separator: str) -> list[str]:
     return fields
 
 
-def read(path: Path, name: str, may_be_empty: bool = False) -> list[Entry]:
+def entry_of(table: Table, line: str) -> Entry:
+    """Read a line of a table. Raises LineError."""
+    return read_entry(table.row(line))
+
+
+def read(
+    path: Path,
+    name: str,
+    may_be_empty: bool = False,
+    read_row: Callable[[Table, str], Line] = entry_of,
+) -> list[Line]:
     """Read a manifest, in the order of its lines; `name` is what the user calls it.
 
     Raises InputError, with the line number, for a line that is not an entry, for a file without a
     header that names the columns `name` and `iscc`, and for one without a single entry, unless it
     `may_be_empty` behind its header.
     """
-    entries: list[Entry] = []
+    entries: list[Line] = []
     table: Table | None = None
-    seen: set[Entry] = set()
+    seen: set[Line] = set()
     for number, line in read_lines(path, name):
         try:
             kind = classify(line, table, first=table is None)
@@ -310,7 +322,7 @@ def read(path: Path, name: str, may_be_empty: bool = False) -> list[Entry]:
                     f"{quote(line)}"
                 )
             elif kind is Kind.ENTRY:
-                entry = read_entry(table.row(line))
+                entry = read_row(table, line)
                 if table.rows_are_pairs:
                     if entry in seen:
                         continue
