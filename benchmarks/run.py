@@ -13,12 +13,14 @@ from benchmarks.measure import machine
 from benchmarks.pixels import all_pixels
 from benchmarks.similarity import all_comparisons
 from benchmarks.sums import all_sums
+from benchmarks.trail import all_trails
 from benchmarks.verify import all_verifications
 from benchmarks.workflows import all_workflows
 
 PARTS = {
     "sums": all_sums,
     "pixels": all_pixels,
+    "trail": all_trails,
     "similarity": all_comparisons,
     "verify": all_verifications,
     "workflows": all_workflows,

@@ -142,6 +142,12 @@ class Client:
 
         Raises JobError, with what the tool wrote to standard error, for the first job that fails.
         """
+        invocation = self.invocation(workflow, inputs)
+        outputs = invocation["outputs"] | invocation["output_collections"]
+        return {label: {"src": each["src"], "id": each["id"]} for label, each in outputs.items()}
+
+    def invocation(self, workflow: str, inputs: dict[str, object]) -> dict:
+        """The same, but gives all that Galaxy says of it."""
         body = {"history_id": self.history, "inputs": inputs, "inputs_by": "name"}
         # As the web page does: tools of a Tool Shed are known by the ids that they have there.
         body["require_exact_tool_versions"] = False
@@ -155,8 +161,22 @@ class Client:
         self.wait(self.get(f"jobs?invocation_id={invocation['id']}&limit={MOST_JOBS}"))
         if invocation["state"] in ("failed", "cancelled"):
             raise JobError(f"a workflow {invocation['state']}: {invocation['messages']}")
-        outputs = invocation["outputs"] | invocation["output_collections"]
-        return {label: {"src": each["src"], "id": each["id"]} for label, each in outputs.items()}
+        return invocation
+
+    def export(self, path: str, hidden: bool = True) -> bytes:
+        """The export of an invocation or a history as RO-Crate, as the web pages make it."""
+        wanted = {"model_store_format": "rocrate.zip", "include_files": True}
+        body = wanted | {"include_hidden": hidden, "include_deleted": False}
+        request = self.post(f"{path}/prepare_store_download", json=body)["storage_request_id"]
+        deadline = time.monotonic() + SECONDS_FOR_A_JOB
+        while self.get(f"short_term_storage/{request}/ready") is not True:
+            if time.monotonic() > deadline:
+                raise JobError(f"an export is not ready after {SECONDS_FOR_A_JOB} s")
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        url = f"{self.api}/short_term_storage/{request}"
+        response = self.session.get(url, timeout=SECONDS_FOR_AN_ANSWER)
+        response.raise_for_status()
+        return response.content
 
     def content(self, dataset: dict) -> bytes:
         """The bytes of a dataset."""

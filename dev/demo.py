@@ -4,7 +4,8 @@ The raw images of a paper are fingerprinted and archived. Then come the four que
 have, each answered by a workflow: What exactly are my data? Which of these files are copies? Did
 everything come back as it was? And where do the files behind the figures come from? Two more are
 about pixels: a stack was converted, and a plane of it is a figure; did that change anything? And
-which raw image is a figure made of that was stretched, made smaller and compressed?
+which raw image is a figure made of that was stretched, made smaller and compressed? In the end, the
+files of a paper are traced through an analysis in Galaxy, back to its raw data.
 """
 
 import io
@@ -22,7 +23,7 @@ from dev.client import Client, JobError
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
 from dev.processes import ServerError
-from dev.suite import WORKFLOWS
+from dev.suite import ANALYSIS, STEPS, TOOLS, WORKFLOWS
 
 TEST_DATA = PROJECT / "test-data"
 RESULTS = PROJECT / "demo-results"
@@ -46,7 +47,7 @@ DAMAGED = "retina.jpg"
 
 def main() -> None:
     try:
-        with local_galaxy() as galaxy:
+        with local_galaxy(tools=[*TOOLS, *STEPS]) as galaxy:
             for name, content in run(galaxy).items():
                 (RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
                 (RESULTS / name).write_bytes(content)
@@ -62,7 +63,9 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     client = Client(galaxy, "ISCC demo")
     files = {}
 
-    def answer(name: str, question: str, inputs: dict[str, dict]) -> dict[str, dict]:
+    def answer(
+        name: str, question: str, inputs: dict[str, dict], client: Client = client
+    ) -> dict[str, dict]:
         print(f"\n{question}\n", flush=True)
         outputs = client.invoke(client.import_workflow(WORKFLOWS[name]), inputs)
         for label, output in outputs.items():
@@ -127,7 +130,37 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     answer(name, question, inputs)
     table = files[f"{name}/Raw images of the figures.tsv"]
     show(table, ["name", "relation", "distance", "match"])
+    name = "verify-lineage"
+    lab = Client(galaxy, "ISCC demo, an analysis")
+    stacks = lab.upload_list("stacks", {"embryo 1.tif": TEST_DATA / "nuclei_3d.tif"})
+    analysis = lab.import_workflow(ANALYSIS / "analysis.gxwf.yml")
+    invocation = lab.invocation(analysis, {"Stacks": stacks, "Width": 1.5})
+    figure = {"src": "hda", "id": invocation["outputs"]["Figure"]["id"]}
+    export = lab.export(f"invocations/{invocation['id']}")
+    images = lab.elements(stacks) | {"Figure 3a": figure}
+    paper = files_of_a_paper(lab.content(figure))
+    inputs = {
+        "Export": lab.upload("export.zip", export, "zip"),
+        "Images of the analysis": lab.list_of("images of the analysis", images),
+        "Files of the paper": lab.upload_list("files of the paper", paper),
+    }
+    answer(name, "7. How were the files of this paper made?", inputs, lab)
+    columns = ["of", "relation", "distance", "steps_back", "name", "tool"]
+    show(files[f"{name}/Lineage.tsv"], columns)
     return files
+
+
+def files_of_a_paper(figure: bytes) -> dict[str, bytes]:
+    """The raw data, and a figure (JPEG) as it was sent in, stored as PNG, and as it was printed."""
+    picture, stored, printed = Image.open(io.BytesIO(figure)), io.BytesIO(), io.BytesIO()
+    picture.save(stored, "PNG")
+    picture.resize((100, 107)).save(printed, "JPEG", quality=60)
+    return {
+        "data of figure 3a.tif": (TEST_DATA / "nuclei_3d.tif").read_bytes(),
+        "figure 3a.jpg": figure,
+        "figure 3a, proof.png": stored.getvalue(),
+        "figure 3a, printed.jpg": printed.getvalue(),
+    }
 
 
 def converted(planes: np.ndarray) -> tuple[bytes, bytes, bytes]:

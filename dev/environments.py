@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 # What conda calls a package that has another name on PyPI; tools require it by conda's name.
-CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "igraph": "python-igraph"}
 
 
 def install_packages() -> None:

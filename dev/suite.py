@@ -2,16 +2,20 @@
 
 from dev.environments import PROJECT
 
-# A tool's form is called as its id is. Two of them share a folder, and so the modules in it.
+# A tool's form is called as its id is. Three of them share a folder, and so the modules in it.
 TOOLS = [
     PROJECT / "tools" / form
     for form in (
         "iscc_sum/iscc_sum.xml",
         "iscc_sum/iscc_pixels.xml",
+        "iscc_sum/iscc_trail.xml",
         "iscc_similarity/iscc_similarity.xml",
         "iscc_verify/iscc_verify.xml",
     )
 ]
+# What the demo and the tests take for an analysis of images: two tools, and a workflow of both.
+ANALYSIS = PROJECT / "dev" / "analysis"
+STEPS = [ANALYSIS / "smooth.xml", ANALYSIS / "figure.xml"]
 WORKFLOWS = {
     name: PROJECT / "workflows" / name / f"{name}.gxwf.yml"
     for name in (
@@ -21,5 +25,6 @@ WORKFLOWS = {
         "trace-against-archive",
         "audit-conversion",
         "trace-figure",
+        "verify-lineage",
     )
 }

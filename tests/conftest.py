@@ -21,11 +21,12 @@ from dev import processes
 from dev.client import Client
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
-from dev.suite import TOOLS, WORKFLOWS
+from dev.suite import STEPS, TOOLS, WORKFLOWS
 from exploring import FACTOR, FUZZING
 
 PLANEMO = Path(sys.executable).parent / "planemo"
 SECONDS_FOR_TESTS = 900
+MOST_PROGRAMS = 8
 
 # The same examples in every run, so that what passes here passes elsewhere; others in every run of
 # `make fuzz`. How long an example takes says more about the machine than about us.
@@ -57,7 +58,7 @@ def galaxy() -> Iterator[Galaxy]:
     if "GALAXY_URL" in os.environ:
         yield Galaxy(os.environ["GALAXY_URL"], os.environ["GALAXY_API_KEY"])
         return
-    with local_galaxy(tools=[*TOOLS, UNRESOLVED_TOOL]) as running:
+    with local_galaxy(tools=[*TOOLS, *STEPS, UNRESOLVED_TOOL]) as running:
         yield running
 
 
@@ -94,7 +95,10 @@ def planemo_results(galaxy, tmp_path_factory) -> Iterator[Callable[[Path], list[
 
 @contextmanager
 def programs() -> Iterator[Callable[[Sequence[object]], Future[str]]]:
-    """Start programs that run side by side, each for its output; none outlives the with-block."""
+    """Start programs that run side by side, each for its output; none outlives the with-block.
+
+    Not all at once: Galaxy's database is a file, and may be locked when too many ask for it.
+    """
     started = []
 
     def output(command: Sequence[object]) -> str:
@@ -108,7 +112,7 @@ def programs() -> Iterator[Callable[[Sequence[object]], Future[str]]]:
         started.append(process)
         return process.communicate(timeout=SECONDS_FOR_TESTS)[0]
 
-    pool = ThreadPoolExecutor(len(TOOLS) + len(WORKFLOWS))
+    pool = ThreadPoolExecutor(MOST_PROGRAMS)
     try:
         yield lambda command: pool.submit(output, command)
     finally:
@@ -135,6 +139,7 @@ SCRIPTS = {
     "iscc_pixels": PROJECT / "tools" / "iscc_sum" / "iscc_pixels.py",
     "iscc_similarity": PROJECT / "tools" / "iscc_similarity" / "iscc_similarity.py",
     "iscc_verify": PROJECT / "tools" / "iscc_verify" / "iscc_verify.py",
+    "iscc_trail": PROJECT / "tools" / "iscc_sum" / "iscc_trail.py",
 }
 Done = subprocess.CompletedProcess
 

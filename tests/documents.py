@@ -10,6 +10,7 @@ TUTORIAL = PROJECT / "docs" / "tutorial.md"
 TOUR = PROJECT / "docs" / "tours" / "find-copies.yml"
 MANIFEST = PROJECT / "docs" / "manifest.md"
 PIXELS = PROJECT / "docs" / "pixels.md"
+TRAIL = PROJECT / "docs" / "trail.md"
 
 
 def labelled_tables(path: Path) -> dict[str, list[list[str]]]:

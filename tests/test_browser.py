@@ -168,6 +168,28 @@ def test_trace_figures_with_the_workflow(person, tmp_path):
     person.screenshot("report of trace-figure")
 
 
+def test_trace_the_files_of_a_paper_with_the_workflow(person):
+    """The report shows the way back from a figure to the images that were uploaded."""
+    client = Client(person.galaxy, "paper")
+    person.use_history(client.history)
+    exports = TEST_DATA / "exports"
+    client.upload("export.zip", exports / "invocation.zip", "zip")
+    client.upload_list("images", {"b.tif": exports / "b.tif"})
+    paper = {"figure 2b": exports / "figure_2b", "figure 1.tif": exports / "b.tif"}
+    client.upload_list("paper", paper | {"figure 4.png": TEST_DATA / "pixels" / "colours.png"})
+    person.import_workflow(WORKFLOWS["verify-lineage"])
+    person.open_run_form("Trace files of a paper through an analysis with ISCC")
+    person.choose("1", "images")
+    person.choose("2", "paper")
+    person.screenshot("run form of verify-lineage")
+    person.run_workflow(last_output="Picture")
+    person.find("td", "images/c.tif")
+    person.screenshot("report of verify-lineage")
+    (SCREENSHOTS / "lineage.png").write_bytes(person.content("Picture"))
+    person.open_tool("iscc_trail")
+    person.screenshot_of("#center", "form of ISCC trail")
+
+
 def test_tour_is_valid():
     """Galaxy's own check."""
     command = [GALAXY_BIN / "gx-validate-tours", TOUR.parent]

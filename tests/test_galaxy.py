@@ -1,16 +1,20 @@
 """The tools in a real Galaxy: their XML tests, and what XML tests cannot show."""
 
+import io
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
+from matplotlib.image import imread
 
 from dev import demo
 from dev.client import JobError
 from dev.environments import PROJECT
-from dev.suite import TOOLS
-from oracle import codes_of
+from dev.suite import ANALYSIS, TOOLS
+from oracle import TEST_DATA, codes_of
 from samples import HOSTILE, column
 
 pytestmark = pytest.mark.galaxy
@@ -190,13 +194,86 @@ def test_a_requirement_without_its_environment_fails(client):
         client.run("unresolved_requirement")
 
 
+def test_the_trail_of_a_run_is_what_ran(client):
+    """Stacks that were smoothed, the first of them taken out, a plane of that as a figure; a copy
+    of the figure with another name; what is hidden is in the export as well."""
+    stack = (TEST_DATA / "nuclei_3d.tif").read_bytes()
+    other = tiff_of(tifffile.imread(TEST_DATA / "nuclei_3d.tif")[::-1])
+    raw = {"it's a stack.tif": stack, "b.tif": other}
+    given = {"Stacks": client.upload_list("raw", raw), "Width": 1.5}
+    analysis = client.import_workflow(ANALYSIS / "analysis.gxwf.yml")
+    invocation = client.invocation(analysis, given)
+    figure = client.content(invocation["outputs"]["Figure"])
+    copied = {"source": "hda", "content": invocation["outputs"]["Figure"]["id"], "type": "dataset"}
+    copy = client.post(f"histories/{client.history}/contents", json=copied)
+    renamed = client.session.put(
+        f"{client.api}/histories/{client.history}/contents/{copy['id']}", json={"name": "Final"}
+    )
+    assert renamed.ok
+    smooth = [
+        client.content(each)
+        for each in client.get(f"histories/{client.history}/contents?v=dev&details=all")
+        if each["name"].startswith("Smooth") and each.get("extension") == "tiff"
+    ]
+    assert len(smooth) == 2
+    log = client.content(invocation["outputs"]["Log"])
+
+    paths = (f"invocations/{invocation['id']}", f"histories/{client.history}")
+    for path, content in [(path, client.export(path)) for path in paths]:
+        export = client.upload("export.zip", content)  # Galaxy sees that it is a zip archive
+        made = client.run("iscc_trail", sources=export)
+        trail = client.content(made["trail"])
+        columns = ("#name", "datahash", "step", "tool", "version", "parameters", "from")
+        rows = column(trail, *columns)
+        hashes = [codes_of(each).datahash for each in (*raw.values(), *smooth)]
+        hashes += [codes_of(each).datahash for each in (figure, log)]
+        a, b, smooth_a, smooth_b, of_figure, of_log = hashes
+        sigma, plane = '{"sigma": "1.5"}', '{"plane": "15"}'
+        first = '{"which": {"which_dataset": "first"}}'
+        expected = [
+            ("raw/it's a stack.tif", a, "1", "upload", "", "", ""),
+            ("raw/b.tif", b, "1", "upload", "", "", ""),
+            ("Smooth on collection 1/it's a stack.tif", smooth_a, "2", "smooth", "1.2", sigma, a),
+            ("Smooth on collection 1/b.tif", smooth_b, "2", "smooth", "1.2", sigma, b),
+            ("it's a stack.tif", smooth_a, "3", "__EXTRACT_DATASET__", "1.0.2", first, smooth_a),
+            ("Figure 3a", of_figure, "4", "figure", "0.3", plane, smooth_a),
+            (rows[6][0], of_log, "4", "figure", "0.3", plane, smooth_a),
+        ]
+        if path.startswith("histories"):
+            expected.append(("Final", of_figure, "", "copy", "", "", of_figure))
+        assert rows[: len(expected)] == expected
+
+        files = client.upload_list("files", {"figure.jpg": figure, "raw.tif": stack})
+        listed = {"expected|kind": "manifest", "expected|manifest": made["trail"]}
+        checked = {"source|kind": "collection", "source|datasets": files}
+        report = client.run("iscc_verify", **checked, **listed)["report"]
+        assert column(client.content(report), "#name", "status", "detail")[:2] == [
+            ("figure.jpg", "MOVED", 'listed as "Figure 3a"'),
+            ("raw.tif", "MOVED", """listed as "raw/it's a stack.tif\""""),
+        ]
+        back = column(client.content(made["lineage"]), "#of", "steps_back", "name", "remark")
+        assert [row for row in back if row[0] == "Figure 3a"] == [
+            ("Figure 3a", "0", "Figure 3a", ""),
+            ("Figure 3a", "1", "Smooth on collection 1/it's a stack.tif", ""),
+            ("Figure 3a", "2", "raw/it's a stack.tif", "source"),
+        ]
+
+
+def tiff_of(stack: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, stack, photometric="minisblack", metadata=None, software=False)
+    return out.getvalue()
+
+
 def test_the_demo_prints_what_the_readme_shows(galaxy, capsys):
     readme = (PROJECT / "README.md").read_text()
     section = readme.partition("## What the demo shows")[2].partition("\n## ")[0]
     tables, questions = section.split("```")[1::2], re.findall(r"\*(.*?\?)\*", section)
-    demo.run(galaxy)
+    picture = demo.run(galaxy)["verify-lineage/Picture.png"]
+    shown = imread(PROJECT / "docs" / "images" / "lineage.png")
+    assert np.abs(imread(io.BytesIO(picture)) - shown).mean() < 0.002  # of the brightness
     printed = capsys.readouterr().out
-    assert (len(tables), len(questions)) == (5, 6)
+    assert (len(tables), len(questions)) == (6, 7)
     assert all(each in printed for each in tables + questions)
 
 

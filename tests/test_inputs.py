@@ -196,8 +196,14 @@ def test_the_modules_beside_a_script_are_found_by_all_means(tmp_path, program):
     for name in ("manifest", "coding", "codes", "inputs"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
+    shutil.copy(TEST_DATA / "exports" / "invocation.zip", tmp_path)
+    arguments = {
+        "iscc_manifest": ("a", "--manifest", "m"),
+        "iscc_pixels": ("a", "--manifest", "pixels"),
+        "iscc_trail": ("invocation.zip", "--trail", "trail"),
+        "iscc_similarity": ("a",),
+        "iscc_verify": ("a", "--manifest", "m"),
+    }
     for script in SCRIPTS:
-        manifest = {"iscc_manifest": "m", "iscc_pixels": "pixels", "iscc_verify": "m"}.get(script)
-        options = ["--manifest", manifest] if manifest else []
-        done = program(script, "a", *options, env=environment)
+        done = program(script, *arguments[script], env=environment)
         assert (done.returncode, done.stderr) == (0, "")

@@ -148,10 +148,15 @@ def test_versions_agree():
 
 
 @pytest.mark.parametrize(
-    "tool", [tool for tool in TOOLS if tool.stem != "iscc_pixels"], ids=lambda tool: tool.stem
+    "tool",
+    [tool for tool in TOOLS if tool.stem not in ("iscc_pixels", "iscc_trail")],
+    ids=lambda tool: tool.stem,
 )
 def test_codes_in_xml_tests_are_those_of_iscc_core(tool):
-    """But for one that is broken on purpose, which stands in a message. One is of pixels."""
+    """But for one that is broken on purpose, which stands in a message. One is of pixels.
+
+    Those of trails are compared in test_trail.py.
+    """
     tests = ElementTree.tostring(expanded(tool).find("tests"), encoding="unicode")
     found = re.findall(r"ISCC:[A-Z2-7]+|1e20[0-9a-f]{64}", tests)
     assert found
@@ -372,8 +377,10 @@ def test_the_retouched_image_differs_where_its_readme_says():
 def test_all_test_data_is_described_and_used():
     readme = (TEST_DATA / "README.md").read_text()
     tests = "".join(tool.read_text() for tool in TOOLS)
-    for path in [*TEST_DATA.iterdir(), *PIXELS.iterdir()]:
-        if path.name not in ("README.md", PIXELS.name):
+    tests += "".join(path.read_text() for path in (PROJECT / "workflows").glob("*/*-tests.yml"))
+    folders = (PIXELS, TEST_DATA / "exports")
+    for path in [*TEST_DATA.iterdir(), *(path for folder in folders for path in folder.iterdir())]:
+        if path.name != "README.md" and path not in folders:
             name = path.relative_to(TEST_DATA).as_posix()
             assert f"| `{name}` |" in readme
             assert name in tests

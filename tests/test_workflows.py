@@ -282,6 +282,8 @@ def test_twice_the_same_bytes(client):
     images = {name: (TEST_DATA / file).read_bytes() for name, file in named.items()}
     uploaded = client.upload_list("images", images)
     given |= dict.fromkeys(("Originals", "Converted images", "Figures"), uploaded)
+    given |= dict.fromkeys(("Images of the analysis", "Files of the paper"), uploaded)
+    given["Export"] = client.upload("trail", TEST_DATA / "exports" / "stack.tsv", "tabular")
     planes = (TEST_DATA / "planes.tsv").read_bytes()
     given["Pixel manifests of the archive"] = client.upload_list("planes", {"planes": planes})
 

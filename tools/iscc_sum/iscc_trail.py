@@ -1,0 +1,271 @@
+"""Say what each dataset was made of, from raw data to figure: read exports of Galaxy.
+
+An export of a workflow invocation or of a history (in Galaxy: Export, RO-Crate, with hidden files)
+says which jobs ran. The trail is a table with one line per dataset: its ISCC, as in a manifest, the
+tool that made it, the tool's version and parameters, the datasets that it was made of, and when.
+Several exports and trails, also trails that were written by hand, are joined into one.
+
+The lineage leads from results, or from files that iscc_similarity found in the trail, back to the
+raw data, as a table and as a picture.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    import startup
+
+    startup.begin()
+
+import argparse
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator
+
+import command
+import exports
+import inputs
+import manifest
+import outputs
+import trail
+from command import Outcome
+from inputs import Dataset, Form
+from lineage import COLUMNS as LINEAGE_COLUMNS
+from lineage import Lineage, Wanted
+from lineage import rows as lineage_rows
+from messages import InputError, Progress, pluralize, quote
+from trail import Line, Trail
+
+KINDS = ("sources", "pixels", "matches", "names")
+MATCH_COLUMNS = ("name", "relation", "distance", "match", "match_iscc")
+# How the trail knows a file, the surest first; between them what looks like it, or is near.
+EXACT, SAME_PIXELS, NONE = "exact", "same pixels", "none"
+MOST_CHARACTERS = 1_000_000_000  # of a table
+MOST_NAMED = 3  # of the datasets without bytes
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command.execute(make_parser(), follow, argv)
+
+
+def make_parser() -> command.Parser:
+    parser = command.Parser("iscc_trail", __doc__)
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument(
+        "--inputs", type=Path, metavar="JSON", help="the form of a Galaxy tool, not files"
+    )
+    group.add_argument(
+        "files", nargs="*", default=[], metavar="FILE", help="exports of Galaxy (zip), and trails"
+    )
+    parser.add_argument(
+        "--pixels",
+        action="append",
+        default=[],
+        metavar="M",
+        help="a manifest that iscc_pixels made of images in the trail; its lines are added to the "
+        "trail. Or one that iscc_manifest made of the same images: it says by hashes which files "
+        "the names mean; may be given several times",
+    )
+    parser.add_output("--trail", "the trail to write")
+    parser.add_output("--lineage", "the way back from the results, a table")
+    parser.add_output("--picture", "the same as a graph, a PNG")
+    of = parser.add_mutually_exclusive_group()
+    of.add_argument(
+        "--of",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the lineage of this dataset, instead of all results: its name in the trail, or what "
+        "follows a slash in it; may be given several times",
+    )
+    of.add_argument(
+        "--matches",
+        metavar="TABLE",
+        help="the lineage of files that iscc_similarity found, instead of all results: its table "
+        "of matches, made with this trail as the reference",
+    )
+    return parser
+
+
+def follow(args: argparse.Namespace) -> Outcome:
+    """Make a trail, and write what was asked for."""
+    start = time.monotonic()
+    if not args.outputs:
+        raise InputError("expected at least one of --trail, --lineage and --picture")
+    form = Form(args.inputs, KINDS) if args.inputs else None
+    sources = given(form, "sources", args.files)
+    pixels = given(form, "pixels", args.pixels)
+    matches = given(form, "matches", [args.matches] if args.matches else [])
+    names = args.of
+    if form and "names" in form.values:
+        names = [line for line in form.text("names").splitlines() if line.strip()]
+    paths = [args.inputs, *(each.path for each in sources + pixels + matches)]
+    outputs.check(args.outputs, paths)
+    whole = Trail()
+    missing: dict[str, None] = {}
+    for source in sources:
+        lines, without_bytes = read(source)
+        whole.add(lines)
+        missing |= dict.fromkeys(without_bytes)
+    of_images = [entry for each in pixels for entry in manifest.read(each.path, each.name)]
+    unknown = whole.add_pixels(of_images, pixels[0].name) if pixels else 0
+    lineage = Lineage(whole.lines)
+    if names:
+        wanted = find_names(whole, names)
+    elif matches:
+        wanted = keep_surest(found for each in matches for found in find_matches(whole, each))
+    else:
+        wanted = [Wanted(whole.lines[each].entry.name, each) for each in lineage.outputs()]
+    with outputs.Outputs() as out:
+        if args.trail:
+            lines = trail.table_lines(whole.lines, missing)
+            out.write_lines(args.trail, not_endless("trail", lines))
+        if args.lineage:
+            rows = lineage_rows(lineage, wanted)
+            lines = manifest.table_lines(LINEAGE_COLUMNS, rows)
+            out.write_lines(args.lineage, not_endless("lineage", lines))
+        if args.picture:
+            # What matplotlib has to say of its folders helps nobody here.
+            logging.getLogger("matplotlib").setLevel(logging.ERROR)
+            import lineage_picture  # takes half a second
+
+            out.write(args.picture, [lineage_picture.draw(lineage, wanted)])
+    return Outcome(summary(whole, missing, unknown, time.monotonic() - start))
+
+
+def given(form: Form | None, key: str, paths: list[str]) -> list[Dataset]:
+    """The files under a key of the form, or on the command line."""
+    if form is None:
+        return [inputs.from_path(path) for path in paths]
+    return form.datasets(key) if key in form.values else []
+
+
+def read(source: Dataset) -> tuple[Iterable[Line], list[str]]:
+    """The lines of an export or of a trail, and the names of datasets without bytes in it."""
+    if not exports.is_export(source.path, source.name):
+        lines = trail.read(source.path, source.name)
+        return lines, trail.names_not_exported(source.path, source.name, lines)
+    progress, coded = Progress(), 0
+
+    def report(count: float) -> None:
+        nonlocal coded
+        coded += count
+        progress.report(
+            lambda seconds: (
+                f"{coded / 1e9:.1f} GB of {quote(source.name)}, {coded / 1e6 / seconds:,.0f} MB/s"
+            )
+        )
+
+    export = exports.read(source.path, source.name, report)
+    return trail.lines_of(export), trail.without_bytes(export)
+
+
+def find_names(whole: Trail, names: Iterable[str]) -> list[Wanted]:
+    """The datasets of these names, or the only ones whose names end so."""
+    known = trail.by_name(whole.lines)
+    numbers = {
+        line.entry.name: number for number, line in enumerate(whole.lines) if not line.is_of_pixels
+    }
+    wanted = []
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"no dataset of the trail is called {quote(name)}: expected a name in the trail, "
+                "or what follows a slash in it"
+            )
+        line = trail.one_of(known[name], name)
+        wanted.append(Wanted(name, numbers[line.entry.name]))
+    return wanted
+
+
+def find_matches(whole: Trail, table: Dataset) -> Iterator[Wanted]:
+    """What iscc_similarity found in the trail, whose lines it names with their codes."""
+    numbers = {
+        (line.entry.name, line.entry.iscc): number for number, line in enumerate(whole.lines)
+    }
+    for where, row in read_matches(table):
+        name, relation, distance, *match = (row[column] for column in MATCH_COLUMNS)
+        if relation == NONE:
+            yield Wanted(name, None, NONE)
+            continue
+        number = numbers.get(tuple(match))
+        if number is None:
+            raise InputError(
+                f"{where}: {quote(row['match'])} is not in the trail with this code: expected "
+                "matches that were made with this trail as the reference"
+            )
+        if relation == EXACT and whole.lines[number].is_of_pixels:
+            relation = SAME_PIXELS
+        yield Wanted(name, number, relation, distance)
+
+
+def read_matches(table: Dataset) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a table of matches, each with where it is, as a message says it."""
+    columns: list[str] | None = None
+    for number, line in manifest.read_lines(table.path, table.name):
+        where, fields = f"{quote(table.name)}, line {number}", line.split("\t")
+        if columns is None:
+            columns = [field.removeprefix("#") for field in fields]
+            if not set(MATCH_COLUMNS) <= set(columns):
+                raise InputError(
+                    f"{quote(table.name)}: expected the table of matches of ISCC similarity, with "
+                    f"the columns {', '.join(MATCH_COLUMNS)}, found {quote(line)}"
+                )
+            continue
+        if len(fields) != len(columns):
+            raise InputError(
+                f"{where}: expected {len(columns)} columns as in the header, found {len(fields)}"
+            )
+        try:
+            row = dict(zip(columns, map(manifest.unescape, fields), strict=True))
+        except manifest.LineError as error:
+            raise InputError(f"{where}: {error}") from None
+        yield where, row
+    if columns is None:
+        raise InputError(f"{quote(table.name)}: expected the table of matches, but it is empty")
+
+
+def keep_surest(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """Of the matches of each file, those by bytes or by pixels, only the surest kind."""
+    ranks = {EXACT: 0, SAME_PIXELS: 1, NONE: 3}
+
+    def rank(each: Wanted) -> int:
+        return ranks.get(each.relation, 2)
+
+    of_files: dict[str, dict[Wanted, None]] = {}
+    for each in wanted:
+        of_files.setdefault(each.name, {})[each] = None
+    kept = []
+    for matches in of_files.values():
+        surest = min(map(rank, matches))
+        kept += [each for each in matches if rank(each) == surest]
+    return kept
+
+
+def not_endless(table: str, lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a table. Raises InputError if they are more than anybody could use."""
+    characters = 0
+    for line in lines:
+        characters += len(line)
+        if characters > MOST_CHARACTERS:
+            raise InputError(
+                f"expected a {table} of at most {MOST_CHARACTERS:,} characters, found more: choose "
+                "fewer exports, the lineage of fewer datasets by their names, or only other outputs"
+            )
+        yield line
+
+
+def summary(whole: Trail, missing: Collection[str], unknown: int, seconds: float) -> str:
+    """What was done, in a line."""
+    line = f"{pluralize(len(whole.lines), 'line')}, {pluralize(whole.steps, 'step')}, "
+    line += f"{seconds:.1f} s"
+    if missing:
+        line += f"; {len(missing):,} not exported: {', '.join(map(quote, [*missing][:MOST_NAMED]))}"
+    if unknown:
+        line += f"; {pluralize(unknown, 'line')} of pixels of no dataset in the trail"
+    return line
+
+
+if __name__ == "__main__":
+    command.run(main)
