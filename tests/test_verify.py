@@ -1052,6 +1052,16 @@ def test_lines_of_an_image_of_both_kinds_do_not_make_each_other_invalid(tmp_path
     assert "\nb.txt\tINVALID" in (tmp_path / "r").read_text()
 
 
+def test_a_name_of_many_parts_needs_no_memory_for_each(tmp_path, script):
+    """Of a line of pixels beside bytes: the square of its length would be 45 GB."""
+    deep = "d" + "/a" * 150_000
+    no_pixels = manifest_line("b.txt", A).rstrip("\n") + "\t\t\n"
+    (tmp_path / "m").write_text(PIXEL_HEADER + no_pixels + pixel_line(deep, B))
+    (tmp_path / "b.txt").write_bytes(A)
+    done = script("iscc_verify", "b.txt", "--manifest", "m")
+    assert (done.returncode, done.stdout) == (0, counts(OK=1, INVALID=1))
+
+
 def test_lines_of_a_kind_that_is_not_there_are_invalid(tmp_path, script):
     both = PIXEL_HEADER + pixel_line("p", A) + pixel_line("b", B, "")
     (tmp_path / "m").write_text(both)

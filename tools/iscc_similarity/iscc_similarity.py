@@ -4,7 +4,7 @@ Two datasets are exact duplicates when their Instance-Codes are equal; what is k
 hashes and types of pixels must agree. They are near-duplicates when the Hamming distance of their
 Data-Codes, 128 bits, is at most the threshold: up to 12 they are nearly the same, up to 24 related,
 up to 32 weakly so; larger distances are indistinguishable from chance. Datasets below 2,048 bytes
-are only ever exact duplicates. Of files the bytes are compared: one that was compressed or
+are only ever exact duplicates. Files are compared by their bytes: one that was compressed or
 converted is no longer similar to the original. For images, manifests of iscc_pixels have codes of
 the pixels, and Image-Codes of what single pictures look like: compared by appearance, two whose
 Image-Codes differ in at most 48 of 256 bits look like each other, up to 72 bits are worth a look,

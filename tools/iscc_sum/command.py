@@ -43,15 +43,18 @@ class Parser(argparse.ArgumentParser):
         action = self.add_argument(option, type=Path, metavar="OUT", help=what)
         self.outputs.append(action.dest)
 
-    def add_datasets(self) -> argparse._MutuallyExclusiveGroup:
-        """Add the two ways to name datasets, files and a Galaxy form, and --jobs."""
+    def add_inputs(self, what: str) -> argparse._MutuallyExclusiveGroup:
+        """Add the two ways to name what is to be read: files, and a Galaxy form."""
         group = self.add_mutually_exclusive_group(required=True)
         group.add_argument(
             "--inputs", type=Path, metavar="JSON", help="the form of a Galaxy tool, not files"
         )
-        group.add_argument(
-            "files", nargs="*", default=[], metavar="FILE", help="files or directories to read"
-        )
+        group.add_argument("files", nargs="*", default=[], metavar="FILE", help=what)
+        return group
+
+    def add_datasets(self) -> argparse._MutuallyExclusiveGroup:
+        """Add the two ways to name datasets, and --jobs."""
+        group = self.add_inputs("files or directories to read")
         self.add_argument(
             "--jobs",
             type=integer(1, MOST_PROCESSES),

@@ -51,13 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> command.Parser:
     parser = command.Parser("iscc_trail", __doc__)
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument(
-        "--inputs", type=Path, metavar="JSON", help="the form of a Galaxy tool, not files"
-    )
-    group.add_argument(
-        "files", nargs="*", default=[], metavar="FILE", help="exports of Galaxy (zip), and trails"
-    )
+    parser.add_inputs("exports of Galaxy (zip), and trails")
     parser.add_argument(
         "--pixels",
         action="append",

@@ -300,15 +300,21 @@ def folded(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
     return nodes
 
 
+def sources_of(nodes: dict[Hashable, Node]) -> dict[Hashable, list[Hashable]]:
+    """The nodes that each node was made of."""
+    made_of = defaultdict(list)
+    for key, node in nodes.items():
+        for each in node.into:
+            made_of[each].append(key)
+    return made_of
+
+
 def steps_back(nodes: dict[Hashable, Node]) -> dict[Hashable, int]:
     """How many steps it is from each node to what nothing was made of, on the longest way.
 
     In circles, and behind them, each node is a step behind all nodes that come before it.
     """
-    made_of = defaultdict(list)
-    for key, node in nodes.items():
-        for each in node.into:
-            made_of[each].append(key)
+    made_of = sources_of(nodes)
     left = {key: len(node.into) for key, node in nodes.items()}
     steps = {key: 0 for key in nodes if not left[key]}
     for key in (waiting := list(steps)):
@@ -350,10 +356,7 @@ def fold_alike(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
 
 def fold_rows(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
     """Put together rows of steps, each made of nothing but the one before, and for the next."""
-    made_of = defaultdict(set)
-    for key, node in nodes.items():
-        for each in node.into:
-            made_of[each].add(key)
+    made_of = sources_of(nodes)
 
     def inner(key: Hashable) -> bool:
         node = nodes[key]

@@ -50,6 +50,7 @@ FEATURELESS = "featureless"  # a picture that has no Image-Code
 
 LONGEST_LINE = 1_000_000  # characters; what is longer is some binary file
 BOM = "\ufeff"
+MOST_PARTS = 100  # of a name, between slashes, that can be told apart from the rest
 
 NUMBER_OF_BYTES = re.compile("[0-9]{1,18}")
 BLAKE3_MULTIHASH = re.compile("1[eE]20[0-9a-fA-F]{64}")
@@ -353,6 +354,19 @@ def read_entry(row: Row) -> Entry:
         row.image_code or None,
         row.note.endswith(FEATURELESS),
     )
+
+
+def ways_up(name: str) -> Iterator[str]:
+    """A name, and what of it is before each slash, the longest first.
+
+    One of these is the image that a line of pixels is of: `b.tif/0/z1c0t0` is of `b.tif`.
+    """
+    end = len(name)
+    for _ in range(MOST_PARTS):
+        yield name[:end]
+        end = name.rfind("/", 0, end)
+        if end <= 0:
+            break
 
 
 def digits_of(code: str, name: str | None) -> str:

@@ -38,7 +38,6 @@ PIXELS_TOOL = "iscc_pixels"
 NOT_EXPORTED = "not-exported:"
 NOT_EXPORTED_COMMENT = "# not exported: "
 MOST_LINKS = 10_000_000  # as many hashes have 700 MB
-MOST_PARTS = 100  # of a name, between slashes, that can be told apart from the rest
 SOURCE_TOKEN = re.compile(f"{BLAKE3_MULTIHASH.pattern}|{NOT_EXPORTED}[^ ]+")
 
 
@@ -143,7 +142,7 @@ class Trail:
         unknown = 0
         lines = []
         for entry in filter(attrgetter("pixels"), entries):
-            name = next((each for each in ways_up(entry.name) if each in found), "")
+            name = next((each for each in manifest.ways_up(entry.name) if each in found), "")
             if not found.get(name):
                 unknown += 1
                 continue
@@ -166,19 +165,6 @@ def without_numbers(name: str) -> str:
     return name[: len(name) - NUMBERS.match(name[::-1]).end()]
 
 
-def ways_up(name: str) -> Iterator[str]:
-    """A name, and what of it is before each slash, the longest first.
-
-    One of these is the image that a line of pixels is of: `b.tif/0/z1c0t0` is of `b.tif`.
-    """
-    end = len(name)
-    for _ in range(MOST_PARTS):
-        yield name[:end]
-        end = name.rfind("/", 0, end)
-        if end <= 0:
-            break
-
-
 def by_name(lines: Iterable[Line]) -> dict[str, list[Line]]:
     """The lines of bytes by their names, the whole ones and what of these comes behind a slash."""
     found: dict[str, list[Line]] = {}
@@ -187,7 +173,7 @@ def by_name(lines: Iterable[Line]) -> dict[str, list[Line]]:
             name = line.entry.name
             found.setdefault(name, []).insert(0, line)  # before those of which it is only a part
             slash = len(name)
-            for _ in range(MOST_PARTS):
+            for _ in range(manifest.MOST_PARTS):
                 slash = name.rfind("/", 0, slash)
                 if slash < 0:
                     break

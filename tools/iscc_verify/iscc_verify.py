@@ -224,20 +224,17 @@ def of_kinds(
         )
     if not kept:
         raise InputError(f"{quote(called)}, line {others[0].line}: {reason}; {advice}")
-    names = {each.name for each in kept}
-    images = set().union(*(may_be_of(name) for name in names)) if there == "pixels" else names
+    images = {each.name for each in kept if each.name}
+    if there == "pixels":
+        images = {way for name in images for way in manifest.ways_up(name)}
     invalid = [
         listing.Invalid(each.line, each.name, f"{reason}; {advice}")
         for each in others
-        if images.isdisjoint([each.name] if there == "pixels" else may_be_of(each.name))
+        if images.isdisjoint(
+            [each.name] if there == "pixels" else manifest.ways_up(each.name or "")
+        )
     ]
     return listing.Listing(kept, [*listed.invalid, *invalid])
-
-
-def may_be_of(name: str | None) -> list[str]:
-    """How the image may be called that a line of pixels is of: `a.tif/0/z1c0t0` is of `a.tif`."""
-    parts = (name or "").split("/")
-    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def without_slashes(
