@@ -8,10 +8,11 @@ the suite's tools and Galaxy's own collection tools, and finds what the tools re
 
 import argparse
 import secrets
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -208,9 +209,10 @@ def configure(settings: Settings, url: str) -> Path:
     )
     (data / "tool_sheds.xml").write_text(f"<tool_sheds>{shed}</tool_sheds>")
     # Not files, which Celery's transport may read while they are being written.
-    broker = f"sqlalchemy+sqlite:///{data}/broker.sqlite"
+    broker = f"sqlalchemy+{database(data / 'broker.sqlite')}"
     galaxy = {
         "data_dir": str(data),
+        "database_connection": database(data / "universe.sqlite"),
         "admin_users": ADMIN,
         "bootstrap_admin_api_key": settings.bootstrap_key,
         "galaxy_infrastructure_url": url,
@@ -232,7 +234,7 @@ def configure(settings: Settings, url: str) -> Path:
         "amqp_internal_connection": broker,
         "celery_conf": {
             "broker_url": broker,
-            "result_backend": f"db+sqlite:///{data}/results.sqlite",
+            "result_backend": f"db+{database(data / 'results.sqlite')}",
         },
         "outputs_to_working_directory": True,
         "object_store_store_by": "uuid",
@@ -244,6 +246,17 @@ def configure(settings: Settings, url: str) -> Path:
     config = data / "galaxy.yml"
     config.write_text(yaml.safe_dump({"galaxy": galaxy}, sort_keys=False))
     return config
+
+
+def database(path: Path) -> str:
+    """The address of a new database in a file, for SQLAlchemy.
+
+    Who finds it locked waits for a minute. After the 5 s that are usual, Celery loses messages, and
+    Galaxy jobs, when the disk is busy. Readers do not lock it (WAL, which the file remembers).
+    """
+    with closing(sqlite3.connect(path)) as new:
+        new.execute("PRAGMA journal_mode = WAL")
+    return f"sqlite:///{path}?isolation_level=IMMEDIATE&timeout=60"
 
 
 def tool_conf(tools: Sequence[Path]) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from dev import processes
 from dev.environments import PROJECT
-from dev.local_galaxy import GALAXY_BIN, answers
+from dev.local_galaxy import GALAXY_BIN, answers, database
 
 SHED_YML = PROJECT / ".shed.yml"
 SECONDS_TO_START = 120
@@ -52,7 +52,7 @@ def configure(data: Path, bootstrap_key: str) -> Path:
     """Write the Tool Shed's configuration into its data folder; return the path of the file."""
     (data / "new").mkdir()
     settings = {
-        "database_connection": f"sqlite:///{data}/tool_shed.sqlite?isolation_level=IMMEDIATE",
+        "database_connection": database(data / "tool_shed.sqlite"),
         "data_dir": str(data),
         "file_path": str(data / "repositories"),
         "new_file_path": str(data / "new"),
