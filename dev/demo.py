@@ -4,11 +4,13 @@ The raw images of a paper are fingerprinted and archived. Then come the four que
 have, each answered by a workflow: What exactly are my data? Which of these files are copies? Did
 everything come back as it was? And where do the files behind the figures come from? Two more are
 about pixels: a stack was converted, and a plane of it is a figure; did that change anything? And
-which raw image is a figure made of that was stretched, made smaller and compressed? In the end, the
-files of a paper are traced through an analysis in Galaxy, back to its raw data.
+which raw image is a figure made of that was stretched, made smaller and compressed? Then the files
+of a paper are traced through an analysis in Galaxy, back to its raw data. In the end, the author
+seals that trail, and a stranger checks who vouches for the files; then with one digit changed.
 """
 
 import io
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -17,8 +19,16 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import zarr
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from PIL import Image
 
+from dev.authority import make_authority, serving
 from dev.client import Client, JobError
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
@@ -27,6 +37,7 @@ from dev.suite import ANALYSIS, STEPS, TOOLS, WORKFLOWS
 
 TEST_DATA = PROJECT / "test-data"
 RESULTS = PROJECT / "demo-results"
+SEAL = PROJECT / "tools" / "iscc_verify" / "iscc_seal.py"
 
 RAW = {
     "cell.png": "cell.png",
@@ -130,6 +141,7 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     answer(name, question, inputs)
     table = files[f"{name}/Raw images of the figures.tsv"]
     show(table, ["name", "relation", "distance", "match"])
+
     name = "verify-lineage"
     lab = Client(galaxy, "ISCC demo, an analysis")
     stacks = lab.upload_list("stacks", {"embryo 1.tif": TEST_DATA / "nuclei_3d.tif"})
@@ -147,7 +159,61 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     answer(name, "7. How were the files of this paper made?", inputs, lab)
     columns = ["of", "relation", "distance", "steps_back", "name", "tool"]
     show(files[f"{name}/Lineage.tsv"], columns)
+
+    name = "verify-publication"
+    sealed = seal(files["verify-lineage/Trail.tsv"])
+    stranger = Client(galaxy, "ISCC demo, a stranger")
+    trail, seal_of_it, keys, root = (
+        stranger.upload(each, content, extension)
+        for (each, content), extension in zip(
+            sealed.items(), ("tabular", "json", "txt", "txt"), strict=True
+        )
+    )
+    deposited = {"embryo 1.tif": TEST_DATA / "nuclei_3d.tif", "Figure 3a.jpg": lab.content(figure)}
+    inputs = {
+        "Manifest or trail": trail,
+        "Seal": seal_of_it,
+        "Public keys that you trust": keys,
+        "Root certificate of the time stamping authority": root,
+        "Deposited files": stranger.upload_list("deposited files", deposited),
+    }
+    answer(name, "8. Who vouches for these files, and since when?", inputs, stranger)
+    show(files[f"{name}/Who vouches.tsv"], ["question", "answer"])
+    print()
+    show(files[f"{name}/All files.tsv"], ["name", "status"])
+    print("\nAnd if somebody makes the 1.5 of the smoothing a 2.5?\n", flush=True)
+    edited = sealed["trail.tsv"].replace(b'"1.5"', b'"2.5"')
+    inputs = {"file": stranger.upload("trail.tsv", edited, "tabular"), "seal": seal_of_it}
+    inputs |= {"trusted|kind": "dataset", "trusted|keys": keys, "tsa_root": root}
+    report = stranger.run("iscc_seal", **inputs, on_failure="report")["report"]
+    files[f"{name}/Edited trail.tsv"] = stranger.content(report)
+    show(files[f"{name}/Edited trail.tsv"], ["question", "answer"])
     return files
+
+
+def seal(trail: bytes) -> dict[str, bytes]:
+    """Seal a trail as its author does on her own machine, with a stamp of an authority here.
+
+    Gives the files that she publishes, by name: trail, seal, public key, and the root certificate.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "trail.tsv").write_bytes(trail)
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        (folder / "jane").write_bytes(private)
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        authority = make_authority(folder / "authority")
+        with serving(lambda path, query: (200, authority.reply(query))) as url:
+            command = [sys.executable, SEAL, "sign", "trail.tsv", "--key", "jane", "--stamp", url]
+            command += ["--seal", "trail.seal.json"]
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        return {
+            "trail.tsv": trail,
+            "trail.seal.json": (folder / "trail.seal.json").read_bytes(),
+            "jane.pub": public + b" Jane Doe\n",
+            "root.pem": authority.root,
+        }
 
 
 def files_of_a_paper(figure: bytes) -> dict[str, bytes]:

@@ -45,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
 
 # What conda calls a package that has another name on PyPI; tools require it by conda's name.
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "igraph": "python-igraph"}
+# What conda has and PyPI has not; here it is the program of this machine, whatever its version.
+PROGRAMS = {"openssl": "3.6.2"}
 
 
 def install_packages() -> None:
@@ -65,6 +67,14 @@ def install_packages() -> None:
             f"export PATH={shlex.quote(str(home / 'bin'))}:$PATH\n"
             f"export PYTHONPATH={shlex.quote(str(site_packages))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
         )
+    for name, version in PROGRAMS.items():
+        program = shutil.which(name)
+        if not program:
+            sys.exit(f"{name} is not installed (on Debian and Ubuntu: apt install {name})")
+        home = PACKAGES / name / version
+        home.mkdir(parents=True, exist_ok=True)
+        folder = shlex.quote(str(Path(program).parent))
+        (home / "env.sh").write_text(f"export PATH=$PATH:{folder}\n")
 
 
 def write_dependency_resolvers(path: Path) -> None:

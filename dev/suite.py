@@ -2,7 +2,7 @@
 
 from dev.environments import PROJECT
 
-# A tool's form is called as its id is. Three of them share a folder, and so the modules in it.
+# A tool's form is called as its id is. Some share a folder, and so the modules in it.
 TOOLS = [
     PROJECT / "tools" / form
     for form in (
@@ -11,6 +11,7 @@ TOOLS = [
         "iscc_sum/iscc_trail.xml",
         "iscc_similarity/iscc_similarity.xml",
         "iscc_verify/iscc_verify.xml",
+        "iscc_verify/iscc_seal.xml",
     )
 ]
 # What the demo and the tests take for an analysis of images: two tools, and a workflow of both.
@@ -26,5 +27,6 @@ WORKFLOWS = {
         "audit-conversion",
         "trace-figure",
         "verify-lineage",
+        "verify-publication",
     )
 }

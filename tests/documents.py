@@ -11,6 +11,7 @@ TOUR = PROJECT / "docs" / "tours" / "find-copies.yml"
 MANIFEST = PROJECT / "docs" / "manifest.md"
 PIXELS = PROJECT / "docs" / "pixels.md"
 TRAIL = PROJECT / "docs" / "trail.md"
+SEAL = PROJECT / "docs" / "seal.md"
 
 
 def labelled_tables(path: Path) -> dict[str, list[list[str]]]:

@@ -190,6 +190,32 @@ def test_trace_the_files_of_a_paper_with_the_workflow(person):
     person.screenshot_of("#center", "form of ISCC trail")
 
 
+def test_verify_a_publication_with_the_workflow(person):
+    """The report says who vouches, and which file is not what was sealed."""
+    client = Client(person.galaxy, "publication")
+    person.use_history(client.history)
+    seals = TEST_DATA / "seals"
+    client.upload("manifest.tsv", TEST_DATA / "delivery.tsv", "tabular")
+    client.upload("manifest.seal.json", seals / "delivery.seal.json", "json")
+    client.upload("keys.txt", seals / "jane.pub", "txt")
+    client.upload("root.pem", seals / "root.pem", "txt")
+    files = {"nuclei.tif": "nuclei_retouched.tif", "cell.png": "cell.png"}
+    client.upload_list("files", {name: TEST_DATA / file for name, file in files.items()})
+    person.import_workflow(WORKFLOWS["verify-publication"])
+    person.open_run_form("Verify a publication with ISCC")
+    for number, dataset in enumerate(
+        ("manifest.tsv", "manifest.seal.json", "keys.txt", "root.pem")
+    ):
+        person.choose(str(number), dataset)
+    person.screenshot("run form of verify-publication")
+    person.run_workflow(last_output="All files")
+    person.find("td", "Jane Doe, Example University")
+    person.find("td", "CHANGED")
+    person.screenshot("report of verify-publication")
+    person.open_tool("iscc_seal")
+    person.screenshot_of("#center", "form of ISCC seal")
+
+
 def test_tour_is_valid():
     """Galaxy's own check."""
     command = [GALAXY_BIN / "gx-validate-tours", TOUR.parent]

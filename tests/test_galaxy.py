@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from dev import demo
 from dev.client import JobError
 from dev.environments import PROJECT
-from dev.suite import ANALYSIS, TOOLS
+from dev.suite import ANALYSIS, TOOLS, WORKFLOWS
 from oracle import TEST_DATA, codes_of
 from samples import HOSTILE, column
 
@@ -186,6 +186,35 @@ def test_jobs_that_fail_on_mismatch_leave_what_is_intact(client):
         assert names == [name for name in images if name != "it's.tif"]
 
 
+def test_a_publication_whose_manifest_was_edited_is_stopped(client):
+    """The answers about the seal are there and green; no file is checked."""
+    seals = TEST_DATA / "seals"
+    edited = (TEST_DATA / "delivery.tsv").read_bytes().replace(b"cell.png", b"cell.PNG")
+    given = {
+        "Manifest or trail": client.upload("it's $(the) manifest", edited, "tabular"),
+        "Seal": client.upload("seal", seals / "delivery.seal.json", "json"),
+        "Public keys that you trust": client.upload("keys", seals / "jane.pub", "txt"),
+        "Deposited files": client.upload_list("files", {"cell.PNG": TEST_DATA / "cell.png"}),
+    }
+    workflow = client.import_workflow(WORKFLOWS["verify-publication"])
+    with pytest.raises(JobError):
+        client.invocation(workflow, given)
+    made = client.get(f"histories/{client.history}/contents?v=dev&view=detailed")
+    states = {each["name"]: each.get("state") for each in made}
+    assert states["Who vouches"] == "ok"
+    assert states["Manifest or trail whose seal holds"] == "error"
+    assert states["All files"] == "paused"
+    [report] = [each for each in made if each["name"] == "Who vouches"]
+    answers = column(client.content(report), "#question", "answer")
+    assert answers == [
+        ("content", "changed"),
+        ("signature", "valid"),
+        ("signer", "trusted"),
+        ("time", "not checked"),
+        ("ISCC-ID", "none"),
+    ]
+
+
 def test_a_requirement_without_its_environment_fails(client):
     """The local Galaxy resolves requirements by name and version, and has nothing else to offer."""
     if "unresolved_requirement" not in json.dumps(client.get("tools?in_panel=false")):
@@ -273,7 +302,7 @@ def test_the_demo_prints_what_the_readme_shows(galaxy, capsys):
     shown = imread(PROJECT / "docs" / "images" / "lineage.png")
     assert np.abs(imread(io.BytesIO(picture)) - shown).mean() < 0.002  # of the brightness
     printed = capsys.readouterr().out
-    assert (len(tables), len(questions)) == (6, 7)
+    assert (len(tables), len(questions)) == (9, 9)
     assert all(each in printed for each in tables + questions)
 
 

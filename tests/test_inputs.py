@@ -197,12 +197,15 @@ def test_the_modules_beside_a_script_are_found_by_all_means(tmp_path, program):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
     shutil.copy(TEST_DATA / "exports" / "invocation.zip", tmp_path)
+    seals = TEST_DATA / "seals"
+    sealed = (seals / "trail.tsv", "--seal", seals / "trail.seal.json")
     arguments = {
         "iscc_manifest": ("a", "--manifest", "m"),
         "iscc_pixels": ("a", "--manifest", "pixels"),
         "iscc_trail": ("invocation.zip", "--trail", "trail"),
         "iscc_similarity": ("a",),
         "iscc_verify": ("a", "--manifest", "m"),
+        "iscc_seal": ("verify", *sealed, "--trusted", seals / "signer.pub"),
     }
     for script in SCRIPTS:
         done = program(script, *arguments[script], env=environment)

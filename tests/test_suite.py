@@ -20,7 +20,7 @@ from test_appearance import weights
 import manifest
 from conftest import SCRIPTS
 from containers import described, five_axes, stream_of
-from dev.environments import CONDA_NAMES, PROJECT, REQUIREMENTS, pinned_requirements
+from dev.environments import CONDA_NAMES, PROGRAMS, PROJECT, REQUIREMENTS, pinned_requirements
 from dev.suite import TOOLS
 from manifest import Entry
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
@@ -136,7 +136,8 @@ def test_required_packages_are_those_that_are_installed_for_the_tools():
     }
     pinned = pinned_requirements(REQUIREMENTS / "tools.in")
     split = [requirement.split("==") for requirement in pinned]
-    assert required == {f"{CONDA_NAMES.get(name, name)}=={version}" for name, version in split}
+    packages = {f"{CONDA_NAMES.get(name, name)}=={version}" for name, version in split}
+    assert required == packages | {f"{name}=={version}" for name, version in PROGRAMS.items()}
     assert set(pinned) <= set(pinned_requirements(REQUIREMENTS / "dev.txt"))
 
 
@@ -149,13 +150,13 @@ def test_versions_agree():
 
 @pytest.mark.parametrize(
     "tool",
-    [tool for tool in TOOLS if tool.stem not in ("iscc_pixels", "iscc_trail")],
+    [tool for tool in TOOLS if tool.stem not in ("iscc_pixels", "iscc_trail", "iscc_seal")],
     ids=lambda tool: tool.stem,
 )
 def test_codes_in_xml_tests_are_those_of_iscc_core(tool):
     """But for one that is broken on purpose, which stands in a message. One is of pixels.
 
-    Those of trails are compared in test_trail.py.
+    Those of trails are compared in test_trail.py, and those of seals in test_seal.py.
     """
     tests = ElementTree.tostring(expanded(tool).find("tests"), encoding="unicode")
     found = re.findall(r"ISCC:[A-Z2-7]+|1e20[0-9a-f]{64}", tests)
@@ -378,7 +379,7 @@ def test_all_test_data_is_described_and_used():
     readme = (TEST_DATA / "README.md").read_text()
     tests = "".join(tool.read_text() for tool in TOOLS)
     tests += "".join(path.read_text() for path in (PROJECT / "workflows").glob("*/*-tests.yml"))
-    folders = (PIXELS, TEST_DATA / "exports")
+    folders = (PIXELS, TEST_DATA / "exports", TEST_DATA / "seals")
     for path in [*TEST_DATA.iterdir(), *(path for folder in folders for path in folder.iterdir())]:
         if path.name != "README.md" and path not in folders:
             name = path.relative_to(TEST_DATA).as_posix()

@@ -38,9 +38,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, formatter_class=formatter)
         self.outputs: list[str] = []
 
-    def add_output(self, option: str, what: str) -> None:
+    def add_output(self, option: str, what: str, required: bool = False) -> None:
         """Add an option that names a file to write."""
-        action = self.add_argument(option, type=Path, metavar="OUT", help=what)
+        action = self.add_argument(option, type=Path, metavar="OUT", help=what, required=required)
         self.outputs.append(action.dest)
 
     def add_inputs(self, what: str) -> argparse._MutuallyExclusiveGroup:

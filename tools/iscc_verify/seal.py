@@ -1,0 +1,228 @@
+"""Seals: a file's hashes, signed by somebody, with or without a witness of the time.
+
+A seal is a JSON object in a file of its own:
+
+    note             an IsccNote of the ISCC Discovery Protocol: hashes of the file, a time, and who
+                     signed both, with what
+    timestamp_token  the reply of a time stamping authority about the note, in base64 (stamps.py)
+    receipt          the IsccReceipt of an ISCC hub about the note (receipts.py)
+
+The last two may be absent. A note is signed with Ed25519, in its canonical form (JCS, RFC 8785),
+which for objects with ASCII keys and without fractions is what `canonical` writes. Of a seal
+nothing is trusted: it is short, has no key twice, and no field that is not known.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+import codes
+from manifest import Entry
+from messages import InputError, quote
+
+LONGEST_SEAL = 64 * 1024  # bytes; one with a time stamp of a long chain of certificates has 10,000
+LONGEST_NOTE = 8192  # bytes, as hubs have it
+LARGEST_INTEGER = 2**53 - 1  # that JSON can be relied on for
+
+VERSION = "ISCC-SIG v1.0"
+PUBLIC_KEY, SECRET_KEY = bytes.fromhex("ed01"), bytes.fromhex("8026")  # what a multikey begins with
+KEY_BYTES, SIGNATURE_BYTES = 32, 64
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+# The fields of a seal, a note and its signature, and what they look like.
+PARTS = {"note": dict, "timestamp_token": str, "receipt": dict}
+NOTE = {
+    "iscc_code": "ISCC:[A-Z2-7]{29,68}",
+    "datahash": "1e20[0-9a-f]{64}",
+    "nonce": "[0-9a-f]{32}",
+    "timestamp": r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z",
+}
+OPTIONAL_IN_NOTE = {"metahash": "1e20[0-9a-f]{64}", "gateway": r"https?://\S{1,2040}"}
+SIGNATURE = {
+    "version": re.escape(VERSION),
+    "pubkey": f"z[{BASE58}]{{40,60}}",
+    "proof": f"z[{BASE58}]{{60,100}}",
+}
+OPTIONAL_IN_SIGNATURE = {"controller": r"\S{1,2048}", "keyid": r"\S{1,2048}"}
+
+
+def read(data: bytes, called: str) -> dict:
+    """The parts of a seal, by their names. Raises InputError if it is none."""
+    seal = read_json(data, called, LONGEST_SEAL)
+    if not isinstance(seal, dict) or not isinstance(seal.get("note"), dict):
+        raise InputError(
+            f"{called}: expected a seal, a JSON object with a note, found something else"
+        )
+    for name, part in seal.items():
+        if name not in PARTS:
+            raise InputError(f"{called}: expected {', '.join(PARTS)}, found {quote(name)} as well")
+        if not isinstance(part, PARTS[name]):
+            kind = "an object" if PARTS[name] is dict else "a text"
+            raise InputError(f"{called}: expected {kind} as {name}, found something else")
+    check_note(seal["note"], called)
+    return seal
+
+
+def check_note(note: Mapping[str, object], called: str) -> None:
+    """Raise InputError if a note has not the form of an IsccNote."""
+    if len(canonical(note)) > LONGEST_NOTE:
+        raise InputError(f"{called}: expected a note of at most {LONGEST_NOTE:,} bytes, found more")
+    texts = {name: value for name, value in note.items() if name not in ("units", "signature")}
+    check_fields(texts, NOTE, OPTIONAL_IN_NOTE, called)
+    signature = note.get("signature")
+    if not isinstance(signature, dict):
+        raise InputError(f"{called}: expected a signature in the note, found none")
+    check_fields(signature, SIGNATURE, OPTIONAL_IN_SIGNATURE, called)
+    units = note.get("units", [""])
+    if not isinstance(units, list) or not all(isinstance(each, str) for each in units):
+        raise InputError(f"{called}: expected a list of ISCCs as units, found something else")
+    try:
+        if not all(codes.parse(note["iscc_code"])):
+            raise ValueError("expected an ISCC-CODE as iscc_code, found one unit of it")
+        time_of(note)
+        decode(note["signature"]["pubkey"], PUBLIC_KEY, KEY_BYTES)
+        decode(note["signature"]["proof"], b"", SIGNATURE_BYTES)
+    except ValueError as error:
+        raise InputError(f"{called}: {error}") from None
+
+
+def check_fields(
+    fields: Mapping[str, object],
+    required: Mapping[str, str],
+    optional: Mapping[str, str],
+    called: str,
+) -> None:
+    """Raise InputError unless all fields are known, and there, and match their patterns."""
+    for name in required:
+        if name not in fields:
+            raise InputError(f"{called}: expected the field {name}, found none")
+    for name, value in fields.items():
+        if name not in required and name not in optional:
+            known = ", ".join([*required, *optional])
+            raise InputError(f"{called}: expected the fields {known}, found {quote(name)} as well")
+        pattern = required.get(name) or optional[name]
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            expected = f" {VERSION}" if name == "version" else ""
+            found = quote(value if isinstance(value, str) else json.dumps(value))
+            raise InputError(f"{called}: expected a valid {name}{expected}, found {found}")
+
+
+def sign(entry: Entry, key: Ed25519PrivateKey, hub: int, now: datetime) -> dict:
+    """A signed note of a file. `hub` is the number of the hub that it is for, 0 to 4095."""
+    public = key.public_key().public_bytes_raw()
+    note = {
+        "iscc_code": entry.iscc,
+        "datahash": entry.datahash,
+        "nonce": f"{hub:03x}{secrets.token_hex(15)[1:]}",
+        "timestamp": now.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "signature": {"version": VERSION, "pubkey": encode(PUBLIC_KEY + public)},
+    }
+    note["signature"]["proof"] = encode(key.sign(canonical(note)))
+    return note
+
+
+def is_code_of(sealed: str, whole: str) -> bool:
+    """Whether an ISCC-CODE, WIDE or SUM, is that of the same bytes as a WIDE one."""
+    data, instance = codes.parse(sealed)
+    wide = codes.parse(whole)
+    return (data, instance) == (wide.data[: len(data)], wide.instance[: len(instance)])
+
+
+def is_signed(note: Mapping[str, object]) -> bool:
+    """Whether a note was signed with the key that it names, and not changed since."""
+    signature = {k: v for k, v in note["signature"].items() if k != "proof"}
+    proof = decode(note["signature"]["proof"], b"", SIGNATURE_BYTES)
+    return verifies(public_key_of(note), proof, canonical({**note, "signature": signature}))
+
+
+def verifies(key: bytes, signature: bytes, data: bytes) -> bool:
+    """Whether an Ed25519 signature of data was made with the secret key to a public one."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def public_key_of(note: Mapping[str, object]) -> bytes:
+    return decode(note["signature"]["pubkey"], PUBLIC_KEY, KEY_BYTES)
+
+
+def time_of(note: Mapping[str, object]) -> datetime:
+    """When the signer claims to have signed. Raises ValueError for a day that there is not."""
+    return datetime.fromisoformat(note["timestamp"])
+
+
+def canonical(value: object) -> bytes:
+    """JSON in the one way in which it is signed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def encode(data: bytes) -> str:
+    """Bytes as multibase base58btc: the letter z, then digits, and a 1 for each zero in front."""
+    number, digits = int.from_bytes(data), ""
+    while number:
+        number, digit = divmod(number, 58)
+        digits = BASE58[digit] + digits
+    return "z" + "1" * (len(data) - len(data.lstrip(b"\0"))) + digits
+
+
+def decode(text: str, prefix: bytes, size: int) -> bytes:
+    """The bytes behind a prefix, of which there are `size`. Raises ValueError for anything else."""
+    number = 0
+    for digit in text[1:]:
+        number = 58 * number + BASE58.index(digit)
+    data = number.to_bytes(max(len(prefix) + size, -(-number.bit_length() // 8)))
+    if encode(data) != text or len(data) != len(prefix) + size or not data.startswith(prefix):
+        raise ValueError(f"expected {size} bytes of this kind in base58, found something else")
+    return data[len(prefix) :]
+
+
+def read_json(data: bytes, called: str, longest: int) -> object:
+    """What JSON says, if all programs understand it alike: no key twice, no fraction, ASCII keys.
+
+    Raises InputError for anything else, and for more than `longest` bytes.
+    """
+    if len(data) > longest:
+        raise InputError(f"{called}: expected at most {longest:,} bytes, found more")
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=unique,
+            parse_int=integer,
+            parse_float=refuse("a fraction"),
+            parse_constant=refuse("no number"),
+        )
+        canonical(value)  # texts have to be Unicode
+    except RecursionError:
+        raise InputError(f"{called}: expected JSON, found it nested too deeply") from None
+    except ValueError as error:
+        raise InputError(f"{called}: expected JSON: {error}") from None
+    return value
+
+
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key is there twice")
+    if not all(map(str.isascii, result)):
+        raise ValueError("a key is not ASCII")
+    return result
+
+
+def integer(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > LARGEST_INTEGER or text == "-0":
+        raise ValueError("an integer is too large")
+    return int(text)
+
+
+def refuse(what: str) -> Callable[[str], object]:
+    def found(text: str) -> object:
+        raise ValueError(f"{quote(text)} is {what}")
+
+    return found
