@@ -70,19 +70,21 @@ def make_authority(
     folder: Path,
     make_key: Callable[[], PRIVATE_KEY] = elliptic_key,
     lasts: timedelta = ENDS,
+    root_lasts: timedelta = ENDS,
 ) -> Authority:
-    """Make a root, and an authority whose certificate is valid for so long from now on."""
+    """Make a root, and an authority, whose certificates are valid for so long from now on."""
     folder.mkdir()
     root_key, key = make_key(), make_key()
     root_name, name = named("Root of example stamps"), named("Example stamps")
-    root = certificate(root_name, root_name, root_key, ENDS)
+    root = certificate(root_name, root_name, root_key, root_lasts)
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
     stamps = certificate(name, root_name, key, lasts).add_extension(usage, critical=True)
     for file, each in (("root.pem", root), ("tsa.pem", stamps)):
         signed = each.sign(root_key, hashes.SHA256())
         (folder / file).write_bytes(signed.public_bytes(Encoding.PEM))
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / "tsa.key").write_bytes(pem)
+    for file, each in (("root.key", root_key), ("tsa.key", key)):
+        pem = each.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (folder / file).write_bytes(pem)
     (folder / "tsa.conf").write_text(CONFIGURATION)
     (folder / "serial").write_text("01\n")
     return Authority(folder)
@@ -120,7 +122,7 @@ def serving(answer: Callable[[str, bytes], tuple[int, bytes]]) -> Iterator[str]:
             status, body = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            if status == 307:
+            if status == 302:
                 self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(body)

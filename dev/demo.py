@@ -1,7 +1,7 @@
 """What the suite is good for, on images of microscopes in a real Galaxy: `make demo`.
 
-The raw images of a paper are fingerprinted and archived. Then come the four questions that people
-have, each answered by a workflow: What exactly are my data? Which of these files are copies? Did
+The raw images of a paper are fingerprinted and archived. Then come four questions that people have,
+each answered by a workflow: What exactly are my data? Which of these files are copies? Did
 everything come back as it was? And where do the files behind the figures come from? Two more are
 about pixels: a stack was converted, and a plane of it is a figure; did that change anything? And
 which raw image is a figure made of that was stretched, made smaller and compressed? Then the files
@@ -163,16 +163,17 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     name = "verify-publication"
     sealed = seal(files["verify-lineage/Trail.tsv"])
     stranger = Client(galaxy, "ISCC demo, a stranger")
-    trail, seal_of_it, keys, root = (
-        stranger.upload(each, content, extension)
-        for (each, content), extension in zip(
-            sealed.items(), ("tabular", "json", "txt", "txt"), strict=True
-        )
-    )
-    deposited = {"embryo 1.tif": TEST_DATA / "nuclei_3d.tif", "Figure 3a.jpg": lab.content(figure)}
+    trail = stranger.upload("trail.tsv", sealed["trail.tsv"], "tabular")
+    its_seal = stranger.upload("trail.seal.json", sealed["trail.seal.json"], "json")
+    keys = stranger.upload("jane.pub", sealed["jane.pub"], "txt")
+    root = stranger.upload("root.pem", sealed["root.pem"], "txt")
+    deposited = {
+        "stacks_embryo 1.tif": TEST_DATA / "nuclei_3d.tif",
+        "Figure 3a.jpg": lab.content(figure),
+    }
     inputs = {
         "Manifest or trail": trail,
-        "Seal": seal_of_it,
+        "Seal": its_seal,
         "Public keys that you trust": keys,
         "Root certificate of the time stamping authority": root,
         "Deposited files": stranger.upload_list("deposited files", deposited),
@@ -183,7 +184,7 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     show(files[f"{name}/All files.tsv"], ["name", "status"])
     print("\nAnd if somebody makes the 1.5 of the smoothing a 2.5?\n", flush=True)
     edited = sealed["trail.tsv"].replace(b'"1.5"', b'"2.5"')
-    inputs = {"file": stranger.upload("trail.tsv", edited, "tabular"), "seal": seal_of_it}
+    inputs = {"file": stranger.upload("trail.tsv", edited, "tabular"), "seal": its_seal}
     inputs |= {"trusted|kind": "dataset", "trusted|keys": keys, "tsa_root": root}
     report = stranger.run("iscc_seal", **inputs, on_failure="report")["report"]
     files[f"{name}/Edited trail.tsv"] = stranger.content(report)

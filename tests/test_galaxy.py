@@ -303,6 +303,7 @@ def test_the_demo_prints_what_the_readme_shows(galaxy, capsys):
     assert np.abs(imread(io.BytesIO(picture)) - shown).mean() < 0.002  # of the brightness
     printed = capsys.readouterr().out
     assert (len(tables), len(questions)) == (9, 9)
+    assert all(map(str.strip, tables))
     assert all(each in printed for each in tables + questions)
 
 

@@ -10,10 +10,13 @@ import os
 import pty
 import select
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,8 +26,10 @@ import iscc_crypto
 import jcs
 import psutil
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 from iscc_schema.protocol_iscc_note import IsccNote
@@ -36,7 +41,7 @@ import seal
 import stamps
 import web
 from conftest import SCRIPTS
-from dev.authority import elliptic_key, make_authority, serving
+from dev.authority import ENDS, certificate, elliptic_key, make_authority, named, serving
 from exploring import EXPLORES, FUZZING, chance, examples
 from messages import InputError
 from oracle import TEST_DATA, codes_of
@@ -76,13 +81,13 @@ def test_a_seal_that_others_made_holds(script, tmp_path):
     )
     found = answers(tmp_path / "report")
     assert list(found) == ["content", "signature", "signer", "time", "ISCC-ID"]
-    assert SIGNER in found["signature"][1]
+    assert found["signature"][1] == f"it was signed with the key {SIGNER}"
     assert found["time"][1] == (
-        'sealed on 2026-11-24T13:55:30Z at the latest, says "CN=Test TSA"; the signer claims '
+        '"Test TSA" saw the seal at 2026-11-24T13:55:30Z; the signer claims '
         "2026-11-24T13:55:30.471Z"
     )
     assert found["ISCC-ID"][1] == (
-        'ISCC:MAIWMEDBATAPEYAA, declared on 2026-11-24T13:55:31Z at hub 0, says "did:web:localhost"'
+        '"did:web:localhost", hub 0, confirms ISCC:MAIWMEDBATAPEYAA of 2026-11-24T13:55:31Z'
     )
 
 
@@ -106,6 +111,7 @@ def make_key(folder: Path, name: str = "key", passphrase: str = "") -> Path:
 
 def sealed_with(script: Callable, folder: Path, key: Path, *options: object) -> dict:
     (folder / "a.tsv").write_bytes(b"a file to seal\n")
+    (folder / "out.json").unlink(missing_ok=True)
     done = script("iscc_seal", "sign", "a.tsv", "--key", key, "--seal", "out.json", *options)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "out.json").read_text())
@@ -197,7 +203,7 @@ def test_base58_is_as_others_have_it(data):
 def test_the_receipt_of_a_hub():
     """Literal values: what the hub answered, when it answered."""
     sealed = json.loads(SEALED.read_text())
-    hub = keys.methods(json.loads((SEALS / "hub.did.json").read_text()), "hub")
+    hub = keys.read_document((SEALS / "hub.did.json").read_bytes(), "hub").methods
     found = receipts.check(sealed["receipt"], NOTE, hub)
     assert (found.iscc_id, found.hub, found.issuer) == (
         "ISCC:MAIWMEDBATAPEYAA",
@@ -234,7 +240,8 @@ class Hub:
         if note["datahash"] in self.declared:
             said = {"error": "Duplicate declaration", "detail": self.declared[note["datahash"]]}
             return 409, json.dumps(said).encode()
-        body = (time.time_ns() // 1000 << 12 | self.number).to_bytes(8)
+        noted = round(datetime.fromisoformat(note["timestamp"]).timestamp() * 1e6)
+        body = (noted + 1000 << 12 | self.number).to_bytes(8)
         iscc_id = "ISCC:" + iscc_core.encode_base32(b"\x60\x11" + body)
         self.declared[note["datahash"]] = iscc_id
         declaration = {"seq": 1, "iscc_id": iscc_id, "iscc_note": note}
@@ -269,8 +276,8 @@ def test_sealed_stamped_declared_and_verified(script, tmp_path, signer, key):
         options = ["--stamp", tsa_url, "--declare", f"{hub_url}/", "--hub-number", "7"]
         done = script("iscc_seal", "sign", "paper.tsv", "--key", signer, "--seal", "s", *options)
     assert done.returncode == 0, done.stderr
-    assert f"Sending to {tsa_url}: the SHA-256" in done.stderr
-    assert f"Sending to {hub_url}/, which makes it public" in done.stderr
+    assert f'Sending to "{tsa_url}": the SHA-256' in done.stderr
+    assert f'Sending to "{hub_url}/", which makes it public' in done.stderr
     assert b"paper.tsv" not in asked[0]
     (tmp_path / "did.json").write_text(json.dumps(hub.keys.controller_document))
     trusting = ["--trusted", f"{signer}.pub", "--tsa-root", "tsa/root.pem", "--hub", "did.json"]
@@ -283,8 +290,8 @@ def test_sealed_stamped_declared_and_verified(script, tmp_path, signer, key):
     assert (tmp_path / "copy").read_bytes() == b"#name\tiscc\n"
     found = answers(tmp_path / "report")
     assert found["signer"][1].endswith('"jane@lab"')
-    assert '"CN=Example stamps"' in found["time"][1]
-    assert f"at hub 7, says {json.dumps('did:web:hub.example')}" in found["ISCC-ID"][1]
+    assert found["time"][1].startswith('"Example stamps" saw the seal at ')
+    assert found["ISCC-ID"][1].startswith('"did:web:hub.example", hub 7, confirms ISCC:MA')
 
     (tmp_path / "paper.tsv").write_bytes(b"#name\tiscd\n")
     done = script("iscc_seal", *check, "--passed-on", "other")
@@ -301,7 +308,7 @@ def test_sealed_stamped_declared_and_verified(script, tmp_path, signer, key):
 
 def test_a_certificate_that_had_expired_and_one_that_has_since(tmp_path):
     old = make_authority(tmp_path / "old", lasts=timedelta(days=-1))
-    with pytest.raises(stamps.StampError, match=r"lead back to the root certificates.*expired"):
+    with pytest.raises(stamps.StampError, match=r"that you trust \(certificate has expired\)"):
         stamps.check(old.stamp(b"data"), b"data", old.root)
     lasts = timedelta(seconds=3)
     until = time.monotonic() + lasts.total_seconds() + 1
@@ -338,8 +345,8 @@ def test_an_expired_certificate_is_said(script, tmp_path, signer, monkeypatch):
             "expected a time stamp, but the authority refused",
         ),
         ((500, b""), 'expected a time stamp, but the server says 500 "Internal Server Error"'),
-        ((307, b""), 'expected a time stamp, but the server says 307 "Temporary Redirect"'),
-        ((200, b"x" * 70_000), "expected at most 65,536 bytes, found more"),
+        ((302, b""), 'expected a time stamp, but the server says 302 "Found"'),
+        ((200, b"x" * 70_000), "there are more than 65,536 bytes"),
     ],
 )
 def test_answers_that_are_no_time_stamp(script, tmp_path, signer, answer, said):
@@ -375,10 +382,166 @@ def test_a_stamp_of_something_else(script, tmp_path, signer):
 
 
 def test_a_clock_that_is_wrong(script, tmp_path, signer, monkeypatch):
+    """By more than ten minutes, which is what hubs take."""
     authority = make_authority(tmp_path / "tsa")
-    monkeypatch.setattr(iscc_seal, "LARGEST_CLOCK_ERROR", -1)
+    real = seal.time_of
     with serving(lambda path, body: (200, authority.reply(body))) as url:
+        monkeypatch.setattr(seal, "time_of", lambda note: real(note) - timedelta(minutes=10.2))
         refuse_to_sign(script, tmp_path, signer, "set the clock, or ask another", "--stamp", url)
+        monkeypatch.setattr(seal, "time_of", lambda note: real(note) - timedelta(minutes=9.8))
+        options = ["--seal", "s", "--stamp", url]
+        assert script("iscc_seal", "sign", "trail.tsv", "--key", signer, *options).returncode == 0
+
+
+def test_what_an_authority_says_beside_the_stamp_is_not_kept(script, tmp_path, signer):
+    """As many do: the words Operation Okay; or that the stamp was granted with changes."""
+    authority = make_authority(tmp_path / "tsa")
+
+    def talk(path: str, query: bytes) -> tuple[int, bytes]:
+        [(tag, [_, token])] = stamps.read_der(authority.reply(query))
+        text = (stamps.Tag.SEQUENCE, [(0x0C, b"Operation Okay")])
+        status = (stamps.Tag.SEQUENCE, [(stamps.Tag.INTEGER, b"\1"), text])
+        return 200, stamps.write_der([(tag, [status, token])])
+
+    with serving(talk) as url:
+        options = ["--key", signer, "--seal", "s", "--stamp", url]
+        assert script("iscc_seal", "sign", "trail.tsv", *options).returncode == 0
+    options = ["--seal", "s", "--trusted", f"{signer}.pub", "--tsa-root", "tsa/root.pem"]
+    done = script("iscc_seal", "verify", "trail.tsv", *options)
+    assert "time stamped" in done.stdout
+    assert b"Okay" not in base64.b64decode(
+        json.loads((tmp_path / "s").read_text())["timestamp_token"]
+    )
+
+
+def test_a_signature_that_is_no_authoritys(script, tmp_path, signer):
+    """A stamp signed with a certificate that is for something else."""
+    authority = make_authority(tmp_path / "tsa")
+    key = serialization.load_pem_private_key((authority.folder / "tsa.key").read_bytes(), None)
+    builder = certificate(named("Stamps"), named("Stamps"), key, ENDS)
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
+    signed = builder.add_extension(usage, critical=True).sign(key, hashes.SHA256())
+    other = signed.public_bytes(serialization.Encoding.PEM)
+
+    def sign_with(pem: bytes, reply: bytes) -> bytes:
+        """The content of a reply, signed by hand."""
+        (authority.folder / "cert.pem").write_bytes(pem)
+        [(_, [status, (_, [_, (_, [(_, [_, _, (_, [_, (_, [(_, info)])]), *_])])])])] = (
+            stamps.read_der(reply)
+        )
+        (authority.folder / "info").write_bytes(info)
+        command = ["openssl", "cms", "-sign", "-binary", "-cades", "-nodetach", "-md", "sha256"]
+        command += ["-econtent_type", "1.2.840.113549.1.9.16.1.4", "-in", "info", "-inkey"]
+        command += ["tsa.key", "-signer", "cert.pem", "-outform", "DER"]
+        token = stamps.read_der(authority.run(*command))
+        return stamps.write_der([(stamps.Tag.SEQUENCE, [status, *token])])
+
+    own = (authority.folder / "tsa.pem").read_bytes()
+    assert stamps.check(sign_with(own, authority.stamp(b"data")), b"data", authority.root)
+    with serving(lambda path, query: (200, sign_with(other, authority.reply(query)))) as url:
+        refuse_to_sign(script, tmp_path, signer, "expected a time stamp, but", "--stamp", url)
+
+
+def test_certificates_of_the_same_root_by_another(tmp_path):
+    """Authorities send a certificate of their root that an older root issued; it does no harm."""
+    authority, old = make_authority(tmp_path / "tsa"), make_authority(tmp_path / "old")
+    keys_of_roots = [
+        serialization.load_pem_private_key((each.folder / "root.key").read_bytes(), None)
+        for each in (authority, old)
+    ]
+    name = x509.load_pem_x509_certificate(authority.root).subject
+    crossed = certificate(name, named("Old root"), keys_of_roots[0], ENDS)
+    crossed = crossed.sign(keys_of_roots[1], hashes.SHA256())
+    config = authority.folder / "tsa.conf"
+    config.write_text(config.read_text() + "certs = more.pem\n")
+    pem = crossed.public_bytes(serialization.Encoding.PEM)
+    (authority.folder / "more.pem").write_bytes(pem)
+    assert stamps.check(authority.stamp(b"data"), b"data", authority.root).expired is None
+
+
+def test_a_root_that_expired_since(tmp_path, monkeypatch):
+    """The first of the chain to expire is the one that is said."""
+    authority = make_authority(tmp_path / "tsa", root_lasts=timedelta(days=1))
+    reply = authority.stamp(b"data")
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, zone: object) -> datetime:
+            return datetime.now(zone) + timedelta(days=2)
+
+    assert stamps.check(reply, b"data", authority.root).expired is None
+    monkeypatch.setattr(stamps, "datetime", Later)
+    expired = stamps.check(reply, b"data", authority.root).expired
+    assert timedelta(hours=23) < expired - datetime.now(UTC) < timedelta(days=1)
+
+
+def test_fractions_of_a_second():
+    """As precise as an authority likes; what is below a microsecond is left out."""
+    for text, microseconds in [
+        (b"20261124135530Z", 0),
+        (b"20261124135530.5Z", 500_000),
+        (b"20261124135530.123456789Z", 123_456),
+    ]:
+        read = stamps.read_time(text)
+        assert read == datetime(2026, 11, 24, 13, 55, 30, microseconds, tzinfo=UTC)
+    for text in (b"20261324135530Z", b"20261124135530", b"20261124135530.Z", b"261124135530Z"):
+        with pytest.raises(stamps.StampError, match="its time is not valid"):
+            stamps.read_time(text)
+
+
+def test_servers_that_are_broken(script, tmp_path, signer, monkeypatch):
+    """One that does not speak HTTP, and one that sends a byte now and then."""
+
+    def answer(listener: socket.socket, pieces: list[bytes]) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(0.3)
+
+    monkeypatch.setattr(web, "SECONDS_FOR_AN_ANSWER", 1)
+    slow = [b"HTTP/1.0 200 OK\r\n\r\n", *[b"x"] * 10]
+    for pieces, said in [
+        ([b"nonsense\r\n\r\n"], "expected an answer, but"),
+        (slow, "not there after"),
+    ]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=answer, args=(listener, pieces))
+            thread.start()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            refuse_to_sign(script, tmp_path, signer, said, "--stamp", url)
+            thread.join()
+
+
+def test_a_receipt_is_not_lost(script, tmp_path, signer):
+    """If the seal cannot be written, it is printed, as a hub gives a receipt once."""
+    with serving(Hub().answer) as url:
+        options = ["--key", signer, "--seal", "/dev/full", "--declare", url]
+        done = script("iscc_seal", "sign", "trail.tsv", *options)
+    assert done.returncode == 2
+    _, _, printed = done.stderr.partition("The seal, which could not be written:\n")
+    text, _, sentence = printed.partition("\niscc_seal sign: ")
+    assert sentence == 'cannot write "/dev/full": No space left on device\n'
+    (tmp_path / "seal.json").write_text(text)
+    options = ["--seal", "seal.json", "--trusted", f"{signer}.pub"]
+    assert "ISCC-ID not checked" in script("iscc_seal", "verify", "trail.tsv", *options).stdout
+
+
+def test_a_receipt_without_a_proof(script, tmp_path, signer):
+    receipt = json.loads(SEALED.read_text())["receipt"]
+    del receipt["proof"]
+    with serving(lambda path, body: (201, json.dumps(receipt).encode())) as url:
+        said = "it is not an IsccReceipt with a proof"
+        refuse_to_sign(script, tmp_path, signer, said, "--declare", url)
+
+
+def test_a_seal_is_not_written_over(script, tmp_path, signer):
+    (tmp_path / "seal.json").write_text("a seal with a receipt")
+    done = script("iscc_seal", "sign", "trail.tsv", "--key", signer, "--seal", "seal.json")
+    assert done.returncode == 2
+    assert 'cannot write "seal.json": there is a file already; choose another name' in done.stderr
+    assert (tmp_path / "seal.json").read_text() == "a seal with a receipt"
 
 
 def test_a_hub_that_refuses(script, tmp_path, signer):
@@ -400,16 +563,65 @@ def test_a_hub_that_refuses(script, tmp_path, signer):
 
 
 def test_addresses_that_are_none(script, tmp_path, signer):
-    for url in ("file:///etc/passwd", "ftp://example.org", "-x", ""):
-        if url:
-            said = "expected an address with https:// or http://"
-            refuse_to_sign(script, tmp_path, signer, said, f"--stamp={url}")
+    for url in ("file:///etc/passwd", "ftp://example.org", "-x", "", "http://me:secret@127.0.0.1"):
+        said = "expected an address with https:// or http://, and without a password"
+        refuse_to_sign(script, tmp_path, signer, said, f"--stamp={url}")
+    for url in ("http://127.0.0.1:abc/", "http://127.0.0.1/a b", "http://[::1"):
+        refuse_to_sign(script, tmp_path, signer, "expected an answer, but", "--stamp", url)
     refuse_to_sign(
         script, tmp_path, signer, "expected an answer, but", "--stamp", "http://127.0.0.1:9"
     )
 
 
 # Attacks on seals
+
+
+WEAK = [0, 1, seal.P - 1, seal.P, seal.P + 1, seal.ORDER_8, seal.P - seal.ORDER_8]
+
+
+@pytest.mark.parametrize("y", WEAK)
+@pytest.mark.parametrize("sign_bit", [0, 1])
+def test_keys_that_anybody_can_sign_with(y, sign_bit):
+    """The points of Ed25519 of small order, and other spellings of them."""
+    key = (y + (sign_bit << 255)).to_bytes(32, "little")
+    text = seal.encode(seal.PUBLIC_KEY + key)
+    with pytest.raises(InputError, match="line 1: expected a public key"):
+        keys.read_trusted(f"{text} Mallory".encode(), "keys")
+    blob = b"".join(len(each).to_bytes(4) + each for each in (b"ssh-ed25519", key))
+    with pytest.raises(InputError, match="line 1: expected a public key"):
+        keys.read_trusted(b"ssh-ed25519 " + base64.b64encode(blob), "keys")
+
+
+def test_the_weak_keys_are_those_with_which_one_signature_is_good_for_much():
+    """Of the identity: one signature is good for everything, by the library that checks them."""
+    identity = (1).to_bytes(32, "little")
+    assert seal.verifies(identity, identity + bytes(32), b"anything")
+    # Eight times a point of small order is the identity, by the curve's own formula.
+    for y in WEAK:
+        x = (y * y - 1) * pow(D * y * y + 1, -1, seal.P) % seal.P
+        x = next(r for r in roots_of(x))
+        assert eight_times((x, y % seal.P)) == (0, 1)
+
+
+D = -121665 * pow(121666, -1, seal.P) % seal.P
+
+
+def roots_of(square: int) -> list[int]:
+    """The square roots modulo P, which is 5 modulo 8."""
+    root = pow(square, (seal.P + 3) // 8, seal.P)
+    turned = root * pow(2, (seal.P - 1) // 4, seal.P) % seal.P
+    return [each for each in (root, turned) if (each * each - square) % seal.P == 0]
+
+
+def eight_times(point: tuple[int, int]) -> tuple[int, int]:
+    for _ in range(3):
+        x, y = point
+        product = D * x * x * y * y % seal.P
+        point = (
+            2 * x * y * pow(1 + product, -1, seal.P) % seal.P,
+            (y * y + x * x) * pow(1 - product, -1, seal.P) % seal.P,
+        )
+    return point
 
 
 def holds(file: bytes, sealed: bytes, folder: Path) -> bool:
@@ -421,10 +633,8 @@ def holds(file: bytes, sealed: bytes, folder: Path) -> bool:
         note = parts["note"]
         entry = iscc_seal.code(iscc_seal.inputs.from_path(str(path)))
         trusted = keys.read_trusted((SEALS / "signer.pub").read_bytes(), "keys")
-        root, hub = (
-            iscc_seal.inputs.from_path(str(SEALS / name))
-            for name in ("tsa-root.pem", "hub.did.json")
-        )
+        root = (SEALS / "tsa-root.pem").read_bytes()
+        hub = keys.read_document((SEALS / "hub.did.json").read_bytes(), "hub").methods
         return (
             iscc_seal.check_content(entry, note).holds
             and iscc_seal.check_signature(note).holds
@@ -483,13 +693,21 @@ OVERLOOKED = [8, 34, 35, 50, 194, 617, 627, 630, 644, 685, 687, 703, 761, 812, 8
 
 
 @pytest.mark.parametrize("place", OVERLOOKED)
-def test_bytes_that_openssl_overlooks(place):
+def test_bytes_that_openssl_overlooks(place, tmp_path):
     sealed = json.loads(SEALED.read_text())
     reply = base64.b64decode(sealed["timestamp_token"])
     data, roots = seal.canonical(sealed["note"]), (SEALS / "tsa-root.pem").read_bytes()
+    (tmp_path / "data").write_bytes(data)
+    accepted = 0
     for bit in range(8):
+        other = changed(reply, place, 1 << bit)
         with pytest.raises(stamps.StampError):
-            stamps.check(changed(reply, place, 1 << bit), data, roots)
+            stamps.check(other, data, roots)
+        (tmp_path / "reply").write_bytes(other)
+        command = ["openssl", "ts", "-verify", "-in", "reply", "-data", "data", "-CAfile"]
+        command.append(SEALS / "tsa-root.pem")
+        accepted += subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert accepted
 
 
 def changed(data: bytes, place: int, by: int = 1) -> bytes:
@@ -515,7 +733,7 @@ BAD_SEALS = {
         TEXT.replace('"nonce"', '"nonce": "' + 32 * "0" + '", "nonce"'),
         "a key is there twice",
     ),
-    "a key written otherwise": (TEXT[:-1] + ', "n\u006fte": {}}', "a key is there twice"),
+    "a key written otherwise": (TEXT[:-1] + ', "n\\u006fte": {}}', "a key is there twice"),
     "another part": (with_note() | {"note2": {}}, 'found "note2" as well'),
     "another field": (with_note(x="y"), 'found "x" as well'),
     "$schema": (with_note(**{"$schema": "x"}), 'found "$schema" as well'),
@@ -528,7 +746,22 @@ BAD_SEALS = {
     "a huge integer": (TEXT[:-1] + ', "receipt": {"seq": ' + 5000 * "9" + "}}", "too large"),
     "half a character": (TEXT[:-1] + ', "receipt": {"a": "\\ud800"}}', "expected JSON"),
     "not UTF-8": (TEXT[:-1] + ', "receipt": {"a": "\udcff"}}', "expected JSON"),
-    "UTF-16": ("\ufeff" + TEXT, "expected JSON"),
+    "a byte order mark": ("\ufeff" + TEXT, "expected JSON"),
+    "UTF-16": (TEXT.encode("utf-16").decode("utf-8", "surrogateescape"), "expected JSON"),
+    "nested a little": (TEXT[:-1] + ', "receipt": {"a": ' + 40 * "[" + 40 * "]" + "}}", "too deep"),
+    "minus zero": (TEXT[:-1] + ', "receipt": {"seq": -0}}', "zero has no sign"),
+    "an integer that is not exact": (
+        TEXT[:-1] + ', "receipt": {"seq": 9007199254740992}}',
+        "an integer is too large",
+    ),
+    "no base64": (with_note() | {"timestamp_token": "===="}, "expected the time stamp in base64"),
+    "no ASCII in base64": (with_note() | {"timestamp_token": "é"}, "the time stamp in base64"),
+    "base64 with bits to spare": (with_note() | {"timestamp_token": "AB=="}, "in base64"),
+    "units that are none": (with_note(units=["ISCC:AAAA", 7]), "expected a list of ISCCs as units"),
+    "a key that anybody can sign with": (
+        with_signature(pubkey=seal.encode(seal.PUBLIC_KEY + (1).to_bytes(32, "little"))),
+        "found a weak one",
+    ),
     "nested": (30_000 * "[" + 30_000 * "]", "nested too deeply"),
     "huge": (TEXT + 70_000 * " ", "expected at most 65,536 bytes"),
     "a note that is too long": (
@@ -541,8 +774,8 @@ BAD_SEALS = {
     ),
     "another hash": (with_note(datahash="1220" + 64 * "0"), "expected a valid datahash"),
     "an instance code alone": (
-        with_note(iscc_code="ISCC:IAAQDQS4R4WWFLIG5XV7FQWN7OLY3ZTGGMYDDLWXU6TXZDLLYHVN6KA"),
-        "expected",
+        with_note(iscc_code=codes_of(b"a").instance_code),
+        "found one unit of it",
     ),
     "a time that there is not": (with_note(timestamp="2026-02-30T00:00:00.000Z"), "day"),
     "a time without a zone": (with_note(timestamp="2026-02-03T00:00:00.000"), "valid timestamp"),
@@ -642,13 +875,13 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path):
     config = authority.folder / "tsa.conf"
     config.write_text(config.read_text() + "certs = more.pem\n")
     (authority.folder / "more.pem").write_bytes((other.folder / "tsa.pem").read_bytes())
-    with pytest.raises(stamps.StampError, match="nobody vouches for one of its certificates"):
+    with pytest.raises(stamps.StampError, match="with it that are not the authority's"):
         stamps.check(authority.stamp(b"data"), b"data", authority.root)
     (authority.folder / "more.pem").write_bytes(authority.root)
     assert stamps.check(authority.stamp(b"data"), b"data", authority.root)
 
 
-BAD_STAMPS = ["", "AAAA", "é", "====", base64.b64encode(b"0" * 40_000).decode(), "MIIDpjADAgEAMIID"]
+BAD_STAMPS = ["", "AAAA", base64.b64encode(b"0" * 40_000).decode(), "MIIDpjADAgEAMIID"]
 
 
 @pytest.mark.parametrize("token", BAD_STAMPS)
@@ -663,7 +896,8 @@ def receipt_signed(**fields: object) -> tuple[dict, dict[str, bytes]]:
     receipt = json.loads(hub.answer("/declaration", json.dumps(NOTE).encode())[1])
     del receipt["proof"]
     receipt = iscc_crypto.sign_vc({**receipt, **fields}, hub.keys)
-    return receipt, keys.methods(hub.keys.controller_document, "hub")
+    document = json.dumps(hub.keys.controller_document).encode()
+    return receipt, keys.read_document(document, "hub").methods
 
 
 def test_receipts_that_are_none():
@@ -672,17 +906,24 @@ def test_receipts_that_are_none():
     other_id = {**declaration, "iscc_id": "ISCC:MAIWMEDBATAPEYAB"}
     no_id = {**declaration, "iscc_id": "ISCC:MAIWMEDBATAPEYA0"}
     header = {**declaration, "iscc_id": "ISCC:MAAWMEDBATAPEYAA"}
+    version = iscc_core.encode_base32(b"\x60\x01" + bytes(8))
+    version = {**declaration, "iscc_id": f"ISCC:{version}"}
+    later = iscc_core.decode_base32(declaration["iscc_id"].removeprefix("ISCC:"))
+    later = int.from_bytes(later) + (601_000_000 << 12)
+    later = {**declaration, "iscc_id": "ISCC:" + iscc_core.encode_base32(later.to_bytes(10))}
     for fields, said in [
-        ({"type": ["VerifiableCredential"]}, "no IsccReceipt"),
-        ({"credentialSubject": {}}, "no IsccReceipt"),
+        ({"type": ["VerifiableCredential"]}, "not an IsccReceipt"),
+        ({"credentialSubject": {}}, "not an IsccReceipt"),
         ({"credentialSubject": {**subject, "id": "did:key:z6Mk"}}, "another signer"),
         (
             {"credentialSubject": {**subject, "declaration": other_id}},
             "it is of hub 1, and the note",
         ),
-        ({"credentialSubject": {**subject, "declaration": no_id}}, "is no ISCC-ID"),
-        ({"credentialSubject": {**subject, "declaration": header}}, "is no ISCC-ID"),
-        ({"issuer": "did:web:other.example"}, "who is not the hub that you trust"),
+        ({"credentialSubject": {**subject, "declaration": no_id}}, "is not an ISCC-ID"),
+        ({"credentialSubject": {**subject, "declaration": header}}, "is not an ISCC-ID"),
+        ({"credentialSubject": {**subject, "declaration": version}}, "is not an ISCC-ID"),
+        ({"credentialSubject": {**subject, "declaration": later}}, "its time is not that of the"),
+        ({"issuer": "did:web:other.example"}, "is not the hub that you trust"),
     ]:
         receipt, hub = receipt_signed(**fields)
         with pytest.raises(receipts.ReceiptError, match=said):
@@ -725,23 +966,54 @@ def test_lists_of_keys(tmp_path, signer):
     assert third == (second.key, "")
 
 
+def test_lists_of_keys_that_are_odd():
+    """A line ends with a line feed. A byte order mark, and odd bytes in comments, do no harm."""
+    ours, other = (iscc_crypto.key_generate().public_key for _ in range(2))
+    for odd in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029":
+        text = f"# nobody {odd}{other} Mallory\n{ours} Jane{odd}{other} Mallory\r\n"
+        [trusted] = keys.read_trusted(text.encode(), "keys")
+        assert trusted.key == base58.b58decode(ours[1:])[2:]
+    text = f"\ufeff# J\udce9r\udcf4me\nssh-ed25519-cert-v01@openssh.com AAAA x\n{ours}\n"
+    assert len(keys.read_trusted(text.encode("utf-8", "surrogateescape"), "keys")) == 1
+
+
 def test_documents_of_controllers():
     pair = iscc_crypto.key_generate(controller="did:web:example.org")
     document = pair.controller_document
-    text = json.dumps(document).encode()
-    assert keys.read_trusted(text, "did.json") == [
-        (pair.pk_obj.public_bytes_raw(), "did:web:example.org")
-    ]
-    method = document["verificationMethod"][0]
-    document["assertionMethod"] = [dict(method)]
-    assert len(keys.read_trusted(json.dumps(document).encode(), "did.json")) == 1
-    document["verificationMethod"] = []
-    for gone in ({"revoked": "2020-01-01T00:00:00Z"}, {"expires": "2020-01-01T00:00:00Z"}):
-        document["assertionMethod"] = [{**method, **gone}]
+    [method] = document["verificationMethod"]
+    key = pair.pk_obj.public_bytes_raw()
+
+    def read(**fields: object) -> list[keys.Trusted]:
+        text = json.dumps({**document, **fields}).encode()
+        return keys.read_trusted(text, "did.json")
+
+    assert read() == [(key, "did:web:example.org")]
+    assert keys.read_trusted(b"\xef\xbb\xbf" + json.dumps(document).encode(), "did.json") == read()
+    assert read(assertionMethod=[method]) == read(assertionMethod=[method], verificationMethod=[])
+    relative = {**method, "id": "#key-1"}
+    assert read(assertionMethod=["#key-1"], verificationMethod=[relative]) == read()
+    other_kind = {**method, "id": f"{document['id']}#p256", "publicKeyMultibase": "zDnaexyz"}
+    both = [method, other_kind]
+    assert read(assertionMethod=[each["id"] for each in both], verificationMethod=both) == read()
+    far = ["2999-01-01T00:00:00Z", "9999-12-31T23:59:59-05:00", "9999-12-31T23:59:59"]
+    assert all(read(verificationMethod=[{**method, "expires": each}]) == read() for each in far)
+    for gone in (
+        {"revoked": "2020-01-01T00:00:00Z"},
+        {"expires": "2020-01-01T00:00:00Z"},
+        {"controller": "did:web:other.example"},
+        {"id": "did:web:example.org#not-for-vouching"},
+    ):
         with pytest.raises(InputError, match="a key that may vouch"):
-            keys.read_trusted(json.dumps(document).encode(), "did.json")
-    document["assertionMethod"] = [{**method, "expires": "2999-01-01T00:00:00Z"}]
-    assert len(keys.read_trusted(json.dumps(document).encode(), "did.json")) == 1
+            read(verificationMethod=[{**method, **gone}])
+    twice = [method, {**method, "expires": "2020-01-01T00:00:00Z"}]
+    for wrong in (
+        {"verificationMethod": twice},
+        {"verificationMethod": [{**method, "publicKeyMultibase": "z6Mk" + "6" * 500_000}]},
+        {"verificationMethod": [{**method, "expires": 7}]},
+        {"id": "example.org"},
+    ):
+        with pytest.raises(InputError, match="expected a controller document"):
+            read(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -765,6 +1037,27 @@ def test_documents_of_controllers():
 def test_lists_of_keys_that_are_none(text, said):
     with pytest.raises(InputError, match=said):
         keys.read_trusted(text.encode(), "keys")
+
+
+def test_files_of_those_who_are_trusted_are_read_in_any_case(script, tmp_path):
+    """Also if the seal has neither time stamp nor receipt."""
+    (tmp_path / "seal.json").write_text(json.dumps({"note": NOTE}))
+    options = ["--seal", "seal.json", "--trusted", SEALS / "signer.pub"]
+    for option, said in (("--hub", "a controller document"), ("--tsa-root", "certificates in PEM")):
+        (tmp_path / "odd").write_text("{}")
+        done = script("iscc_seal", "verify", "trail.tsv", *options, option, "odd")
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        done = script("iscc_seal", "verify", "trail.tsv", *options, option, "nope")
+        assert done.stderr == 'iscc_seal verify: cannot read "nope": No such file or directory\n'
+
+
+def test_what_is_passed_on_is_what_was_checked(tmp_path):
+    source = iscc_seal.inputs.from_path(str(TRAIL))
+    entry = iscc_seal.code(source)
+    assert b"".join(iscc_seal.read_pieces(source, entry)) == TRAIL.read_bytes()
+    other = iscc_seal.code(iscc_seal.inputs.from_path(str(SEALED)))
+    with pytest.raises(InputError, match="it was changed meanwhile"):
+        list(iscc_seal.read_pieces(source, other))
 
 
 def test_somebody_has_to_be_trusted(script):
@@ -882,11 +1175,11 @@ def test_directories_are_not_sealed(script, tmp_path, signer):
     (tmp_path / "d").mkdir()
     done = script("iscc_seal", "sign", "d", "--key", signer, "--seal", "s")
     assert done.returncode == 2
-    assert "make a manifest of its files and seal that" in done.stderr
+    assert "make a manifest of its files, and seal that" in done.stderr
 
 
 def test_what_to_do_has_to_be_said(script):
-    for arguments in ([], ["seal"], ["--seal", "x"]):
+    for arguments in ([], ["seal"], ["--seal", "x"], ["--", "sign"]):
         done = script("iscc_seal", *arguments)
         assert done.returncode == 2
         assert done.stderr.startswith("iscc_seal: ")
@@ -922,6 +1215,7 @@ def test_a_form(script, tmp_path):
         ({"seal": [form["seal"]] * 2}, "expected one dataset as seal, found 2"),
         ({"keys": 7}, 'expected a text under the key "keys"'),
         ({"more": 7}, 'found "more"'),
+        ({"trusted": listed["trusted"]}, 'expected either "trusted" or "keys", found both'),
     ]:
         (tmp_path / "form").write_text(json.dumps(form | change))
         done = script("iscc_seal", "verify", "--inputs", "form")
@@ -930,9 +1224,24 @@ def test_a_form(script, tmp_path):
     assert "--seal: the form says that already" in done.stderr
 
 
-def test_openssl_is_needed_for_stamps_alone(script, monkeypatch):
+def test_openssl_is_needed_for_stamps_alone(script, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED, *TRUSTING)
     assert done.returncode == 2
     assert "expected openssl to be installed" in done.stderr
-    assert web.LONGEST_ANSWER == 65_536
+    sealed = tmp_path / "seal.json"
+    sealed.write_text(json.dumps({"note": NOTE}))
+    done = script("iscc_seal", "verify", "trail.tsv", "--seal", sealed, *TRUSTING)
+    assert done.returncode == 0
+
+
+def test_an_openssl_that_does_not_work_is_no_forged_stamp(script, tmp_path, signer, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "openssl"
+    fake.write_text("#!/bin/sh\nexit 127\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake.parent))
+    done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED, *TRUSTING)
+    assert done.returncode == 2
+    assert done.stderr == "iscc_seal verify: cannot run openssl: it ended with status 127\n"
+    refuse_to_sign(script, tmp_path, signer, "cannot run openssl", "--stamp", "http://127.0.0.1:9")

@@ -1,7 +1,8 @@
 """What the scripts have in common as programs: options, exit status, signals.
 
-Exit status: 0 done; 1 iscc_verify found a mismatch and was told to fail; 2 bad usage or bad input,
-with one sentence on standard error; 70 a bug, with a traceback; 130 and 143 interrupted.
+Exit status: 0 done; 1 something does not match, or a seal does not hold, and that has to fail; 2
+bad usage or bad input, with one sentence on standard error; 70 a bug, with a traceback; 130 and 143
+interrupted.
 """
 
 import argparse
@@ -27,7 +28,7 @@ class Outcome(NamedTuple):
     """What was done, in a line for standard output; and why the program fails all the same."""
 
     summary: str
-    mismatch: str = ""
+    complaint: str = ""
 
 
 class Parser(argparse.ArgumentParser):
@@ -101,8 +102,8 @@ def execute(
         failed = say(outcome.summary, sys.stderr if data_goes_there else sys.stdout)
         if failed and not data_goes_there and not isinstance(failed, BrokenPipeError):
             raise InputError(f"cannot write to standard output: {failed.strerror}")
-        if outcome.mismatch:
-            complaint, status = outcome.mismatch, MISMATCH
+        if outcome.complaint:
+            complaint, status = outcome.complaint, MISMATCH
     except InputError as error:
         complaint, status = str(error), BAD_INPUT
     except MemoryError:

@@ -3,7 +3,7 @@
     iscc_seal.py sign FILE --key KEY --seal OUT      on the signer's own machine
     iscc_seal.py verify FILE --seal S --trusted KEYS anywhere; needs no network and no account
 
-A seal of a manifest or a trail seals every file in it. `sign --help` and `verify --help` say more.
+A seal of a manifest or a trail covers every file in it. `sign --help` and `verify --help` say more.
 """
 
 import sys
@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from iscc_sum import IsccSumProcessor
+
 import coding
 import command
 import inputs
@@ -38,26 +40,27 @@ from messages import InputError, quote, say
 
 SIGN = """Seal a file on your own machine: sign its hashes and the time with a key of yours.
 
-The seal is a small JSON file to publish beside the file. Nothing is sent anywhere unless --stamp or
---declare asks for it, and what is sent where is said before. The key stays where it is; if it has a
-passphrase, that is asked for on the terminal.
+The seal is a small JSON file to publish with the file. Nothing is sent anywhere unless --stamp or
+--declare asks for it, and the script prints what it sends, and where, before it does. The key is
+not copied. The script asks for its passphrase, if it has one.
 """
-VERIFY = """Check a seal of a file. There are five answers, and one sentence to each:
+VERIFY = """Check a seal of a file. Five questions are answered, each with a sentence:
 
     content    is it the file that was sealed, byte for byte?
     signature  was the seal made with the key that it names, and not changed since?
-    signer     whose key is that, among those that you trust?
-    time       when was it sealed at the latest, according to a time stamping authority?
-    ISCC-ID    was it declared at an ISCC hub, and when?
+    signer     do you trust that key, and whose is it?
+    time       did a time stamping authority see the seal, and when?
+    ISCC-ID    was the file declared at an ISCC hub, and when?
 
-The seal holds if the content is the same, the signature valid and the signer trusted, and neither
-time stamp nor receipt is wrong. A time stamp or receipt may be absent, or not checked if you do not
-say whom you trust for it; then the time is only what the signer claims.
+The seal holds if the content is the same, the signature is valid, the signer is trusted (or any
+signer is accepted), and neither the time stamp nor the receipt of a hub is wrong. They may be
+absent. They are not checked if you do not say whom you trust for them.
 """
 
 FAIL, REPORT = "fail", "report"
 REJECT, ACCEPT = "reject", "accept"
 COLUMNS = ("#question", "answer", "explanation")
+SOURCES = ("file", "seal", "trusted", "tsa_root", "hub")  # of a form, beside keys that are pasted
 MOST_HUBS = 4095
 LARGEST_CLOCK_ERROR = 600  # seconds; hubs take no note that is further off
 
@@ -74,17 +77,23 @@ class Answer(NamedTuple):
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["sign"]:
-        return command.execute(sign_parser(), sign, argv[1:])
+        return command.execute(make_sign_parser(), sign, argv[1:])
     if argv[:1] == ["verify"]:
-        return command.execute(verify_parser(), verify, argv[1:])
+        return command.execute(make_verify_parser(), verify, argv[1:])
     parser = command.Parser("iscc_seal", __doc__)
-    parser.add_argument("action", choices=["sign", "verify"], help="what to do")
-    return command.execute(parser, lambda _: Outcome(""), argv)
+    parser.add_argument("action", metavar="sign|verify", help="what to do; has to come first")
+    return command.execute(parser, refuse, argv)
 
 
-def sign_parser() -> command.Parser:
+def refuse(args: argparse.Namespace) -> Outcome:
+    raise InputError(f"expected sign or verify as the first argument, found {quote(args.action)}")
+
+
+def make_sign_parser() -> command.Parser:
     parser = command.Parser("iscc_seal sign", SIGN)
-    parser.add_argument("file", metavar="FILE", help="the file to seal: a manifest, a trail, any")
+    parser.add_argument(
+        "file", metavar="FILE", help="the file to seal: a manifest, a trail or any other file"
+    )
     parser.add_argument(
         "--key",
         type=Path,
@@ -93,7 +102,7 @@ def sign_parser() -> command.Parser:
         help="a file with your secret Ed25519 key: of OpenSSH, as ~/.ssh/id_ed25519, in PEM "
         "(PKCS#8), or of iscc-crypto",
     )
-    parser.add_output("--seal", "the seal", required=True)
+    parser.add_output("--seal", "the seal to write; no file that is there already", required=True)
     parser.add_argument(
         "--stamp",
         metavar="URL",
@@ -102,7 +111,7 @@ def sign_parser() -> command.Parser:
     parser.add_argument(
         "--declare",
         metavar="URL",
-        help="declare the file at the ISCC hub at this address, for anybody to see",
+        help="declare the file at the ISCC hub at this address, which publishes its hashes",
     )
     parser.add_argument(
         "--hub-number",
@@ -114,7 +123,7 @@ def sign_parser() -> command.Parser:
     return parser
 
 
-def verify_parser() -> command.Parser:
+def make_verify_parser() -> command.Parser:
     parser = command.Parser("iscc_seal verify", VERIFY)
     parser.add_inputs("the file that was sealed")
     parser.add_argument("--seal", type=Path, metavar="S", help="its seal; needed with a file")
@@ -138,7 +147,7 @@ def verify_parser() -> command.Parser:
         "--unknown-signer",
         choices=[REJECT, ACCEPT],
         default=REJECT,
-        help="what to do if the key of the signer is none that you trust (default %(default)s)",
+        help="what to do if you do not trust the key of the signer (default %(default)s)",
     )
     parser.add_output("--report", "table of the five answers")
     parser.add_output("--passed-on", "the file again, if the seal holds")
@@ -154,59 +163,73 @@ def verify_parser() -> command.Parser:
 
 def sign(args: argparse.Namespace) -> Outcome:
     outputs.check(args.outputs, [Path(args.file), args.key])
+    if args.seal.is_file():
+        raise InputError(
+            f"cannot write {quote(str(args.seal))}: there is a file already; choose another name, "
+            "or remove that seal with its time stamp and receipt"
+        )
     entry = code(inputs.from_path(args.file))
-    key = keys.read_secret(args.key)
-    note = seal.sign(entry, key, args.hub_number, datetime.now(UTC))
+    note = seal.sign(entry, keys.read_secret(args.key), args.hub_number)
     sealed: dict[str, object] = {"note": note}
     said = [f"sealed {quote(entry.name)} with the key {note['signature']['pubkey']}"]
-    if args.stamp:
-        tell(f"Sending to {args.stamp}: the SHA-256 of the seal, for a time stamp.")
-        reply = stamps.request(args.stamp, seal.canonical(note))
-        sealed["timestamp_token"] = base64.b64encode(reply).decode()
-        time = stamps.parse(reply).time
-        if abs((time - seal.time_of(note)).total_seconds()) > LARGEST_CLOCK_ERROR:
-            raise InputError(
-                f"the clock here says {note['timestamp']}, and {quote(args.stamp)} says "
-                f"{written(time)}; set the clock, or ask another authority"
-            )
-        said.append(f"stamped {written(time)}")
-    if args.declare:
-        tell(
-            f"Sending to {args.declare}, which makes it public: the ISCC and hash of the file "
-            "(not its name), the time, your public key and the signature."
+    if args.stamp is not None:
+        sealed["timestamp_token"], time = ask_for_stamp(args.stamp, note)
+        said.append(f"stamped {format_time(time)}")
+    if args.declare is not None:
+        say(
+            f"Sending to {quote(args.declare)}, which makes it public: the ISCC and hash of the "
+            "file (not its name), the time, your public key and the signature.",
+            sys.stderr,
         )
-        sealed["receipt"] = receipts.declare(args.declare, note)
-        said.append(f"declared as {receipts.read(sealed['receipt'], note).iscc_id}")
-    with outputs.Outputs() as out:
-        out.write_lines(args.seal, [json.dumps(sealed, indent=1, ensure_ascii=False), "\n"])
+        sealed["receipt"], receipt = receipts.declare(args.declare, note)
+        said.append(f"declared as {receipt.iscc_id}")
+    text = json.dumps(sealed, indent=1, ensure_ascii=False) + "\n"
+    try:
+        seal.read(text.encode(), quote(str(args.seal)))
+        with outputs.Outputs() as out:
+            out.write_lines(args.seal, [text])
+    except InputError:
+        if "receipt" in sealed:  # a hub gives one once
+            say(f"The seal, which could not be written:\n{text}", sys.stderr)
+        raise
     return Outcome(", ".join(said))
 
 
-def tell(line: str) -> None:
-    say(line, sys.stderr)
+def ask_for_stamp(url: str, note: Mapping[str, object]) -> tuple[str, datetime]:
+    """A time stamp of a note in base64, and its time."""
+    say(f"Sending to {quote(url)}: the SHA-256 of the seal, for a time stamp.", sys.stderr)
+    reply, stamp = stamps.request(url, seal.canonical(note))
+    if abs((stamp.time - seal.time_of(note)).total_seconds()) > LARGEST_CLOCK_ERROR:
+        raise InputError(
+            f"the clock here says {note['timestamp']}, and {quote(url)} says "
+            f"{format_time(stamp.time)}; set the clock, or ask another authority"
+        )
+    return base64.b64encode(reply).decode(), stamp.time
 
 
 class Given(NamedTuple):
-    """What a seal is checked with: the file, and whom the user trusts. None is not given."""
+    """What a seal is checked with: the file, and whom the user trusts, None if nobody is named.
+
+    `roots` are certificates in PEM, `hub` are keys by their identifiers.
+    """
 
     file: Dataset
-    seal: Dataset
+    sealed: Mapping[str, object]
     trusted: list[keys.Trusted]
-    tsa_root: Dataset | None
-    hub: Dataset | None
+    roots: bytes | None
+    hub: Mapping[str, bytes] | None
 
 
 def verify(args: argparse.Namespace) -> Outcome:
     given = read_given(args)
-    called = quote(given.seal.name)
-    sealed = seal.read(contents(given.seal), called)
+    note = given.sealed["note"]
     entry = code(given.file)
     answers = [
-        check_content(entry, sealed["note"]),
-        check_signature(sealed["note"]),
-        check_signer(sealed["note"], given.trusted, args.unknown_signer == ACCEPT),
-        check_time(sealed, given.tsa_root),
-        check_receipt(sealed, given.hub),
+        check_content(entry, note),
+        check_signature(note),
+        check_signer(note, given.trusted, args.unknown_signer == ACCEPT),
+        check_time(given.sealed, given.roots),
+        check_receipt(given.sealed, given.hub),
     ]
     failed = [each for each in answers if not each.holds]
     with outputs.Outputs() as out:
@@ -214,7 +237,7 @@ def verify(args: argparse.Namespace) -> Outcome:
             rows = (each[:-1] for each in answers)
             out.write_lines(args.report, manifest.table_lines(COLUMNS, rows))
         if args.passed_on and not failed:
-            out.write(args.passed_on, pieces(given.file))
+            out.write(args.passed_on, read_pieces(given.file, entry))
     summary = ", ".join(f"{each.question} {each.answer}" for each in answers)
     if not failed:
         return Outcome(f"the seal of {quote(entry.name)} holds: {summary}")
@@ -224,26 +247,29 @@ def verify(args: argparse.Namespace) -> Outcome:
 
 
 def read_given(args: argparse.Namespace) -> Given:
-    """What the command line or the form gives; nothing of the file is read yet."""
+    """Read what the command line or the form gives, but for the file itself."""
+    given: dict[str, Dataset | None]
     pasted = None
     if args.inputs:
-        for option in ("seal", "trusted", "tsa_root", "hub"):
+        for option in SOURCES[1:]:
             if getattr(args, option):
                 raise InputError(f"--{option.replace('_', '-')}: the form says that already")
-        form = Form(args.inputs, ("file", "seal", "trusted", "keys", "tsa_root", "hub"))
-        given = {key: one(form, key) for key in ("file", "seal", "trusted", "tsa_root", "hub")}
-        if "keys" in form.values:
+        form = Form(args.inputs, (*SOURCES, "keys"))
+        given = {key: read_one(form, key) for key in SOURCES}
+        if form.which("trusted", "keys") == "keys":
             pasted = form.text("keys").encode("utf-8", "surrogatepass")
     else:
         if len(args.files) != 1 or not args.seal:
             raise InputError("expected one file and its --seal")
-        paths = {"seal": args.seal, "trusted": args.trusted}
-        paths |= {"file": args.files[0], "tsa_root": args.tsa_root, "hub": args.hub}
-        given = {key: inputs.from_path(str(path)) if path else None for key, path in paths.items()}
+        paths = [args.files[0], *(getattr(args, option) for option in SOURCES[1:])]
+        given = {
+            key: inputs.from_path(str(path)) if path else None
+            for key, path in zip(SOURCES, paths, strict=True)
+        }
     outputs.check(args.outputs, [args.inputs, *(each.path for each in given.values() if each)])
-    trusted, listed = [], given.pop("trusted")
+    trusted, listed = [], given["trusted"]
     if listed:
-        trusted = keys.read_trusted(contents(listed), quote(listed.name))
+        trusted = keys.read_trusted(read_contents(listed), quote(listed.name))
     elif pasted is not None:
         trusted = keys.read_trusted(pasted, "the keys in the form")
     elif args.unknown_signer == REJECT:
@@ -251,11 +277,18 @@ def read_given(args: argparse.Namespace) -> Given:
             "expected the keys of those whom you trust (--trusted), or to be told that any signer "
             "will do (--unknown-signer accept)"
         )
-    return Given(trusted=trusted, **given)
+    roots, hub = None, None
+    if root := given["tsa_root"]:
+        roots = read_contents(root)
+        stamps.check_roots(roots, quote(root.name))
+    if document := given["hub"]:
+        hub = keys.read_document(read_contents(document), quote(document.name)).methods
+    sealed = seal.read(read_contents(given["seal"]), quote(given["seal"].name))
+    return Given(given["file"], sealed, trusted, roots, hub)
 
 
-def one(form: Form, key: str) -> Dataset | None:
-    """The dataset under a key of the form, which may be absent but for the file and its seal."""
+def read_one(form: Form, key: str) -> Dataset | None:
+    """The dataset under a key of the form; None if it is not there and may be left out."""
     if key not in form.values and key not in ("file", "seal"):
         return None
     form.one_of(key)
@@ -265,16 +298,16 @@ def one(form: Form, key: str) -> Dataset | None:
     return datasets[0]
 
 
-def contents(source: Dataset) -> bytes:
+def read_contents(source: Dataset) -> bytes:
     return keys.read_file(source.path, quote(source.name))
 
 
 def code(source: Dataset) -> Entry:
-    """The codes of a file. Raises InputError for a directory, which has no bytes of its own."""
+    """The codes of a file. Raises InputError for a directory, which is not one file."""
     if coding.is_directory(source):
         raise InputError(
-            f"cannot seal {quote(source.name)}: it is a directory; make a manifest of its files "
-            "and seal that"
+            f"{quote(source.name)}: expected a file, found a directory; make a manifest of its "
+            "files, and seal that"
         )
     return coding.code_all([source])[0]
 
@@ -293,110 +326,105 @@ def check_content(entry: Entry, note: Mapping[str, str]) -> Answer:
         return Answer(
             question,
             "wrong code",
-            f"the hash is that of {quote(entry.name)}, but not the ISCC beside it: expected "
+            f"the hash is that of {quote(entry.name)}, but the ISCC beside it is not: expected "
             f"{entry.iscc}, found {note['iscc_code']}",
             holds=False,
         )
-    return Answer(
-        question, "same", f"{quote(entry.name)} is what was sealed, byte for byte ({entry.iscc})"
-    )
+    return Answer(question, "same", f"{quote(entry.name)} is what was sealed, byte for byte")
 
 
 def check_signature(note: Mapping[str, object]) -> Answer:
     key = note["signature"]["pubkey"]
     if seal.is_signed(note):
-        return Answer("signature", "valid", f"the key {key} signed this, and nothing was changed")
+        return Answer("signature", "valid", f"it was signed with the key {key}")
     return Answer(
-        "signature",
-        "not valid",
-        f"the key {key} did not sign this, or it was changed since",
-        holds=False,
+        "signature", "not valid", f"the key {key} did not sign this, or it was changed since", False
     )
 
 
 def check_signer(
     note: Mapping[str, object], trusted: Sequence[keys.Trusted], accept: bool
 ) -> Answer:
-    key = seal.public_key_of(note)
+    """Whose key it is, which the list of trusted keys says, and not the seal."""
+    text = note["signature"]["pubkey"]
+    key = seal.public_key(text)
     owners = [each.owner for each in trusted if each.key == key]
     if owners:
-        owner = quote(owners[0]) if owners[0] else "no name behind it"
-        return Answer("signer", "trusted", f"the key is among those that you trust: {owner}")
-    beside = ", and any signer is accepted" if accept else ""
+        whose = f"it is the key of {quote(owners[0])}" if owners[0] else "you trust this key"
+        return Answer("signer", "trusted", whose)
+    if accept:
+        return Answer("signer", "unknown", f"you accept any signer; this one has the key {text}")
     return Answer(
         "signer",
         "unknown",
-        f"nobody that you trust has the key {note['signature']['pubkey']}{beside}; ask its owner, "
-        "by another way than this seal came",
-        holds=accept,
+        f"the key {text} is not among those that you trust; ask its owner for it, and not where "
+        "you got this seal",
+        holds=False,
     )
 
 
-def check_time(sealed: Mapping[str, object], roots: Dataset | None) -> Answer:
+def check_time(sealed: Mapping[str, object], roots: bytes | None) -> Answer:
     question, claimed = "time", f"the signer claims {sealed['note']['timestamp']}"
     if "timestamp_token" not in sealed:
         return Answer(question, "claimed", f"{claimed}, and there is no time stamp")
+    reply = base64.b64decode(sealed["timestamp_token"])
     try:
-        reply = base64.b64decode(sealed["timestamp_token"], validate=True)
-        if base64.b64encode(reply).decode() != sealed["timestamp_token"]:
-            raise stamps.StampError("it is not written in base64 as it has to be")
-        pem = contents(roots) if roots else None
-        stamp = stamps.check(reply, seal.canonical(sealed["note"]), pem)
-    except ValueError as error:
-        reason = error if isinstance(error, stamps.StampError) else "it is not base64"
-        return Answer(question, "not valid", f"the time stamp is wrong: {reason}; {claimed}", False)
-    if not roots:
+        stamp = stamps.check(reply, seal.canonical(sealed["note"]), roots)
+    except stamps.StampError as error:
+        return Answer(question, "not valid", f"the time stamp is wrong: {error}; {claimed}", False)
+    if roots is None:
         return Answer(
             question,
             "not checked",
-            f"{claimed}; a time stamp says {written(stamp.time)}, but no root certificate was "
+            f"{claimed}; a time stamp says {format_time(stamp.time)}, but no root certificate was "
             "given to check it with",
         )
     expired = ""
     if stamp.expired:
-        expired = f"; its certificate expired on {stamp.expired:%Y-%m-%d}, and was valid then"
+        expired = f" (its certificate expired on {stamp.expired:%Y-%m-%d}, and was valid then)"
     return Answer(
         question,
         "stamped",
-        f"sealed on {written(stamp.time)} at the latest, says {quote(stamp.authority)}{expired}; "
-        f"{claimed}",
+        f"{quote(stamp.authority)} saw the seal at {format_time(stamp.time)}{expired}; {claimed}",
     )
 
 
-def check_receipt(sealed: Mapping[str, object], hub: Dataset | None) -> Answer:
-    question, note = "ISCC-ID", sealed["note"]
+def check_receipt(sealed: Mapping[str, object], hub: Mapping[str, bytes] | None) -> Answer:
+    question = "ISCC-ID"
     if "receipt" not in sealed:
         return Answer(question, "none", "there is no receipt of a hub")
     try:
-        if not hub:
-            receipt = receipts.read(sealed["receipt"], note)
-            return Answer(
-                question,
-                "not checked",
-                f"a receipt says {receipt.iscc_id}, but no did.json of a hub was given to check it "
-                "with",
-            )
-        called = quote(hub.name)
-        document = seal.read_json(contents(hub), called, keys.LONGEST_FILE)
-        receipt = receipts.check(sealed["receipt"], note, keys.methods(document, called))
+        receipt = receipts.check(sealed["receipt"], sealed["note"], hub)
     except receipts.ReceiptError as error:
         return Answer(question, "not valid", f"the receipt is wrong: {error}", holds=False)
+    if hub is None:
+        return Answer(
+            question,
+            "not checked",
+            f"a receipt says {receipt.iscc_id}, but no did.json of a hub was given to check it "
+            "with",
+        )
     return Answer(
         question,
         "declared",
-        f"{receipt.iscc_id}, declared on {written(receipt.time)} at hub {receipt.hub}, says "
-        f"{quote(receipt.issuer)}",
+        f"{quote(receipt.issuer)}, hub {receipt.hub}, confirms {receipt.iscc_id} of "
+        f"{format_time(receipt.time)}",
     )
 
 
-def written(time: datetime) -> str:
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
+def format_time(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def pieces(source: Dataset) -> Iterator[bytes]:
+def read_pieces(source: Dataset, entry: Entry) -> Iterator[bytes]:
+    """The bytes of a file whose entry this is. Raises InputError if it was changed meanwhile."""
+    processor = IsccSumProcessor()
     with source.path.open("rb") as stream:
         while piece := stream.read(outputs.PIECE_BYTES):
+            processor.update(piece)
             yield piece
+    if coding.entry_of(source.name, processor, wide=True).datahash != entry.datahash:
+        raise InputError(f"cannot read {quote(source.name)}: it was changed meanwhile")
 
 
 if __name__ == "__main__":

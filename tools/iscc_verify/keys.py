@@ -20,10 +20,12 @@ from messages import InputError, explaining, quote
 
 LONGEST_FILE = 1024 * 1024  # bytes
 OPENSSH, PEM = b"-----BEGIN OPENSSH PRIVATE KEY-----", b"-----BEGIN "
-OTHER_SSH_KEYS = ("ssh-rsa", "ssh-dss", "ecdsa-sha2-", "sk-")
+ED25519_OF_SSH = "ssh-ed25519"
+OTHERS_OF_SSH = ("ssh-", "ecdsa-", "sk-", "webauthn-")
+MULTIKEY = "z6Mk"  # how an Ed25519 key begins
 KINDS = (
-    "an Ed25519 key of OpenSSH (ssh-keygen -t ed25519), one in PKCS#8 PEM (openssl genpkey "
-    "-algorithm ed25519), or one of iscc-crypto (z3u2...)"
+    "a secret Ed25519 key of OpenSSH (ssh-keygen -t ed25519), in PKCS#8 PEM (openssl genpkey "
+    "-algorithm ed25519) or of iscc-crypto (z3u2...)"
 )
 
 
@@ -34,26 +36,34 @@ class Trusted(NamedTuple):
     owner: str
 
 
+class Document(NamedTuple):
+    """A controller document: who it is of, and the keys that may vouch, by their identifiers."""
+
+    owner: str
+    methods: dict[str, bytes]
+
+
 def read_secret(path: Path) -> Ed25519PrivateKey:
     """A secret key from a file; asks for its passphrase on the terminal if it has one.
 
     Raises InputError, which never quotes from the file.
     """
     called = quote(str(path))
-    data = read_file(path, called)
-    wrong = f"expected {KINDS}, found something else"
+    data = read_file(path, called).lstrip()
+    found = "a public key" if data.startswith((b"ssh-", MULTIKEY.encode())) else "something else"
+    wrong = f"expected {KINDS}, found {found}"
     try:
         try:
             key = load_secret(data, None)
         except TypeError:  # it is encrypted
             wrong = "this is not its passphrase; try again"
-            key = load_secret(data, ask(f"Passphrase of {called}: ").encode())
+            key = load_secret(data, ask_passphrase(called))
     except (ValueError, TypeError):
         raise InputError(f"{called}: {wrong}") from None
-    except UnsupportedAlgorithm:  # of OpenSSH, whose passphrases are for bcrypt
+    except UnsupportedAlgorithm as error:  # as OpenSSH's passphrases are without bcrypt
         raise InputError(
-            f"{called}: expected the package bcrypt to be installed, which keys of OpenSSH with a "
-            "passphrase need, found none"
+            f"{called}: its encryption is not supported here ({error}); install bcrypt, or change "
+            "the encryption with ssh-keygen -p"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(f"{called}: expected {KINDS}, found a key of another kind")
@@ -67,95 +77,115 @@ def load_secret(data: bytes, passphrase: bytes | None) -> object:
     if data.startswith(PEM):
         return load_pem_private_key(data, passphrase)
     text = data.decode("ascii").strip()
-    return Ed25519PrivateKey.from_private_bytes(
-        seal.decode(text[:100], seal.SECRET_KEY, seal.KEY_BYTES)
-    )
+    secret = seal.decode(text, seal.SECRET_KEY, seal.KEY_BYTES)
+    return Ed25519PrivateKey.from_private_bytes(secret)
 
 
-def ask(prompt: str) -> str:
+def ask_passphrase(called: str) -> bytes:
     try:
-        return getpass.getpass(prompt)
-    except EOFError:
-        raise InputError("expected a passphrase on the terminal, found none") from None
+        with Path("/dev/tty").open("rb"):  # or getpass would show what is typed
+            return getpass.getpass(f"Passphrase of {called}: ").encode()
+    except (EOFError, OSError):
+        raise InputError(f"{called}: expected a terminal to ask for its passphrase") from None
 
 
 def read_trusted(data: bytes, called: str) -> list[Trusted]:
     """Keys from a list with one a line, or from a controller document (did.json).
 
     A line is `z6Mk...` or `ssh-ed25519 AAAA...`, and behind it whose it is. Comments begin with #.
-    SSH keys of other kinds are left out, as nobody can seal with them.
+    SSH keys of other kinds are left out, as nobody can seal with them. Raises InputError, which
+    never quotes from the list: somebody may give a secret key.
     """
-    if data.lstrip()[:1] == b"{":
-        document = seal.read_json(data, called, LONGEST_FILE)
-        return [Trusted(key, document["id"]) for key in methods(document, called).values()]
-    try:
-        lines = data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{called}: expected a list of keys as text, found other bytes") from None
+    text = data.decode("utf-8-sig", errors="replace")
+    if text.lstrip().startswith("{"):
+        document = read_document(data, called)
+        return [Trusted(key, document.owner) for key in document.methods.values()]
     trusted = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
-        if not words or line.lstrip().startswith("#") or words[0].startswith(OTHER_SSH_KEYS):
+        if not words or words[0].startswith("#") or is_other_key(words[0]):
             continue
         try:
-            trusted.append(trusted_in(words))
+            trusted.append(parse_line(words))
         except (ValueError, UnsupportedAlgorithm):
             raise InputError(
                 f"{called}, line {number}: expected a public key, z6Mk... or ssh-ed25519 AAAA..., "
-                "and perhaps a name behind it, found something else"
+                f"and perhaps a name behind it, found {kind_of(words[0])}"
             ) from None
     if not trusted:
         raise InputError(f"{called}: expected a key of somebody you trust, found none")
     return trusted
 
 
-def trusted_in(words: list[str]) -> Trusted:
+def is_other_key(word: str) -> bool:
+    return word.startswith(OTHERS_OF_SSH) and word != ED25519_OF_SSH
+
+
+def kind_of(word: str) -> str:
+    """What stands in a line in place of a public key."""
+    if word.startswith(("-----BEGIN", "z3u2")):
+        return "a secret key, which nobody else may have"
+    return "something else"
+
+
+def parse_line(words: list[str]) -> Trusted:
     """The key in a line. Raises ValueError if there is none."""
-    if words[0] == "ssh-ed25519":
-        key = load_ssh_public_key(" ".join(words[:2]).encode())
-        if not isinstance(key, Ed25519PublicKey):
-            raise ValueError
-        return Trusted(key.public_bytes_raw(), " ".join(words[2:]))
-    return Trusted(
-        seal.decode(words[0][:100], seal.PUBLIC_KEY, seal.KEY_BYTES), " ".join(words[1:])
-    )
+    if words[0] != ED25519_OF_SSH:
+        return Trusted(seal.public_key(words[0]), " ".join(words[1:]))
+    key = load_ssh_public_key(" ".join(words[:2]).encode())
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError
+    seal.check_public_key(key.public_bytes_raw())
+    return Trusted(key.public_bytes_raw(), " ".join(words[2:]))
 
 
-def methods(document: object, called: str) -> dict[str, bytes]:
-    """The keys of a controller document that may vouch for something, by their identifiers.
+def read_document(data: bytes, called: str) -> Document:
+    """A controller document (did.json), of which only Ed25519 keys are taken.
 
-    Left out are those that were revoked, or have expired by now.
+    Left out are keys that are not for vouching, were revoked, or have expired by now.
     """
+    document = seal.read_json(data.removeprefix(b"\xef\xbb\xbf"), called, LONGEST_FILE)
     try:
         owner = document["id"]
-        vouching = {
-            each if isinstance(each, str) else each["id"] for each in document["assertionMethod"]
-        }
-        listed = [*document["verificationMethod"]]
-        listed += [each for each in document["assertionMethod"] if not isinstance(each, str)]
-        found = {
-            each["id"]: seal.decode(each["publicKeyMultibase"], seal.PUBLIC_KEY, seal.KEY_BYTES)
-            for each in listed
-            if each["id"] in vouching and each["controller"] == owner and is_current(each)
-        }
-        if not isinstance(owner, str) or not re.fullmatch(r"did:\S{1,2000}", owner):
+        if not re.fullmatch(r"did:\S{1,2000}", owner):
             raise ValueError
-    except (KeyError, TypeError, ValueError, AttributeError):
+        vouching = document["assertionMethod"]
+        listed = [*document["verificationMethod"]]
+        listed += [each for each in vouching if not isinstance(each, str)]
+        named = {resolve(each if isinstance(each, str) else each["id"], owner) for each in vouching}
+        methods, known = {}, {}
+        for each in listed:
+            name = resolve(each["id"], owner)
+            if known.setdefault(name, each) != each:
+                raise ValueError  # of two keys under one name, nobody knows which is meant
+            if name in named and each["controller"] == owner and is_usable(each):
+                methods[name] = seal.public_key(each["publicKeyMultibase"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise InputError(
             f"{called}: expected a controller document (did.json) whose assertionMethod names "
             "Ed25519 keys (Multikey), found something else"
         ) from None
-    if not found:
+    if not methods:
         raise InputError(f"{called}: expected a key that may vouch for something, found none")
-    return found
+    return Document(owner, methods)
 
 
-def is_current(method: Mapping[str, object]) -> bool:
-    """Whether a key was not revoked and has not expired. Raises ValueError for no time."""
-    expires = method.get("expires")
-    if "revoked" in method:
+def resolve(name: str, owner: str) -> str:
+    """An identifier of a key as a whole, which may be given within its document: #key-1."""
+    return owner + name if name.startswith("#") else name
+
+
+def is_usable(method: Mapping[str, object]) -> bool:
+    """Whether a key is for Ed25519, was not revoked, and has not expired.
+
+    Raises ValueError or TypeError for what is no time.
+    """
+    if not str(method.get("publicKeyMultibase")).startswith(MULTIKEY) or "revoked" in method:
         return False
-    return expires is None or datetime.fromisoformat(expires).astimezone(UTC) > datetime.now(UTC)
+    if "expires" not in method:
+        return True
+    expires = datetime.fromisoformat(method["expires"])
+    return (expires if expires.tzinfo else expires.replace(tzinfo=UTC)) > datetime.now(UTC)
 
 
 def read_file(path: Path, called: str) -> bytes:

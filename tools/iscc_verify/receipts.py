@@ -2,8 +2,8 @@
 
 A receipt is a verifiable credential of the W3C, signed as eddsa-jcs-2022 says: the SHA-256 of the
 proof without its value, and that of the rest, both as canonical JSON, one after the other. An
-ISCC-ID is a time and the number of a hub. Nothing in it comes from the content; the receipt alone
-binds one to the other.
+ISCC-ID is a time and the number of a hub. It is not computed from the content; the receipt alone
+links the two.
 """
 
 import base64
@@ -17,13 +17,13 @@ import seal
 import web
 from messages import InputError, quote
 
-ISCC_ID = "ISCC:M[AE]I[A-Z2-7]{13}"  # of version 1 and 64 bits; realm 0 or 1
-ID_HEADERS = (b"\x60\x11", b"\x61\x11")
+ID_HEADERS = (b"\x60\x11", b"\x61\x11")  # of an ISCC-ID of version 1 and 64 bits, realm 0 or 1
 HUB_BITS = 12
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_WAY = timedelta(minutes=10)  # between the time of a note and that of the hub
 
 
-class ReceiptError(ValueError):
+class ReceiptError(Exception):
     """What is no valid receipt for a note; the message says why, in half a sentence."""
 
 
@@ -36,82 +36,58 @@ class Receipt(NamedTuple):
     issuer: str
 
 
-def declare(url: str, note: Mapping[str, object]) -> dict:
-    """Declare a note to a hub, and give its receipt, unchecked but for being about this note."""
+def declare(url: str, note: Mapping[str, object]) -> tuple[dict, Receipt]:
+    """Declare a note to a hub, and give its receipt, as it came and as what it says.
+
+    That the hub signed it is not checked, but everything else. Raises InputError if it refuses.
+    """
     answer = web.post(f"{url.rstrip('/')}/declaration", seal.canonical(note), "application/json")
+    said = f"{answer.said}: {quote(answer.body.decode(errors='replace'))}"
     if answer.status == web.CONFLICT:
         raise InputError(
-            f"{quote(url)}: this file is declared already; the hub says "
-            f"{quote(answer.body.decode(errors='replace'))}; seal it without declaring it again"
+            f"{quote(url)}: this file is declared already; the hub says {said}; seal it without "
+            "declaring it again"
         )
     if answer.status != web.CREATED:
-        said = quote(answer.body.decode(errors="replace"))
-        raise InputError(
-            f"{quote(url)}: expected a receipt, but the hub says {answer.said}: {said}"
-        )
+        raise InputError(f"{quote(url)}: expected a receipt, found {said}")
     receipt = seal.read_json(answer.body, quote(url), seal.LONGEST_SEAL)
     try:
-        read(receipt, note)
+        return receipt, check(receipt, note, None)
     except ReceiptError as error:
-        raise InputError(f"{quote(url)}: expected a receipt for this note, but {error}") from None
-    return receipt
+        raise InputError(
+            f"{quote(url)}: expected a receipt for this note, but {error}; found {said}"
+        ) from None
 
 
-def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes]) -> Receipt:
-    """Check that a hub confirms this note. `keys` are the hub's, by their identifiers.
+def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes] | None) -> Receipt:
+    """Check that a hub confirms this note, and give what it says.
 
-    Raises ReceiptError if it does not.
-    """
-    found = read(receipt, note)
-    proof = receipt.get("proof")
-    match proof:
-        case {
-            "type": "DataIntegrityProof",
-            "cryptosuite": "eddsa-jcs-2022",
-            "proofPurpose": "assertionMethod",
-            "verificationMethod": str(method),
-            "proofValue": str(value),
-        }:
-            pass
-        case _:
-            raise ReceiptError("it has no proof of the kind eddsa-jcs-2022")
-    whole = receipt.get("@context")
-    context = proof.get("@context", whole)
-    if not isinstance(context, list) or not isinstance(whole, list):
-        raise ReceiptError("it has no context")
-    if whole[: len(context)] != context:
-        raise ReceiptError("its proof is in another context")
-    if method not in keys or method.partition("#")[0] != found.issuer:
-        raise ReceiptError(f"it is signed by {quote(method)}, who is not the hub that you trust")
-    options = {k: v for k, v in proof.items() if k != "proofValue"}
-    document = {k: v for k, v in receipt.items() if k != "proof"}
-    signed = b"".join(hashlib.sha256(seal.canonical(each)).digest() for each in (options, document))
-    try:
-        signature = seal.decode(value[:100], b"", seal.SIGNATURE_BYTES)
-    except ValueError:
-        raise ReceiptError("its signature is none") from None
-    if not seal.verifies(keys[method], signature, signed):
-        raise ReceiptError("its signature is not valid")
-    return found
-
-
-def read(receipt: object, note: Mapping[str, object]) -> Receipt:
-    """What a receipt says, which nobody vouches for yet.
-
-    Raises ReceiptError if it is about another note, or what it says does not fit together.
+    `keys` are the hub's, by their identifiers; with None, its signature is not checked. Raises
+    ReceiptError if the receipt is about another note, is not signed, or contradicts itself.
     """
     match receipt:
         case {
+            "@context": [*context],
             "type": [*types],
             "issuer": str(issuer),
             "credentialSubject": {
                 "id": str(subject),
                 "declaration": {"iscc_id": str(iscc_id), "iscc_note": declared},
             },
+            "proof": {
+                "type": "DataIntegrityProof",
+                "cryptosuite": "eddsa-jcs-2022",
+                "proofPurpose": "assertionMethod",
+                "verificationMethod": str(method),
+                "proofValue": str(value),
+            },
         } if "IsccReceipt" in types:
             pass
         case _:
-            raise ReceiptError("it is no IsccReceipt")
+            raise ReceiptError("it is not an IsccReceipt with a proof of the kind eddsa-jcs-2022")
+    of_proof = receipt["proof"].get("@context", context)
+    if not isinstance(of_proof, list) or context[: len(of_proof)] != of_proof:
+        raise ReceiptError("its proof is in another context")
     if declared != note:
         raise ReceiptError("it is about another note")
     signature = note["signature"]
@@ -120,19 +96,37 @@ def read(receipt: object, note: Mapping[str, object]) -> Receipt:
     time, hub = parse(iscc_id)
     if hub != hub_of(note):
         raise ReceiptError(f"it is of hub {hub}, and the note was made for hub {hub_of(note)}")
+    if abs(time - seal.time_of(note)) > LONGEST_WAY:
+        raise ReceiptError("its time is not that of the note")
+    if keys is not None:
+        if method not in keys or method.partition("#")[0] != issuer:
+            raise ReceiptError(f"{quote(method)} signed it, and is not the hub that you trust")
+        check_proof(receipt, value, keys[method])
     return Receipt(iscc_id, time, hub, issuer)
+
+
+def check_proof(receipt: Mapping[str, object], value: str, key: bytes) -> None:
+    """Raise ReceiptError unless the owner of a key signed a receipt."""
+    options = {k: v for k, v in receipt["proof"].items() if k != "proofValue"}
+    document = {k: v for k, v in receipt.items() if k != "proof"}
+    hashes = [hashlib.sha256(seal.canonical(each)).digest() for each in (options, document)]
+    try:
+        signature = seal.decode(value, b"", seal.SIGNATURE_BYTES)
+    except ValueError:
+        raise ReceiptError("its signature is not valid base58") from None
+    if not seal.verifies(key, signature, b"".join(hashes)):
+        raise ReceiptError("its signature is not valid")
 
 
 def parse(iscc_id: str) -> tuple[datetime, int]:
     """The time in an ISCC-ID, and the hub's number. Raises ReceiptError if it is none."""
-    if not re.fullmatch(ISCC_ID, iscc_id):
-        raise ReceiptError(f"{quote(iscc_id)} is no ISCC-ID")
-    binary = base64.b32decode(iscc_id.removeprefix("ISCC:"))
-    if binary[:2] not in ID_HEADERS:
-        raise ReceiptError(f"{quote(iscc_id)} is no ISCC-ID of version 1")
-    number = int.from_bytes(binary[2:])
-    microseconds, hub = number >> HUB_BITS, number & (1 << HUB_BITS) - 1
-    return EPOCH + timedelta(microseconds=microseconds), hub
+    if re.fullmatch("ISCC:[A-Z2-7]{16}", iscc_id):
+        binary = base64.b32decode(iscc_id.removeprefix("ISCC:"))
+        if binary[:2] in ID_HEADERS:
+            number = int.from_bytes(binary[2:])
+            microseconds, hub = number >> HUB_BITS, number & (1 << HUB_BITS) - 1
+            return EPOCH + timedelta(microseconds=microseconds), hub
+    raise ReceiptError(f"{quote(iscc_id)} is not an ISCC-ID of version 1")
 
 
 def hub_of(note: Mapping[str, object]) -> int:

@@ -12,6 +12,7 @@ which for objects with ASCII keys and without fractions is what `canonical` writ
 nothing is trusted: it is short, has no key twice, and no field that is not known.
 """
 
+import base64
 import json
 import re
 import secrets
@@ -32,6 +33,11 @@ LARGEST_INTEGER = 2**53 - 1  # that JSON can be relied on for
 VERSION = "ISCC-SIG v1.0"
 PUBLIC_KEY, SECRET_KEY = bytes.fromhex("ed01"), bytes.fromhex("8026")  # what a multikey begins with
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
+# The points of Ed25519 of small order, by their y, and the second spellings of two of them.
+P = 2**255 - 19
+ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+WEAK_KEYS = {0, 1, P - 1, P, P + 1, ORDER_8, P - ORDER_8}
+DEEPEST = 32  # values within values
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 # The fields of a seal, a note and its signature, and what they look like.
@@ -64,8 +70,18 @@ def read(data: bytes, called: str) -> dict:
         if not isinstance(part, PARTS[name]):
             kind = "an object" if PARTS[name] is dict else "a text"
             raise InputError(f"{called}: expected {kind} as {name}, found something else")
+    if not is_base64(seal.get("timestamp_token", "")):
+        raise InputError(f"{called}: expected the time stamp in base64, found something else")
     check_note(seal["note"], called)
     return seal
+
+
+def is_base64(text: str) -> bool:
+    """Whether a text is base64 in the only way that its bytes can be written."""
+    try:
+        return base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
+    except ValueError:
+        return False
 
 
 def check_note(note: Mapping[str, object], called: str) -> None:
@@ -85,7 +101,7 @@ def check_note(note: Mapping[str, object], called: str) -> None:
         if not all(codes.parse(note["iscc_code"])):
             raise ValueError("expected an ISCC-CODE as iscc_code, found one unit of it")
         time_of(note)
-        decode(note["signature"]["pubkey"], PUBLIC_KEY, KEY_BYTES)
+        public_key(note["signature"]["pubkey"])
         decode(note["signature"]["proof"], b"", SIGNATURE_BYTES)
     except ValueError as error:
         raise InputError(f"{called}: {error}") from None
@@ -112,14 +128,14 @@ def check_fields(
             raise InputError(f"{called}: expected a valid {name}{expected}, found {found}")
 
 
-def sign(entry: Entry, key: Ed25519PrivateKey, hub: int, now: datetime) -> dict:
+def sign(entry: Entry, key: Ed25519PrivateKey, hub: int) -> dict:
     """A signed note of a file. `hub` is the number of the hub that it is for, 0 to 4095."""
     public = key.public_key().public_bytes_raw()
     note = {
         "iscc_code": entry.iscc,
         "datahash": entry.datahash,
         "nonce": f"{hub:03x}{secrets.token_hex(15)[1:]}",
-        "timestamp": now.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
         "signature": {"version": VERSION, "pubkey": encode(PUBLIC_KEY + public)},
     }
     note["signature"]["proof"] = encode(key.sign(canonical(note)))
@@ -137,7 +153,9 @@ def is_signed(note: Mapping[str, object]) -> bool:
     """Whether a note was signed with the key that it names, and not changed since."""
     signature = {k: v for k, v in note["signature"].items() if k != "proof"}
     proof = decode(note["signature"]["proof"], b"", SIGNATURE_BYTES)
-    return verifies(public_key_of(note), proof, canonical({**note, "signature": signature}))
+    return verifies(
+        public_key(note["signature"]["pubkey"]), proof, canonical({**note, "signature": signature})
+    )
 
 
 def verifies(key: bytes, signature: bytes, data: bytes) -> bool:
@@ -149,8 +167,17 @@ def verifies(key: bytes, signature: bytes, data: bytes) -> bool:
     return True
 
 
-def public_key_of(note: Mapping[str, object]) -> bytes:
-    return decode(note["signature"]["pubkey"], PUBLIC_KEY, KEY_BYTES)
+def public_key(text: str) -> bytes:
+    """The public key, 32 bytes, that is written as z6Mk... Raises ValueError if there is none."""
+    key = decode(text, PUBLIC_KEY, KEY_BYTES)
+    check_public_key(key)
+    return key
+
+
+def check_public_key(key: bytes) -> None:
+    """Raise ValueError for a key that has no secret one: whose signature anybody can make."""
+    if int.from_bytes(key, "little") % 2**255 in WEAK_KEYS:
+        raise ValueError("expected a key that somebody can sign with, found a weak one")
 
 
 def time_of(note: Mapping[str, object]) -> datetime:
@@ -174,11 +201,13 @@ def encode(data: bytes) -> str:
 
 def decode(text: str, prefix: bytes, size: int) -> bytes:
     """The bytes behind a prefix, of which there are `size`. Raises ValueError for anything else."""
-    number = 0
+    length, number = len(prefix) + size, 0
+    if len(text) > 2 * length + 1:
+        raise ValueError(f"expected {size} bytes in base58, found more")
     for digit in text[1:]:
         number = 58 * number + BASE58.index(digit)
-    data = number.to_bytes(max(len(prefix) + size, -(-number.bit_length() // 8)))
-    if encode(data) != text or len(data) != len(prefix) + size or not data.startswith(prefix):
+    data = number.to_bytes(max(length, -(-number.bit_length() // 8)))
+    if encode(data) != text or len(data) != length or not data.startswith(prefix):
         raise ValueError(f"expected {size} bytes of this kind in base58, found something else")
     return data[len(prefix) :]
 
@@ -198,12 +227,24 @@ def read_json(data: bytes, called: str, longest: int) -> object:
             parse_float=refuse("a fraction"),
             parse_constant=refuse("no number"),
         )
+        check_depth(value)
         canonical(value)  # texts have to be Unicode
     except RecursionError:
-        raise InputError(f"{called}: expected JSON, found it nested too deeply") from None
+        raise InputError(f"{called}: expected JSON: it is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{called}: expected JSON: {error}") from None
     return value
+
+
+def check_depth(value: object) -> None:
+    """Raise ValueError for values within values that others may not read as deep as these."""
+    depth, values = 0, [value]
+    while values := [each for each in values if isinstance(each, dict | list)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError("it is nested too deeply")
+        inner = [each.values() if isinstance(each, dict) else each for each in values]
+        values = [each for some in inner for each in some]
 
 
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -216,8 +257,10 @@ def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def integer(text: str) -> int:
-    if len(text) > 17 or abs(int(text)) > LARGEST_INTEGER or text == "-0":
+    if len(text) > 17 or abs(int(text)) > LARGEST_INTEGER:
         raise ValueError("an integer is too large")
+    if text == "-0":
+        raise ValueError("zero has no sign")
     return int(text)
 
 

@@ -1,8 +1,8 @@
 """Time stamps of RFC 3161: a time stamping authority signs that it has seen a hash, and when.
 
 The cryptography is openssl's (`openssl ts`). But openssl takes what is not DER, and does not look
-at the parts of a reply that no signature covers; so these are compared with the only way that there
-is to write them, and no byte of a reply can be another one.
+at the parts of a reply that no signature covers; so these are compared with how they have to be
+written, and no single byte of a reply can be another one.
 """
 
 import hashlib
@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -17,11 +19,14 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509.oid import NameOID
 
 import web
-from messages import InputError, quote
+from messages import InputError, explaining, quote
 
 SECONDS_FOR_OPENSSL = 60
+MOST_OF_OPENSSL = 125  # the highest status that is its own, and not that of a shell
+FROM_DER, NOWHERE = ("-inform", "DER", "-in"), ("-out", os.devnull)
 DEEPEST = 32  # values within values
 
 
@@ -65,7 +70,11 @@ SIGNATURES = {
 }
 
 
-class StampError(ValueError):
+# What reading a certificate that somebody made up may raise.
+CERTIFICATE_ERRORS = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
+
+
+class StampError(Exception):
     """A reply that is no valid stamp of the data; the message says why, in half a sentence."""
 
 
@@ -91,99 +100,130 @@ class Reply(NamedTuple):
     serial: object
 
 
-def request(url: str, data: bytes) -> bytes:
+def request(url: str, data: bytes) -> tuple[bytes, Stamp]:
     """A time stamp of data from an authority, which learns the SHA-256 of the data alone.
 
-    Raises InputError if there is no answer, or none that is a valid stamp.
+    The reply is given without what the authority says beside the token, which is not signed, and
+    with what it says. Raises InputError if there is no answer, or none that is a valid stamp.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        given, query = Path(folder, "data"), Path(folder, "query")
+    with temporary_folder() as folder:
+        given, query = folder / "data", folder / "query"
         given.write_bytes(data)
-        openssl("ts", "-query", "-data", given, "-sha256", "-cert", "-out", query)
+        if said := openssl("ts", "-query", "-data", given, "-sha256", "-cert", "-out", query):
+            raise InputError(f"expected openssl to make a query, but it says {quote(said)}")
         asked = query.read_bytes()
     answer = web.post(url, asked, "application/timestamp-query")
     if answer.status != web.OK:
         raise InputError(f"{quote(url)}: expected a time stamp, but the server says {answer.said}")
     try:
-        check(answer.body, data, None)
+        reply = granted(answer.body)
+        stamp = check(reply, data, None)
         (_, [_, _, (_, nonce), *_]) = read_der(asked)[0]
-        if parse(answer.body).nonce != nonce:
+        if parse(reply).nonce != nonce:
             raise StampError("it answers another question")
     except StampError as error:
         raise InputError(f"{quote(url)}: expected a time stamp, but {error}") from None
-    return answer.body
+    return reply, stamp
+
+
+def granted(reply: bytes) -> bytes:
+    """A reply with its token, and of its status only that it was granted, perhaps with changes."""
+    match read_der(reply):
+        case [(Tag.SEQUENCE, [(Tag.SEQUENCE, [(Tag.INTEGER, b"\0" | b"\1"), *_]), token])]:
+            status = (Tag.SEQUENCE, [(Tag.INTEGER, b"\0")])
+            return write_der([(Tag.SEQUENCE, [status, token])])
+    raise StampError("the authority refused it")
 
 
 def check(reply: bytes, data: bytes, roots: bytes | None) -> Stamp:
     """Check that a reply is a stamp of data by an authority for whom one of the roots vouches.
 
-    `roots` are certificates in PEM; without them only the authority's own word is checked. Raises
+    `roots` are certificates in PEM; without them the authority vouches for itself. Raises
     StampError if the stamp is not valid.
     """
     parsed = parse(reply)
     if hashlib.new(parsed.hash, data).digest() != parsed.digest:
         raise StampError("it is about something else")
-    with tempfile.TemporaryDirectory() as folder:
-        places = {
-            name: Path(folder, name)
-            for name in ("reply", "data", "roots", "token", "signer", "others")
-        }
-        places["reply"].write_bytes(reply)
-        places["data"].write_bytes(data)
-        openssl("ts", "-reply", "-in", places["reply"], "-token_out", "-out", places["token"])
-        token = ("-inform", "DER", "-in", places["token"], "-out", os.devnull)
-        if openssl("cms", "-verify", "-noverify", *token, "-signer", places["signer"]):
+    with temporary_folder() as folder:
+        (folder / "reply").write_bytes(reply)
+        (folder / "data").write_bytes(data)
+        token, signer, others = folder / "token", folder / "signer", folder / "others"
+        # Openssl says the same for whatever is wrong with these.
+        if (
+            openssl("ts", "-reply", "-in", folder / "reply", "-token_out", "-out", token)
+            or openssl("cms", "-verify", "-noverify", *FROM_DER, token, "-signer", signer, *NOWHERE)
+            or openssl("pkcs7", *FROM_DER, token, "-print_certs", "-out", others)
+        ):
             raise StampError("its signature is not valid")
-        pkcs7 = ("pkcs7", "-inform", "DER", "-in", places["token"], "-print_certs")
-        openssl(*pkcs7, "-out", places["others"])
-        try:
-            signer = x509.load_pem_x509_certificate(places["signer"].read_bytes())
-            others = x509.load_pem_x509_certificates(places["others"].read_bytes())
-        except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
-            raise StampError("its certificates cannot be read") from None
-        named = read_der(signer.tbs_certificate_bytes)[0][1]
-        if parsed.serial not in named or parsed.issuer not in named:
-            raise StampError("it is signed with another certificate than it says")
-        authority, expired = signer.subject.rfc4514_string(), None
+        trusted = signer
         if roots is not None:
-            places["roots"].write_bytes(roots)
-            check_issuers(others, roots)
-            verify = ("ts", "-verify", "-in", places["reply"], "-data", places["data"])
-            verify += ("-CAfile", places["roots"])
-            if said := openssl(*verify, "-attime", str(int(parsed.time.timestamp()))):
-                raise StampError(f"it does not lead back to the root certificates given ({said})")
-            if openssl(*verify):
-                expired = min(each.not_valid_after_utc for each in [signer, *others])
-        return Stamp(parsed.time, authority, expired)
+            trusted = folder / "roots"
+            trusted.write_bytes(roots)
+        verify = ["ts", "-verify", "-in", folder / "reply", "-data", folder / "data"]
+        verify += ["-CAfile", trusted, "-attime", str(int(parsed.time.timestamp()))]
+        said = openssl(*verify, *(["-partial_chain"] if roots is None else []))
+        if said:
+            raise StampError(f"it does not lead back to a root certificate that you trust ({said})")
+        return check_certificates(parsed, signer.read_bytes(), others.read_bytes(), roots)
 
 
-def check_issuers(certificates: list[x509.Certificate], roots: bytes) -> None:
-    """Raise StampError unless each certificate was issued by another, or one of the roots.
+def check_certificates(parsed: Reply, signer: bytes, sent: bytes, roots: bytes | None) -> Stamp:
+    """Check what openssl does not: that the certificates are the authority's, and no others.
 
-    Openssl looks at those alone that lead from the signer to a root.
+    All are in PEM. Raises StampError if one is not, or cannot be read.
     """
     try:
-        issuers = [*certificates, *x509.load_pem_x509_certificates(roots)]
-    except ValueError:
-        raise InputError("expected root certificates in PEM, found something else") from None
-    for each in certificates:
-        if not any(is_issued_by(each, issuer) for issuer in issuers):
-            raise StampError("nobody vouches for one of its certificates")
+        authority = x509.load_pem_x509_certificate(signer)
+        others = x509.load_pem_x509_certificates(sent)
+        trusted = x509.load_pem_x509_certificates(roots) if roots is not None else [authority]
+        named = read_der(authority.tbs_certificate_bytes)[0][1]
+        if parsed.serial not in named or parsed.issuer not in named:
+            raise StampError("it is signed with another certificate than it says")
+        chain = [authority]
+        while chain[-1] not in trusted:
+            others_left = [each for each in [*trusted, *others] if each not in chain]
+            chain.append(issuer_of(chain[-1], others_left))
+        known = {*chain, *(each for each in others if is_same_authority(each, trusted))}
+        if roots is not None and (len(set(others)) < len(others) or not known.issuperset(others)):
+            raise StampError("there are certificates with it that are not the authority's")
+        ends = min(each.not_valid_after_utc for each in chain)
+        names = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        name = str(names[0].value) if names else authority.subject.rfc4514_string()
+    except CERTIFICATE_ERRORS:
+        raise StampError("its certificates cannot be read") from None
+    return Stamp(parsed.time, name, ends if ends < datetime.now(UTC) else None)
 
 
-def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def issuer_of(
+    certificate: x509.Certificate, candidates: Sequence[x509.Certificate]
+) -> x509.Certificate:
+    """The first that issued a certificate. Raises StampError if none did."""
+    for each in candidates:
+        with suppress(InvalidSignature, *CERTIFICATE_ERRORS):
+            certificate.verify_directly_issued_by(each)
+            return each
+    raise StampError("nobody vouches for one of its certificates")
+
+
+def check_roots(pem: bytes, called: str) -> None:
+    """Raise InputError unless these are certificates in PEM."""
     try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
+        x509.load_pem_x509_certificates(pem)
+    except CERTIFICATE_ERRORS:
+        raise InputError(f"{called}: expected certificates in PEM, found something else") from None
+
+
+def is_same_authority(certificate: x509.Certificate, trusted: Sequence[x509.Certificate]) -> bool:
+    """Whether a certificate is for the name and key of a trusted one, whoever issued it."""
+    return any(
+        certificate.subject == each.subject and certificate.public_key() == each.public_key()
+        for each in trusted
+    )
 
 
 def parse(reply: bytes) -> Reply:
     """Take a reply apart. Raises StampError if it is written in any other way than this one."""
     match read_der(reply):
-        case [(Tag.SEQUENCE, [(Tag.SEQUENCE, [(Tag.INTEGER, status), *_]), *_])] if status != b"\0":
-            raise StampError("the authority refused it")
         case [(Tag.SEQUENCE, [
             (Tag.SEQUENCE, [(Tag.INTEGER, b"\0")]),
             (Tag.SEQUENCE, [(Tag.OID, Id.SIGNED_DATA), (Tag.CONTEXT_0, [(Tag.SEQUENCE, [
@@ -203,7 +243,7 @@ def parse(reply: bytes) -> Reply:
         ])] if algorithm == same_algorithm:  # fmt: skip
             pass
         case _:
-            raise StampError("it is not written as a time stamp with its certificate is")
+            raise StampError("it is not a time stamp of RFC 3161 that has its certificate with it")
     hash_of_content = identifier(algorithm, HASHES)
     if identifier(signature, {**SIGNATURES, Id.RSA: hash_of_content}) != hash_of_content:
         raise StampError("it is signed in a way that is not known here")
@@ -233,12 +273,13 @@ def identifier(algorithm: object, known: dict[bytes, str]) -> str:
 
 
 def read_time(text: bytes) -> datetime:
-    found = re.fullmatch(rb"([0-9]{14})(?:\.([0-9]{1,6}))?Z", text)
+    """A time of DER, UTC; what is less than a microsecond is left out."""
+    found = re.fullmatch(rb"([0-9]{14})(?:\.([0-9]{1,20}))?Z", text)
     try:
         time = datetime.strptime(found[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except (TypeError, ValueError):
-        raise StampError("its time is none") from None
-    return time.replace(microsecond=int((found[2] or b"0").ljust(6, b"0")))
+        raise StampError("its time is not valid") from None
+    return time.replace(microsecond=int((found[2] or b"0")[:6].ljust(6, b"0")))
 
 
 def read_der(data: bytes, depth: int = 0) -> list[tuple[int, object]]:
@@ -263,22 +304,50 @@ def read_der(data: bytes, depth: int = 0) -> list[tuple[int, object]]:
     return values
 
 
+def write_der(values: list[tuple[int, object]]) -> bytes:
+    """The reverse of `read_der`."""
+    written = b""
+    for tag, value in values:
+        content = write_der(value) if isinstance(value, list) else value
+        length = len(content).to_bytes(-(-len(content).bit_length() // 8))
+        if len(content) < 0x80:
+            written += bytes([tag, len(content)]) + content
+        else:
+            written += bytes([tag, 0x80 + len(length)]) + length + content
+    return written
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    with (
+        explaining("write", "files in the temporary directory"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        yield Path(folder)
+
+
 def openssl(*arguments: object) -> str:
-    """Run openssl; give what it says is wrong, nothing if all is well."""
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "OPENSSL_CONF": os.devnull}
+    """Run openssl; give what it says is wrong, nothing if all is well.
+
+    Raises InputError if it cannot be run.
+    """
     try:
         done = subprocess.run(
             ["openssl", *map(str, arguments)],
-            env=environment,
+            env={**os.environ, "OPENSSL_CONF": os.devnull},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=SECONDS_FOR_OPENSSL,
         )
     except FileNotFoundError:
         raise InputError("expected openssl to be installed, found no such program") from None
+    except OSError as error:
+        raise InputError(f"cannot run openssl: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise StampError("openssl does not come to an end with it") from None
+    if done.returncode < 0 or done.returncode > MOST_OF_OPENSSL:
+        raise InputError(f"cannot run openssl: it ended with status {done.returncode}")
     if done.returncode == 0:
         return ""
-    said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+    said = done.stderr.decode(errors="replace").strip().splitlines() or [""]
     return said[-1].rpartition(":")[2][:100] or "no reason given"

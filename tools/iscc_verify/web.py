@@ -1,6 +1,9 @@
 """Questions to servers on the Internet, which only `sign` asks, and only if it is told to."""
 
+import http.client
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import NamedTuple
 
@@ -24,22 +27,34 @@ def post(url: str, body: bytes, kind: str) -> Answer:
 
     Raises InputError if there is none.
     """
-    if not url.startswith(("https://", "http://")):
-        raise InputError(f"{quote(url)}: expected an address with https:// or http://")
     try:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("https", "http") or "@" in parts.netloc:
+            raise InputError("expected an address with https:// or http://, and without a password")
         question = urllib.request.Request(url, body, {"Content-Type": kind})
-        with urllib.request.build_opener(Unmoved).open(
-            question, timeout=SECONDS_FOR_AN_ANSWER
-        ) as response:
-            answer = Answer(response.status, response.reason, response.read(LONGEST_ANSWER + 1))
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            answer = Answer(refusal.code, refusal.reason, refusal.read(LONGEST_ANSWER + 1))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{quote(url)}: expected an answer, but {error}") from None
-    if len(answer.body) > LONGEST_ANSWER:
-        raise InputError(f"{quote(url)}: expected at most {LONGEST_ANSWER:,} bytes, found more")
-    return answer._replace(said=f"{answer.status} {quote(answer.said)}")
+        opener = urllib.request.build_opener(Unmoved)
+        try:
+            response = opener.open(question, timeout=SECONDS_FOR_AN_ANSWER)
+        except urllib.error.HTTPError as refusal:
+            response = refusal
+        with response:
+            return Answer(
+                response.status, f"{response.status} {quote(response.reason)}", read(response)
+            )
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise InputError(f"{quote(url)}: expected an answer, but {quote(str(error))}") from None
+
+
+def read(response: http.client.HTTPResponse) -> bytes:
+    """The bytes of a response. Raises ValueError if there are too many, or they come too slowly."""
+    body, deadline = b"", time.monotonic() + SECONDS_FOR_AN_ANSWER
+    while piece := response.read1(LONGEST_ANSWER):
+        body += piece
+        if len(body) > LONGEST_ANSWER:
+            raise ValueError(f"there are more than {LONGEST_ANSWER:,} bytes")
+        if time.monotonic() > deadline:
+            raise ValueError(f"it is not there after {SECONDS_FOR_AN_ANSWER} s")
+    return body
 
 
 class Unmoved(urllib.request.HTTPRedirectHandler):
