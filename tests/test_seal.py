@@ -514,6 +514,7 @@ def test_servers_that_are_broken(script, tmp_path, signer, monkeypatch):
             thread.join()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_receipt_is_not_lost(script, tmp_path, signer):
     """If the seal cannot be written, it is printed, as a hub gives a receipt once."""
     with serving(Hub().answer) as url:
