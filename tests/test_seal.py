@@ -328,7 +328,7 @@ def test_an_expired_certificate_is_said(script, tmp_path, signer, monkeypatch):
     options = ["--seal", SEALED, *TRUSTING, "--report", "report"]
     assert script("iscc_seal", "verify", "trail.tsv", *options).returncode == 0
     assert (
-        "its certificate expired on 2026-11-25, and was valid then"
+        "one of its certificates expired on 2026-11-25, and was valid then"
         in (answers(tmp_path / "report")["time"][1])
     )
 

@@ -381,7 +381,8 @@ def check_time(sealed: Mapping[str, object], roots: bytes | None) -> Answer:
         )
     expired = ""
     if stamp.expired:
-        expired = f" (its certificate expired on {stamp.expired:%Y-%m-%d}, and was valid then)"
+        day = f"{stamp.expired:%Y-%m-%d}"
+        expired = f" (one of its certificates expired on {day}, and was valid then)"
     return Answer(
         question,
         "stamped",

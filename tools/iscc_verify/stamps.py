@@ -81,7 +81,7 @@ class StampError(Exception):
 class Stamp(NamedTuple):
     """When the data was there at the latest, and who says so.
 
-    `expired` is when the certificate of the authority expired, None if it has not.
+    `expired` is when the first of the certificates that lead to a root expired, None if none has.
     """
 
     time: datetime
