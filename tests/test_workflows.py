@@ -285,6 +285,12 @@ def test_twice_the_same_bytes(client):
     given |= dict.fromkeys(("Images of the analysis", "Files of the paper"), uploaded)
     given["Export"] = client.upload("trail", TEST_DATA / "exports" / "stack.tsv", "tabular")
     planes = (TEST_DATA / "planes.tsv").read_bytes()
+    seals = {"Manifest or trail": ("delivery.tsv", "tabular")}
+    seals["Seal"] = ("seals/delivery.seal.json", "json")
+    seals["Public keys that you trust"] = ("seals/jane.pub", "txt")
+    for label, (file, ext) in seals.items():
+        given[label] = client.upload(label, TEST_DATA / file, ext)
+    given["Deposited files"] = uploaded
     given["Pixel manifests of the archive"] = client.upload_list("planes", {"planes": planes})
 
     def run(name: str) -> dict[str, object]:
