@@ -5,6 +5,7 @@ OpenSSH, the time stamp by `openssl ts`, the receipt by a hub that ran on loopba
 """
 
 import base64
+import hashlib
 import json
 import os
 import pty
@@ -947,6 +948,31 @@ def test_receipts_that_are_none():
         change(other)
         with pytest.raises(receipts.ReceiptError):
             receipts.check(other, NOTE, hub)
+
+
+def test_the_context_of_a_proof_is_the_beginning_of_that_of_the_receipt():
+    """As the hub itself signed them."""
+    hub = Hub()
+    receipt = json.loads(hub.answer("/declaration", json.dumps(NOTE).encode())[1])
+    trusted = keys.read_document(json.dumps(hub.keys.controller_document).encode(), "hub").methods
+    first = receipt["@context"]
+    for whole, of_proof, said in [
+        ([*first, "more"], first, None),
+        (first, first, None),
+        (first, [*first, "more"], "its proof is in another context"),
+        (first, ["other"], "its proof is in another context"),
+        (first, first[0], "its proof is in another context"),
+    ]:
+        receipt["@context"], receipt["proof"]["@context"] = whole, of_proof
+        options = {k: v for k, v in receipt["proof"].items() if k != "proofValue"}
+        document = {k: v for k, v in receipt.items() if k != "proof"}
+        parts = [hashlib.sha256(jcs.canonicalize(each)).digest() for each in (options, document)]
+        receipt["proof"]["proofValue"] = seal.encode(hub.keys.sk_obj.sign(b"".join(parts)))
+        if said:
+            with pytest.raises(receipts.ReceiptError, match=said):
+                receipts.check(receipt, NOTE, trusted)
+        else:
+            assert receipts.check(receipt, NOTE, trusted).hub == 0
 
 
 # Whom a user trusts
