@@ -16,10 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 PRIVATE_KEY = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-BEGAN, ENDS = (
-    timedelta(days=-365),
-    timedelta(days=40 * 365),
-)  # the certificate of the root, from now
+# What certificates are valid for, from now.
+BEGAN, ENDS = timedelta(days=-365), timedelta(days=40 * 365)
 
 CONFIGURATION = """
 [tsa]
@@ -122,7 +120,7 @@ def serving(answer: Callable[[str, bytes], tuple[int, bytes]]) -> Iterator[str]:
             status, body = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            if status == 302:
+            if status == 302:  # which nobody should follow
                 self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(body)

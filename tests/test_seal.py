@@ -322,7 +322,7 @@ def test_a_certificate_that_had_expired_and_one_that_has_since(tmp_path):
 
 
 def test_an_expired_certificate_is_said(script, tmp_path, signer, monkeypatch):
-    """A stamp of then is good, and that the certificate is no longer is said with it."""
+    """A stamp from before that is good, and the report says that a certificate has expired."""
     expired = datetime(2026, 11, 25, tzinfo=UTC)
     real = stamps.check
     monkeypatch.setattr(stamps, "check", lambda *a: real(*a)._replace(expired=expired))
@@ -474,6 +474,15 @@ def test_a_root_that_expired_since(tmp_path, monkeypatch):
     monkeypatch.setattr(stamps, "datetime", Later)
     expired = stamps.check(reply, b"data", authority.root).expired
     assert timedelta(hours=23) < expired - datetime.now(UTC) < timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "data", ["30", "3001", "3080", "308100", "30810101", "10", "1f00", "300130"]
+)
+def test_what_is_not_der(data):
+    """Values without a length, or that are shorter; lengths and tags that could be others."""
+    with pytest.raises(stamps.StampError, match="it is not DER"):
+        stamps.read_der(bytes.fromhex(data))
 
 
 def test_fractions_of_a_second():
@@ -744,7 +753,7 @@ BAD_SEALS = {
     "a key that is not ASCII": (TEXT[:-1] + ', "é": 1}', "a key is not ASCII"),
     "a fraction": (TEXT[:-1] + ', "receipt": {"seq": 1.0}}', '"1.0" is a fraction'),
     "an exponent": (TEXT[:-1] + ', "receipt": {"seq": 1e3}}', '"1e3" is a fraction'),
-    "not a number": (TEXT[:-1] + ', "receipt": {"seq": NaN}}', '"NaN" is no number'),
+    "not a number": (TEXT[:-1] + ', "receipt": {"seq": NaN}}', '"NaN" is not a number'),
     "a huge integer": (TEXT[:-1] + ', "receipt": {"seq": ' + 5000 * "9" + "}}", "too large"),
     "half a character": (TEXT[:-1] + ', "receipt": {"a": "\\ud800"}}', "expected JSON"),
     "not UTF-8": (TEXT[:-1] + ', "receipt": {"a": "\udcff"}}', "expected JSON"),
@@ -1247,6 +1256,9 @@ def test_a_form(script, tmp_path):
         (tmp_path / "form").write_text(json.dumps(form | change))
         done = script("iscc_seal", "verify", "--inputs", "form")
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    (tmp_path / "form").write_text(json.dumps(form | {"hub": dataset("a hub", Path("/no/where"))}))
+    done = script("iscc_seal", "verify", "--inputs", "form")
+    assert done.stderr == 'iscc_seal verify: cannot read "a hub": No such file or directory\n'
     done = script("iscc_seal", "verify", "--inputs", "form", "--seal", SEALED)
     assert "--seal: the form says that already" in done.stderr
 

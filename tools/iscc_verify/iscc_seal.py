@@ -299,7 +299,7 @@ def read_one(form: Form, key: str) -> Dataset | None:
 
 
 def read_contents(source: Dataset) -> bytes:
-    return keys.read_file(source.path, quote(source.name))
+    return keys.read_file(source.path, source.name)
 
 
 def code(source: Dataset) -> Entry:

@@ -49,7 +49,7 @@ def read_secret(path: Path) -> Ed25519PrivateKey:
     Raises InputError, which never quotes from the file.
     """
     called = quote(str(path))
-    data = read_file(path, called).lstrip()
+    data = read_file(path, str(path)).lstrip()
     found = "a public key" if data.startswith((b"ssh-", MULTIKEY.encode())) else "something else"
     wrong = f"expected {KINDS}, found {found}"
     try:
@@ -71,7 +71,10 @@ def read_secret(path: Path) -> Ed25519PrivateKey:
 
 
 def load_secret(data: bytes, passphrase: bytes | None) -> object:
-    """Raises TypeError if a passphrase is needed, ValueError if it is wrong or this is no key."""
+    """Read a key, in any of the formats.
+
+    Raises TypeError if a passphrase is needed, ValueError if it is wrong or this is not a key.
+    """
     if data.startswith(OPENSSH):
         return load_ssh_private_key(data, passphrase)
     if data.startswith(PEM):
@@ -90,7 +93,7 @@ def ask_passphrase(called: str) -> bytes:
 
 
 def read_trusted(data: bytes, called: str) -> list[Trusted]:
-    """Keys from a list with one a line, or from a controller document (did.json).
+    """Keys from a list with one per line, or from a controller document (did.json).
 
     A line is `z6Mk...` or `ssh-ed25519 AAAA...`, and behind it whose it is. Comments begin with #.
     SSH keys of other kinds are left out, as nobody can seal with them. Raises InputError, which
@@ -178,7 +181,7 @@ def resolve(name: str, owner: str) -> str:
 def is_usable(method: Mapping[str, object]) -> bool:
     """Whether a key is for Ed25519, was not revoked, and has not expired.
 
-    Raises ValueError or TypeError for what is no time.
+    Raises ValueError or TypeError if `expires` is not a time.
     """
     if not str(method.get("publicKeyMultibase")).startswith(MULTIKEY) or "revoked" in method:
         return False
@@ -188,10 +191,10 @@ def is_usable(method: Mapping[str, object]) -> bool:
     return (expires if expires.tzinfo else expires.replace(tzinfo=UTC)) > datetime.now(UTC)
 
 
-def read_file(path: Path, called: str) -> bytes:
-    """A file that is not endless."""
-    with explaining("read", str(path)), path.open("rb") as stream:
+def read_file(path: Path, name: str) -> bytes:
+    """A file that is not endless; messages call it by a name."""
+    with explaining("read", name), path.open("rb") as stream:
         data = stream.read(LONGEST_FILE + 1)
     if len(data) > LONGEST_FILE:
-        raise InputError(f"{called}: expected at most {LONGEST_FILE:,} bytes, found more")
+        raise InputError(f"{quote(name)}: expected at most {LONGEST_FILE:,} bytes, found more")
     return data

@@ -24,7 +24,7 @@ LONGEST_WAY = timedelta(minutes=10)  # between the time of a note and that of th
 
 
 class ReceiptError(Exception):
-    """What is no valid receipt for a note; the message says why, in half a sentence."""
+    """A receipt that is not valid for a note; the message says why, in half a sentence."""
 
 
 class Receipt(NamedTuple):

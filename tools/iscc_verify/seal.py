@@ -225,7 +225,7 @@ def read_json(data: bytes, called: str, longest: int) -> object:
             object_pairs_hook=unique,
             parse_int=integer,
             parse_float=refuse("a fraction"),
-            parse_constant=refuse("no number"),
+            parse_constant=refuse("not a number"),
         )
         check_depth(value)
         canonical(value)  # texts have to be Unicode

@@ -75,7 +75,7 @@ CERTIFICATE_ERRORS = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlg
 
 
 class StampError(Exception):
-    """A reply that is no valid stamp of the data; the message says why, in half a sentence."""
+    """A reply that is not a valid stamp of the data; the message says why, in half a sentence."""
 
 
 class Stamp(NamedTuple):
@@ -181,8 +181,8 @@ def check_certificates(parsed: Reply, signer: bytes, sent: bytes, roots: bytes |
             raise StampError("it is signed with another certificate than it says")
         chain = [authority]
         while chain[-1] not in trusted:
-            others_left = [each for each in [*trusted, *others] if each not in chain]
-            chain.append(issuer_of(chain[-1], others_left))
+            left = [each for each in [*trusted, *others] if each not in chain]
+            chain.append(issuer_of(chain[-1], left))
         known = {*chain, *(each for each in others if is_same_authority(each, trusted))}
         if roots is not None and (len(set(others)) < len(others) or not known.issuperset(others)):
             raise StampError("there are certificates with it that are not the authority's")
@@ -297,6 +297,8 @@ def read_der(data: bytes, depth: int = 0) -> list[tuple[int, object]]:
                 raise StampError("it is not DER")
         content = data[start : start + length]
         known = tag in CONSTRUCTED or tag in PRIMITIVE
+        if len(data) < 2:
+            raise StampError("it is not DER")
         if not known or length == 0x80 == data[1] or len(content) < length or depth > DEEPEST:
             raise StampError("it is not DER")
         values.append((tag, read_der(content, depth + 1) if tag in CONSTRUCTED else content))
