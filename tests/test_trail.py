@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import shutil
 import struct
 import zipfile
@@ -557,6 +558,12 @@ def test_what_is_neither_an_export_nor_a_trail(script, tmp_path, content):
     )
 
 
+def test_a_trail_that_comes_through_a_pipe(script, tmp_path):
+    """It would be empty when it is read for the second time."""
+    os.mkfifo(tmp_path / "pipe")
+    assert "as it is read more than once, but got a pipe" in refused(script, tmp_path, "pipe")
+
+
 def test_a_name_that_is_not_there(export, script):
     done = script("iscc_trail", export.write(), "--trail", "t.tsv", "--of", "nope")
     assert done.returncode == 2
@@ -867,12 +874,16 @@ def test_a_bomb_of_zeros(export, script, tmp_path, monkeypatch):
     assert "it would unpack to 50," in refused(script, tmp_path, export.write())
 
 
-def test_a_bomb_of_members_that_share_their_bytes(export, script, tmp_path):
+@pytest.mark.parametrize("apart", [0, 29])
+def test_a_bomb_of_members_that_share_their_bytes(export, script, tmp_path, apart):
+    """All of them, or only the last byte of one and the first of the next one's header."""
     content = export.write().read_bytes()
     entry = content.index(b"PK\x01\x02")
     size = struct.unpack("<H", content[entry + 28 : entry + 30])[0]
     extra = content[entry : entry + 46 + size]
-    twin = extra[:46] + b"x" * size
+    stored, place = struct.unpack("<I18xI", extra[20:46])
+    place += apart and apart + stored
+    twin = extra[:42] + struct.pack("<I", place) + b"x" * size
     end = content.index(b"PK\x05\x06")
     count, length = struct.unpack("<HI", content[end + 10 : end + 16])
     ending = struct.pack("<HHI", count + 1, count + 1, length + len(twin))

@@ -148,6 +148,11 @@ def read(path: Path, name: str, report: Callable[[float], None]) -> Export:
 
 def is_export(path: Path, name: str) -> bool:
     """Whether a file begins like a zip archive. Raises InputError if it is not even text."""
+    if path.is_fifo():
+        raise InputError(
+            f"{quote(name)}: expected a file, as it is read more than once, but got a pipe: write "
+            "what comes through it to a file first"
+        )
     with explaining("read", name), path.open("rb") as file:
         beginning = file.read(1_000)
     if b"\0" in beginning and not beginning.startswith(FIRST_BYTES):
