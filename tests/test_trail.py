@@ -402,6 +402,35 @@ def test_copies_with_another_name_have_a_line_and_the_same_content(export, trail
     ]
 
 
+def test_a_result_of_which_there_are_copies_is_a_result(export, lineage):
+    chain = {"copied_from_history_dataset_association_id_chain": ["d"], "dataset_uuid": "uuid of d"}
+    export.dataset("e", "Figure 2b", b"", hid=7, file_name="datasets/d.tiff", **chain)
+    assert {of for of, *_ in lineage(export.write())} == {"figure"}
+
+
+def test_a_file_that_somebody_listed_leads_to_the_job_that_made_it(export, lineage, tmp_path):
+    """Though the list says neither when it was made nor of what; the job's time is known."""
+    figure = codes_of(b"d" * 30_000)
+    header = "#name\tiscc\tdatahash\tfrom"
+    (tmp_path / "t.tsv").write_text(f"{header}\nFigure 2b\t{figure.wide}\t{figure.datahash}\t\n")
+    rows = lineage("t.tsv", export.write(), "--of", "Figure 2b")
+    assert [row[1:] for row in rows][:3] == [
+        ("0", "Figure 2b", "copy, declared"),
+        ("1", "figure", ""),
+        ("2", "smoothed", ""),
+    ]
+
+
+def test_what_no_line_of_a_trail_describes_is_a_gap(lineage, tmp_path):
+    figure, lost = codes_of(b"f" * 30_000), codes_of(b"lost")
+    row = f"figure\t{figure.wide}\t{figure.datahash}\t{lost.datahash}\n"
+    (tmp_path / "t.tsv").write_text("#name\tiscc\tdatahash\tfrom\n" + row)
+    assert [each[1:] for each in lineage("t.tsv")] == [
+        ("0", "figure", "declared"),
+        ("1", lost.datahash, "not exported"),
+    ]
+
+
 def test_names_are_data_and_each_is_there_once(export, trail):
     for number, (name, content) in enumerate(HOSTILE.items()):
         export.dataset(f"h{number}", name, content)
