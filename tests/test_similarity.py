@@ -340,8 +340,8 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, by_and_thr
         if mine:
             assert mine[0] == int(matches.b[best[row]])
 
-    for near in (False, True):
-        kept = relations.keep_mask(found, near)
+    for near, links_ in ((False, found.select(found.exact)), (True, found)):
+        kept = relations.keep_mask(links_)
         for row, each in enumerate(entries):
             copies = [
                 relation
@@ -349,7 +349,7 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, by_and_thr
                 if each.name in names and (near or relation == "exact")
             ]
             assert kept[row] == (not copies)
-        copied = relations.duplicates_of(found, kept, near)
+        copied = relations.duplicates_of(links_, kept)
         assert named(copied, entries, reference) <= expected
         assert copied.a.tolist() == np.flatnonzero(~kept).tolist()
         assert near or copied.exact.all()
@@ -385,21 +385,29 @@ def test_clusters_are_connected_components(entries, by_and_threshold):
         if by == "content" and place.relation == "linked" and one_is_tiny:
             differing = None
         assert place.distance == (None if row == first[row] else differing)
-    numbers = [place.cluster for place in places]
-    assert list(dict.fromkeys(numbers)) == list(range(1, count + 1))
+    # Clusters come first, and single datasets last; both in the order of the input.
+    by_rows = sorted(set(first), key=lambda row: (first.count(row) == 1, row))
+    numbers = {row: number for number, row in enumerate(by_rows, start=1)}
+    assert [place.cluster for place in places] == [numbers[row] for row in first]
+    assert len(numbers) == count
 
 
 @examples(100)
-@given(entry_lists("a"), THRESHOLDS, st.booleans())
-def test_nothing_is_dropped_without_a_kept_copy(entries, by_and_threshold, near):
+@given(entry_lists("a"), THRESHOLDS, st.none() | st.integers(0, 64))
+def test_nothing_is_dropped_without_a_kept_copy(entries, by_and_threshold, most):
+    """Exact duplicates are dropped, and near-duplicates up to `most` bits if it is not None."""
     by, threshold = by_and_threshold
+    of = 256 if by == "appearance" else 128
+
+    def is_dropped(relation: str, differing: int, bits: int) -> bool:
+        return relation == "exact" or (most is not None and differing * of // bits <= most)
+
     copies = {
-        names
-        for names, relation, *_ in by_brute_force(entries, threshold, by=by)
-        if near or relation == "exact"
+        names for names, *how in by_brute_force(entries, threshold, by=by) if is_dropped(*how)
     }
     found = found_links(entries, threshold, by=by)
-    kept = relations.keep_mask(found, near)
+    found = found.select(found.exact) if most is None else found.within(most)
+    kept = relations.keep_mask(found)
     assert len(kept) == len(entries)
     for row, each in enumerate(entries):
         earlier = [other.name for other, keep in zip(entries[:row], kept, strict=False) if keep]
@@ -407,7 +415,7 @@ def test_nothing_is_dropped_without_a_kept_copy(entries, by_and_threshold, near)
 
     # What was dropped, each with the reason: the first dataset with its fingerprint if that is
     # kept, else, of the kept ones before that, an exact copy, then the closest, then the first.
-    copied = relations.duplicates_of(found, kept, near)
+    copied = relations.duplicates_of(found, kept)
     reasons = dict(zip(copied.a.tolist(), copied.b.tolist(), strict=True))
     assert list(reasons) == [row for row, keep in enumerate(kept) if not keep]
     every = by_brute_force(entries, threshold, by=by)
@@ -422,7 +430,7 @@ def test_nothing_is_dropped_without_a_kept_copy(entries, by_and_threshold, near)
             for other in range(first)
             if kept[other] and (names := frozenset((entries[other].name, entries[row].name))) in how
             for relation, differing, bits in [how[names]]
-            if near or relation == "exact"
+            if is_dropped(relation, differing, bits)
         ]
         assert reason == (first if kept[first] else min(before)[-1])
 
@@ -520,9 +528,9 @@ def test_a_dropped_dataset_is_a_duplicate_of_one_that_is_kept():
     known = [(0, 1), (ones(10), 2), (ones(12), 3), (ones(12), 3), (ones(10), 2), (ones(64, 64), 6)]
     entries = [entry(str(n), data, instance) for n, (data, instance) in enumerate(known, start=1)]
     found = found_links(entries, 12)
-    keep = relations.keep_mask(found, near=True)
+    keep = relations.keep_mask(found)
     assert keep.tolist() == [True, False, False, False, False, True]
-    pairs = relations.duplicates_of(found, keep, near=True)
+    pairs = relations.duplicates_of(found, keep)
     assert [tuple(map(int, pair[:2])) for pair in zip(*pairs, strict=True)] == [
         (1, 0),
         (2, 0),
@@ -530,9 +538,10 @@ def test_a_dropped_dataset_is_a_duplicate_of_one_that_is_kept():
         (4, 0),
     ]
     assert pairs.distance.tolist() == [10, 12, 12, 10]
-    keep = relations.keep_mask(found, near=False)
+    found = found.select(found.exact)
+    keep = relations.keep_mask(found)
     assert keep.tolist() == [True, True, True, False, False, True]
-    pairs = relations.duplicates_of(found, keep, near=False)
+    pairs = relations.duplicates_of(found, keep)
     assert (pairs.a.tolist(), pairs.b.tolist()) == ([3, 4], [2, 1])
 
 
@@ -620,7 +629,7 @@ def test_shares_of_the_work_add_up_to_the_whole(monkeypatch, with_others, thresh
 def test_hashes_that_differ_in_every_bit():
     """256 is more than a byte can hold."""
     hashes = np.array([[0] * 4, [2**64 - 1] * 4], dtype=np.uint64)
-    assert hamming.nearest(hashes[:1], hashes[1:]).tolist() == [256]
+    assert [each.tolist() for each in hamming.nearest(hashes[:1], hashes[1:])] == [[256], [0]]
     assert not len(hamming.pairs_within(hashes, None, 255).a)
     assert [each.tolist() for each in hamming.pairs_within(hashes, None, 256)] == [[0], [1], [256]]
 
@@ -741,18 +750,24 @@ def test_the_nearest_hash_is_found_in_every_tile():
     apart = all_distances(hashes[itself], hashes)
     apart[np.arange(40), itself] = 200
     assert set(apart.argmin(axis=1) // hamming.TILE_COLUMNS) == {0, 1, 2}
-    assert hamming.nearest(hashes[itself], hashes, itself).tolist() == apart.min(axis=1).tolist()
+    least, which = hamming.nearest(hashes[itself], hashes, itself)
+    assert least.tolist() == apart.min(axis=1).tolist()
+    assert which.tolist() == apart.argmin(axis=1).tolist()
     # The only other hash that is near comes before the tile of the hash itself, or after it.
     hashes[5], hashes[9000] = 0, 1
-    assert hamming.nearest(hashes[[5, 9000]], hashes, np.array([5, 9000])).tolist() == [2, 2]
+    least, which = hamming.nearest(hashes[[5, 9000]], hashes, np.array([5, 9000]))
+    assert (least.tolist(), which.tolist()) == ([2, 2], [9000, 5])
+    # Of several that are as near, the first, whichever tile it is in.
+    hashes[[7, 10000]] = 3
+    assert hamming.nearest(np.full((1, 2), 3, np.uint64), hashes)[1].tolist() == [7]
 
 
 def test_nothing_is_near_where_there_is_no_other():
     """128 bits may all differ, which is not the same."""
     zeros, ones_ = np.zeros((1, 2), np.uint64), np.full((1, 2), 2**64 - 1, np.uint64)
-    assert hamming.nearest(zeros, ones_).tolist() == [128]
-    assert hamming.nearest(zeros, zeros[:0]).tolist() == [hamming.NOTHING_NEAR]
-    assert hamming.nearest(zeros, zeros, np.array([0])).tolist() == [hamming.NOTHING_NEAR]
+    assert hamming.nearest(zeros, ones_)[0].tolist() == [128]
+    assert hamming.nearest(zeros, zeros[:0])[0].tolist() == [hamming.NOTHING_NEAR]
+    assert hamming.nearest(zeros, zeros, np.array([0]))[0].tolist() == [hamming.NOTHING_NEAR]
     assert hamming.NOTHING_NEAR > 128
 
 
@@ -815,7 +830,8 @@ def test_the_nearest_is_that_of_brute_force(entries, reference, by_and_most):
     by, most = by_and_most
     rows = np.arange(len(entries))
     for others in (None, reference):
-        nearest, exact = relations.nearest(found_links(entries, most, others, by), rows)
+        found = found_links(entries, most, others, by)
+        nearest, exact, _ = relations.nearest(found, rows)
         # With the highest threshold every pair that can be compared is near, or exact.
         pairs = by_brute_force(entries, most, others, by)
         for row, each in enumerate(entries):
@@ -824,6 +840,14 @@ def test_the_nearest_is_that_of_brute_force(entries, reference, by_and_most):
             if not exact[row]:
                 near = [differing * most // bits for _, _, differing, bits in mine]
                 assert nearest[row] == min(near) if near else np.isnan(nearest[row])
+        if others:
+            named_pairs = named(relations.nearest_pairs(found, rows[~exact]), entries, others)
+            of_nearest = {(names, *how) for names, _, *how in named_pairs}
+            assert of_nearest <= {(names, *how) for names, _, *how in pairs}
+            far = rows[~exact & ~np.isnan(nearest)]
+            assert relations.nearest_pairs(found, rows[~exact]).a.tolist() == far.tolist()
+            apart_by = [differing * most // bits for _, differing, bits in of_nearest]
+            assert sorted(set(apart_by)) == sorted(set(nearest[far].tolist()))
 
 
 def test_manifests_are_compared_without_reading_a_dataset(tmp_path, similarity):
@@ -893,10 +917,10 @@ def test_all_outputs_of_pictures_that_look_alike(tmp_path, similarity):
     assert [row[3:6] for row in rows] == [
         ["a", "first", ""],
         ["a", "looks like", "48"],
-        ["c", "single", ""],
         ["a", "looks like", "8"],
         ["e", "first", ""],
         ["e", "exact", "0"],
+        ["c", "single", ""],
     ]
     assert (tmp_path / "k").read_text() == "a\nc\ne\n"
     assert (tmp_path / "d").read_text() == "b\nd\ne2\n"
@@ -933,7 +957,7 @@ def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
     assert [(*row[:4], row[5]) for row in rows[1:]] == [
         ("f1", "looks like", "1", "256", "p2"),
         ("f1", "looks like", "10", "256", "p1"),
-        ("f2", "none", "", "", ""),
+        ("f2", "none", "190", "256", "p1"),  # the nearest, though it is far away
         ("f3", "exact", "0", "256", "p2"),
     ]
     rows = [line.split("\t")[:4] for line in (tmp_path / "p").read_text().splitlines()[1:]]
@@ -947,7 +971,8 @@ def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
 def test_more_image_codes_than_there_are_orientations_are_refused(tmp_path, similarity):
     """One line of many would make room for as many in all others."""
     for count, status in ((16, 0), (17, 2)):
-        (tmp_path / "m").write_text(IMAGES + image_line("a", 1, *range(60, 60 + count)))
+        codes = image_line("a", 1, *range(60, 60 + count)), image_line("b", 2, 60)
+        (tmp_path / "m").write_text(IMAGES + "".join(codes))
         done = similarity("--manifest", "m", "--compare", "appearance")
         assert done.returncode == status
     assert 'line 2, "a": expected at most 16 Image-Codes of 256 bits' in done.stderr
@@ -988,7 +1013,7 @@ def test_what_has_no_image_code_is_not_compared_by_appearance(tmp_path, similari
 def test_a_picture_without_features_is_named_where_there_is_no_other(tmp_path, similarity):
     columns = IMAGES.replace("iscc", "iscc\tnote")
     row = f"{iscc(0, 1)}\tfeatureless\timagewalk uint8 z1c1t1y9x9\t\n"
-    (tmp_path / "m").write_text(f"{columns}blank\t{row}")
+    (tmp_path / "m").write_text(f"{columns}blank\t{row}blank too\t{row}")
     done = similarity("--manifest", "m", "--compare", "appearance")
     assert done.returncode == 2
     assert 'in the datasets (there is nothing to see in "blank"); make' in done.stderr
@@ -1108,7 +1133,8 @@ SIX = [
 
 def test_all_outputs_of_one_set(tmp_path, similarity):
     write_manifest(tmp_path / "m.tsv", SIX)
-    done = similarity("--manifest", "m.tsv", *ALL_OUTPUTS, "--duplicates", "near")
+    at_12 = ("--threshold", 12, "--duplicates", "near")
+    done = similarity("--manifest", "m.tsv", *ALL_OUTPUTS, *at_12)
     assert done.stderr == ""
     assert done.stdout == "6 datasets: 1 exact pair, 3 near pairs, 1 cluster of copies\n"
     rows = [line.split("\t") for line in (tmp_path / "pairs").read_text().splitlines()]
@@ -1123,8 +1149,8 @@ def test_all_outputs_of_one_set(tmp_path, similarity):
         "1\t1\t4\t1\tfirst\t\t\t1\n"
         "2\t1\t4\t1\tnear\t10\t\t2\n"
         "3\t1\t4\t1\texact\t0\t\t3\n"
-        "4\t2\t1\t4\tsingle\t\t\t4\n"
         "5\t1\t4\t1\tlinked\t18\t\t5\n"
+        "4\t2\t1\t4\tsingle\t\t\t4\n"
         "6\t3\t1\t6\tsingle\t\ttiny\t6\n"
     )
     # 5 is a copy of 2 alone, which is not kept.
@@ -1152,7 +1178,7 @@ def test_all_outputs_with_a_reference(tmp_path, similarity):
     write_manifest(tmp_path / "old 2.tsv", [SIX[5], entry("n", ones(4), 8, narrow=True)])
     references = ("--reference", "old 1.tsv", "--reference", "old 2.tsv")
     outputs = [word.replace("--clusters", "--matches") for word in ALL_OUTPUTS]
-    done = similarity("--manifest", "new.tsv", *references, *outputs)
+    done = similarity("--manifest", "new.tsv", *references, *outputs, "--threshold", 12)
     assert done.stderr == ""
     assert done.stdout == (
         "7 datasets and 4 of the reference: 3 exact pairs, 8 near pairs, 6 datasets with a match\n"
@@ -1183,7 +1209,7 @@ def test_all_outputs_with_a_reference(tmp_path, similarity):
         ["4", "near", "4", "64", "93.8", "n", "4"],
         ["5", "exact", "0", "128", "100.0", "5", "5"],
         ["6", "exact", "0", "128", "100.0", "6", "6"],
-        ["7", "none", "", "", "", "", "7"],
+        ["7", "none", "42", "64", "34.4", "5", "7"],  # 5 is the nearest
     ]
     assert matches[2][6] == SIX[1].iscc
     assert (tmp_path / "keep").read_text() == "1\n3\n4\n7\n"
@@ -1414,7 +1440,7 @@ def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch, similarity):
 
 
 def test_a_name_with_a_line_break_cannot_stand_on_a_list(tmp_path, similarity):
-    write_manifest(tmp_path / "m.tsv", [entry("a\nb", 0, 1)])
+    write_manifest(tmp_path / "m.tsv", [entry("a\nb", 0, 1), entry("c", 1, 2)])
     done = similarity("--manifest", "m.tsv", *ALL_OUTPUTS)
     assert done.returncode == 2
     assert done.stderr.startswith('iscc_similarity: cannot put "a\\nb" on a list: ')
@@ -1442,12 +1468,54 @@ HOSTILE_NAMES = [
 ]
 
 
+def test_one_dataset_alone_is_compared_with_nothing(tmp_path, similarity):
+    (tmp_path / "a b.tif").write_bytes(b"a" * 3000)
+    (tmp_path / "none.json").write_text(json.dumps({"datasets": []}))
+    for source, found in [(["a b.tif"], '1, "a b.tif"'), (["--inputs", "none.json"], "0")]:
+        done = similarity(*source, "--pairs", "p")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "iscc_similarity: expected at least two datasets to compare with each other, found "
+            f"{found}: add others, or choose a reference to compare with\n"
+        )
+
+
+def test_the_heat_map_leaves_out_what_has_no_duplicate(tmp_path, similarity, monkeypatch):
+    """Of more than forty datasets; of fewer, and with a reference of fewer, all are drawn."""
+    drawn = []
+
+    def heat_map(side, other, distances, exact, threshold, scale):
+        drawn.append((side, other, distances.shape))
+        return b"picture"
+
+    monkeypatch.setattr(picture, "heat_map", heat_map)
+    apart = np.random.default_rng(8).integers(0, 2**63, (38, 2)).tolist()
+    alone = [entry(f"{n}", a << 64 | b, 100 + n) for n, (a, b) in enumerate(apart)]
+    pair = [entry("a", 0, 1), entry("b", ones(5), 2)]
+    for count, rows in ((38, range(40)), (39, (0, 40))):
+        more = [entry("c", ones(64, 60), 5)] * (count - 38)
+        write_manifest(tmp_path / "m.tsv", [pair[0], *alone, *more, pair[1]])
+        done = similarity("--manifest", "m.tsv", "--threshold", 5, "--picture", "p")
+        assert done.returncode == 0, done.stderr
+        side, other, shape = drawn.pop()
+        assert (side.rows.tolist(), other, shape) == ([*rows], None, (len(rows),) * 2)
+        assert side.names[count + 1] == "b"
+    write_manifest(tmp_path / "r.tsv", [entry("c", ones(64, 60), 5), entry("d", ones(4), 6)])
+    source = ("--manifest", "m.tsv", "--reference", "r.tsv", "--threshold", 5)
+    done = similarity(*source, "--picture", "p")
+    assert done.returncode == 0, done.stderr
+    side, other, shape = drawn.pop()
+    assert (side.rows.tolist(), other.rows.tolist()) == ([0, 39, 40], [0, 1])
+    assert side.counted == "3 of 41"
+    assert shape == (5, 5)
+
+
 EXACT_COLOUR = (0xE8, 0x59, 0x0C)  # of cells, and in the key
 
 
 @pytest.mark.parametrize(
     ("count", "with_reference"),
-    [(0, False), (1, False), (2, True), (7, False), (60, True), (101, False), (401, False)],
+    [(0, True), (1, True), (2, False), (7, False), (60, True), (101, False), (401, False)],
 )
 def test_pictures(tmp_path, similarity, count, with_reference):
     """Of so many datasets, with all hostile names; the same bytes each time."""
@@ -1483,7 +1551,8 @@ def test_the_heat_map_shows_what_there_is():
     distances = np.array([[0, 4, 0, 64], [4, 0, 4, 64], [0, 4, 0, 64], [64, 64, 64, 0.0]])
     exact = np.eye(4, dtype=bool)
     exact[0, 2] = exact[2, 0] = True
-    png = picture.heat_map(["a", "b", "c", "d"], None, distances, exact, 12)
+    side = picture.Side(["a", "b", "c", "d"], np.arange(4))
+    png = picture.heat_map(side, None, distances, exact, 12)
     with Image.open(io.BytesIO(png)) as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     share = {
@@ -1568,7 +1637,8 @@ def test_bars_count_every_cluster_and_every_dataset():
 def test_labels_are_short_text():
     assert picture.shortened("a\tb\udcff") == "a\\tb\ufffd"
     assert picture.shortened("x" * 30 + "y" * 30) == "x" * 24 + "…" + "y" * 24
-    assert picture.fonts_for("cell ядро") == ["DejaVu Sans"]
+    assert picture.fonts_for("cell ядро \n") == (["DejaVu Sans"], False)
+    assert picture.fonts_for("cell \U000e0fff") == (["DejaVu Sans"], False)  # is not printable
 
 
 def test_copies_are_exact_ones_unless_near_ones_are_asked_for(tmp_path, similarity):
@@ -1576,11 +1646,15 @@ def test_copies_are_exact_ones_unless_near_ones_are_asked_for(tmp_path, similari
     write_manifest(tmp_path / "m.tsv", [*CHAIN, entry("a2", 0, 1)])
     exact = ["a2\ta\texact\t0\t128\t100.0\t4\t1"]
     near = ["b\ta\tnear\t10\t128\t92.2\t2\t1"]
+    beyond = ["c\ta\tnear\t13\t128\t89.8\t3\t1"]
     for options, expected in [
         ([], exact),
         (["--duplicates", "exact"], exact),
         (["--duplicates", "near"], near + exact),
         (["--duplicates", "near", "--threshold", 9], exact),
+        (["--duplicates", "near", "--drop-threshold", 9], exact),
+        (["--duplicates", "near", "--drop-threshold", 10], near + exact),
+        (["--duplicates", "near", "--drop-threshold", 13], near + beyond + exact),
     ]:
         done = similarity("--manifest", "m.tsv", "--copies", "c.tsv", *options)
         assert done.returncode == 0, done.stderr

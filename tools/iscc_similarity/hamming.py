@@ -221,14 +221,16 @@ def distances(hashes_a: np.ndarray, hashes_b: np.ndarray) -> np.ndarray:
 
 def nearest(
     hashes_a: np.ndarray, hashes_b: np.ndarray, itself: np.ndarray | None = None
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """The distance of each of n hashes, (n, words), to the nearest of m others, (m, words).
 
     `itself`, int64 and of shape (n,), says which of the others is the hash itself and does not
-    count. Gives uint16, shape (n,); NOTHING_NEAR where there is no other. By brute force.
+    count. Gives uint16, shape (n,), NOTHING_NEAR where there is no other; and int64, shape (n,),
+    which one is the nearest, the first of several. By brute force.
     """
     columns = np.ascontiguousarray(hashes_b.T)
     least = np.full(len(hashes_a), NOTHING_NEAR, dtype=np.uint16)
+    which = np.zeros(len(hashes_a), dtype=np.int64)
     for top in range(0, len(hashes_a), TILE_ROWS):
         rows = slice(top, top + TILE_ROWS)
         for left in range(0, len(hashes_b), TILE_COLUMNS):
@@ -238,8 +240,12 @@ def nearest(
                 i, j = np.arange(len(apart)), itself[rows] - left
                 here = (j >= 0) & (j < apart.shape[1])
                 apart[i[here], j[here]] = NOTHING_NEAR
-            least[rows] = np.minimum(least[rows], apart.min(axis=1))
-    return least
+            nearest_here = apart.argmin(axis=1)
+            distance = np.take_along_axis(apart, nearest_here[:, None], axis=1)[:, 0]
+            nearer = distance < least[rows]
+            least[rows] = np.where(nearer, distance, least[rows])
+            which[rows] = np.where(nearer, nearest_here + left, which[rows])
+    return least, which
 
 
 def make_plan(task: Task) -> Plan:

@@ -3,12 +3,12 @@
 Two datasets are exact duplicates when their Instance-Codes are equal; what is known of sizes,
 hashes and types of pixels must agree. They are near-duplicates when the Hamming distance of their
 Data-Codes, 128 bits, is at most the threshold: up to 12 they are nearly the same, up to 24 related,
-up to 32 weakly so; larger distances are indistinguishable from chance. Datasets below 2,048 bytes
-are only ever exact duplicates. Files are compared by their bytes: one that was compressed or
+up to 32 weakly related; larger distances are indistinguishable from chance. Datasets below 2,048
+bytes are compared for equality only. Files are compared by their bytes: one that was compressed or
 converted is no longer similar to the original. For images, manifests of iscc_pixels have codes of
-the pixels, and Image-Codes of what single pictures look like: compared by appearance, two whose
-Image-Codes differ in at most 48 of 256 bits look like each other, up to 72 bits are worth a look,
-and more are chance. Codes of bytes are never compared with codes of pixels.
+the pixels, and Image-Codes of what single pictures look like: compared by appearance, two pictures
+look alike if their Image-Codes differ in at most 48 of 256 bits; up to 72 bits they are worth a
+look, and larger distances are chance. Codes of bytes are never compared with codes of pixels.
 """
 
 import sys
@@ -47,7 +47,8 @@ from manifest import Entry
 from messages import InputError, Progress, pluralize, quote
 from relations import Pairs
 
-THRESHOLDS = {links.CONTENT: 12, links.APPEARANCE: 48}
+THRESHOLDS = {links.CONTENT: 24, links.APPEARANCE: 48}
+DROP_THRESHOLDS = {links.CONTENT: 12, links.APPEARANCE: 48}
 MOST_PAIRS = 1_000_000
 MOST_LINKS = 10_000_000  # in memory, a few hundred MiB
 MOST_IN_MATRIX = 2_000
@@ -56,6 +57,8 @@ MOST_CLOSEST = 100
 # The picture shows the nearest of all datasets, or, where that would be more comparisons, of some.
 MOST_COMPARISONS = 1_000_000_000
 LEAST_SAMPLE = 1_000
+# What has no match is shown with its nearest, unless that would be more comparisons: a minute.
+MOST_COMPARISONS_OF_NEAREST = 20_000_000_000
 
 KINDS = ("datasets", "manifests")
 REFERENCE_KINDS = ("reference_datasets", "reference_manifests")
@@ -119,6 +122,14 @@ def make_parser() -> command.Parser:
         f"pictures that look alike, as well (default {relations.EXACT})",
     )
     parser.add_argument(
+        "--drop-threshold",
+        type=command.integer(0, links.IMAGE_BITS),
+        metavar="N",
+        help="with --duplicates near, the maximum Hamming distance of what is dropped, at most the "
+        f"threshold (default {DROP_THRESHOLDS[links.CONTENT]}, by appearance "
+        f"{DROP_THRESHOLDS[links.APPEARANCE]})",
+    )
+    parser.add_argument(
         "--compact",
         action="store_true",
         help="in --pairs, list each exact duplicate once, with the first of its group, and pair "
@@ -165,10 +176,15 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
     else:
         matches = relations.best_matches(found, args.closest or 1)
         bars = tables.kinds_of_matches(entries, matches, relations.similar(found))
-        rows = tables.match_rows(entries, others, matches)
-        table = tables.lines(tables.MATCH_COLUMNS, rows, of_images)
         what = pluralize(len(np.unique(matches.a)), "dataset") + " with a match"
         count += f" and {len(others):,} of the reference"
+        if args.matches:
+            nearest = find_nearest(found, np.setdiff1d(np.arange(len(entries)), matches.a))
+            if nearest is None:
+                what += "; the nearest of the others is not listed, as there are too many"
+                nearest = matches.select(np.zeros(len(matches.a), dtype=bool))
+            rows = tables.match_rows(entries, others, matches, nearest)
+            table = tables.lines(tables.MATCH_COLUMNS, rows, of_images)
 
     with outputs.Outputs() as out:
         if args.pairs:
@@ -204,6 +220,15 @@ def check_options(args: argparse.Namespace) -> None:
         raise InputError(
             f"--threshold: expected at most {links.WIDE_BITS} bits, found {args.threshold}; only "
             "--compare appearance has more"
+        )
+    if args.drop_threshold is None:
+        args.drop_threshold = min(DROP_THRESHOLDS[args.compare], args.threshold)
+    elif args.duplicates != relations.NEAR:
+        raise InputError("--drop-threshold: expected --duplicates near as well, found none")
+    elif args.drop_threshold > args.threshold:
+        raise InputError(
+            f"--drop-threshold: expected at most the threshold, {args.threshold}, found "
+            f"{args.drop_threshold}"
         )
     if args.clusters and args.matches:
         raise InputError("--clusters and --matches are one table: expected one of them, found both")
@@ -251,6 +276,12 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
         for source in sources
     ]
     most = max(len(source.datasets) + len(part) for source, part in zip(sources, read, strict=True))
+    if most < 2 and len(sources) == 1:
+        called = "".join(f", {quote(each.name)}" for each in (*sources[0].datasets, *read[0]))
+        raise InputError(
+            f"expected at least two datasets to compare with each other, found {most}{called}: add "
+            "others, or choose a reference to compare with"
+        )
     if args.matrix and most > MOST_IN_MATRIX:
         raise InputError(
             f"cannot write a matrix of {most:,} datasets: at most {MOST_IN_MATRIX:,} are possible"
@@ -316,6 +347,21 @@ def find_links(args: argparse.Namespace, sides: links.Sides) -> Links:
         raise InputError(f"a process that compared codes {died.how}") from None
 
 
+def find_nearest(found: Links, rows: np.ndarray) -> Pairs | None:
+    """What is nearest to each of some datasets, however far; None if it would take too long."""
+    a, b = found.sides.both
+    comparisons = len(b.wide) * a.codes.shape[1] * b.codes.shape[1]
+    if len(rows) * comparisons > MOST_COMPARISONS_OF_NEAREST:
+        return None
+    report = progress()
+    parts = np.array_split(rows, len(rows) * comparisons // MOST_COMPARISONS + 1)
+    pairs = []
+    for part in parts:
+        pairs.append(relations.nearest_pairs(found, part))
+        report("what has no match", 1 / len(parts))
+    return relations.concatenate(*pairs)
+
+
 def progress() -> Callable[[str, float], None]:
     """Reports how far the comparison is, given shares of the work that have been done."""
     progress = Progress()
@@ -368,7 +414,8 @@ def write_lists(
 ) -> None:
     """Write what to keep and to drop; raises InputError if a name were on both lists."""
     near = args.duplicates == relations.NEAR
-    mask = relations.keep_mask(found, near)
+    found = found.within(args.drop_threshold) if near else found.select(found.exact)
+    mask = relations.keep_mask(found)
     keep, drop = (
         [entry.name for entry, kept in zip(entries, mask.tolist(), strict=True) if kept == wanted]
         for wanted in (True, False)
@@ -380,7 +427,7 @@ def write_lists(
     if args.drop:
         out.write_lines(args.drop, lists.list_lines(drop))
     if args.copies:
-        duplicates = relations.duplicates_of(found, mask, near)
+        duplicates = relations.duplicates_of(found, mask)
         rows = tables.copy_rows(entries, others, duplicates)
         out.write_lines(args.copies, tables.lines(tables.COPY_COLUMNS, rows, of_images))
 
@@ -402,16 +449,20 @@ def draw(
         names, other_names = ([entry.name for entry in each] for each in (entries, others))
         one_set = found.sides.is_one_set
         scale = picture.BY_APPEARANCE if args.compare == links.APPEARANCE else picture.BY_CONTENT
-        if max(len(names), len(other_names)) <= picture.MOST_IN_HEAT_MAP:
-            together = (
-                found.sides if one_set else links.fingerprints(entries + others, by=args.compare)
-            )
-            distances, exact = links.distances_by_row(together)
-            others_shown = None if one_set else other_names
-            return picture.heat_map(names, others_shown, distances, exact, args.threshold, scale)
+        rows, other_rows = relations.linked_rows(found)
+        if max(len(entries), len(others)) <= picture.MOST_UNLINKED:
+            rows, other_rows = np.arange(len(entries)), np.arange(len(others))
+        if 0 < max(len(rows), len(other_rows)) <= picture.MOST_IN_HEAT_MAP:
+            drawn = [entries[row] for row in rows.tolist()]
+            if not one_set:
+                drawn += [others[row] for row in other_rows.tolist()]
+            distances, exact = links.distances_by_row(links.fingerprints(drawn, by=args.compare))
+            down = picture.Side(names, rows)
+            across = None if one_set else picture.Side(other_names, other_rows)
+            return picture.heat_map(down, across, distances, exact, args.threshold, scale)
         most = max(LEAST_SAMPLE, MOST_COMPARISONS // len(other_names))
         rows = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(np.int64))
-        distances, exact = relations.nearest(found, rows)
+        distances, exact, _ = relations.nearest(found, rows)
         drawn = "" if len(rows) == len(names) else f"{len(rows):,} of "
         which = "other" if one_set else "of the reference"
         title = f"Distance to the nearest {which}: {drawn}{len(names):,} datasets"

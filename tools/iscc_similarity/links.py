@@ -133,6 +133,11 @@ class Links(NamedTuple):
     distance: np.ndarray
     bits: np.ndarray
 
+    def within(self, threshold: int) -> Self:
+        """Exact duplicates, and the others up to a distance in `sides.bits`."""
+        scaled = self.distance.astype(np.int64) * (self.sides.bits // self.bits)
+        return self.select(self.exact | (scaled <= threshold))
+
     def select(self, which: np.ndarray) -> Self:
         return Links(self.sides, *(each[which] for each in self[1:]))
 

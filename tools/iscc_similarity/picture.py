@@ -1,7 +1,8 @@
 """The distances of datasets as a picture (PNG).
 
-Few datasets are a heat map in the order of a hierarchical clustering, so that duplicates are side
-by side. Of many there are histograms. Distances are in bits of a scale, NaN where two cannot be
+A heat map has the order of a hierarchical clustering, so that duplicates are side by side. It shows
+all datasets where there are few, and otherwise those that have a duplicate. Where these are too
+many as well, there are histograms. Distances are in bits of a scale, NaN where two cannot be
 compared. Everything that is drawn is given; nothing is computed here but the order.
 """
 
@@ -10,7 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
@@ -20,12 +20,16 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from scipy.cluster.hierarchy import dendrogram, fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from fonts import MISSING, fonts_for
 from manifest import escape
 from messages import pluralize
 
-# Above these numbers cells, and before that labels, are too small to be seen.
+# Of more datasets, those that have no duplicate are left out.
+MOST_UNLINKED = 40
+# Above these numbers cells, and before that labels and lines between cells, are too small.
 MOST_IN_HEAT_MAP = 400
-MOST_LABELS = 100
+MOST_LABELS = 200
+MOST_LARGE_CELLS = 100
 MOST_CHARACTERS = 48
 
 EXACT_COLOUR = "#e8590c"
@@ -33,6 +37,23 @@ ITSELF_COLOUR = "#ced4da"
 UNKNOWN_COLOUR = "#c9b8d8"
 BORDER_COLOUR = "#212529"
 MOST_ON_LINEAR_SCALE = 100
+
+
+class Side(NamedTuple):
+    """The datasets of one side: the names of all, and the rows, int64, of those that are drawn."""
+
+    names: Sequence[str]
+    rows: np.ndarray
+
+    @property
+    def left_out(self) -> int:
+        return len(self.names) - len(self.rows)
+
+    @property
+    def counted(self) -> str:
+        """How many datasets are drawn, and of how many."""
+        of_all = f" of {len(self.names):,}" if self.left_out else ""
+        return f"{len(self.rows):,}{of_all}"
 
 
 class Scale(NamedTuple):
@@ -96,21 +117,21 @@ POINTS_PER_INCH = 72
 
 
 def heat_map(
-    names: Sequence[str],
-    others: Sequence[str] | None,
+    side: Side,
+    other: Side | None,
     distances: np.ndarray,
     exact: np.ndarray,
     threshold: int,
     scale: Scale = BY_CONTENT,
 ) -> bytes:
-    """Draw datasets against each other (others is None) or against others, similar ones together.
+    """Draw datasets against each other (other is None) or against others, similar ones together.
 
     Datasets of one set have a dendrogram beside them, and a border around each cluster.
 
-    distances, exact    shape (all, all), where `all` are the names and then the others
+    distances, exact    shape (all, all), where `all` are those drawn of one side, then of the other
     """
-    one_set, count = others is None, len(names)
-    columns = count if one_set else len(others)
+    one_set, count = other is None, len(side.rows)
+    columns = count if one_set else len(other.rows)
     cell, left = cell_size(count, columns), TREE_WIDTH if one_set else 0
     figure, axes = figure_for(left, max(columns, 1) * cell, max(count, 1) * cell)
     tree = single_linkage(distances, exact, scale)
@@ -127,19 +148,26 @@ def heat_map(
         if tree is not None:
             beside = axes_at(figure, 0, KEY_HEIGHT, 0.95 * TREE_WIDTH, count * cell)
             draw_tree(beside, tree, count, threshold, scale)
-        width = 1.8 if count <= MOST_LABELS else 1.0
+        width = 1.8 if count <= MOST_LARGE_CELLS else 1.0
         for start, size in frames:
             frame = {"fill": False, "edgecolor": BORDER_COLOUR, "linewidth": width}
             axes.add_patch(Rectangle((start, start), size, size, **frame))
-        title = f"{pluralize(len(frames), 'cluster')} of copies (framed)"
-        title = f"{pluralize(count, 'dataset')}, {title}"
+        title = f"{side.counted} datasets in {pluralize(len(frames), 'cluster')} (framed)"
+        if not side.left_out:
+            title = f"{pluralize(count, 'dataset')}, {pluralize(len(frames), 'cluster')} (framed)"
+        else:
+            title += f"; {side.left_out:,} in no cluster"
     else:
-        title = f"{pluralize(count, 'dataset')} (down) and {columns:,} of the reference (across)"
-    label_sides(axes, names, down, others, across - (0 if one_set else count), cell)
+        title = f"{side.counted} datasets (down), {other.counted} of the reference (across)"
+        if side.left_out or other.left_out:
+            title += ": those with a match"
+    missing = label_sides(axes, side, down, other, across - (0 if one_set else count), cell)
     axes.set_title(title, loc="left", fontsize=11)
     if np.isnan(distances[here]).any():
         colours[scale.unknown] = UNKNOWN_COLOUR
     add_key(figure, left, axes, threshold, colours, scale)
+    if missing:
+        figure.text(left / figure.get_figwidth(), 0, MISSING, fontsize=8, va="top")
     return png(figure)
 
 
@@ -231,7 +259,9 @@ def clusters_in_order(tree: np.ndarray, order: np.ndarray, threshold: int) -> li
 def cell_size(rows: int, columns: int) -> float:
     """Inches; large enough for a label in each row, while there are not too many."""
     most = max(rows, columns, 1)
-    return min(0.6, max(0.16, 7 / most)) if most <= MOST_LABELS else 9 / most
+    if most <= MOST_LARGE_CELLS:
+        return min(0.6, max(0.16, 7 / most))
+    return max(0.1, 16 / most) if most <= MOST_LABELS else 9 / most
 
 
 def figure_for(left: float, width: float, height: float) -> tuple[Figure, Axes]:
@@ -267,7 +297,7 @@ def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray, scale: Scal
     overlay = np.where(exact, 1.0, np.nan)
     axes.imshow(overlay, cmap=ListedColormap([EXACT_COLOUR]), **cells(*exact.shape))
     rows, columns = distances.shape
-    if max(rows, columns) <= MOST_LABELS:  # or neighbours of one colour would be one
+    if max(rows, columns) <= MOST_LARGE_CELLS:  # or neighbours of one colour would be one
         between = {"color": "white", "linewidth": 0.8, "zorder": 0.5}
         axes.hlines(range(1, rows), 0, columns, **between)
         axes.vlines(range(1, columns), 0, rows, **between)
@@ -284,7 +314,7 @@ def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int, scale: S
         above_threshold_color="#495057",
     )
     for lines in axes.collections:
-        lines.set_linewidth(1.0 if count <= MOST_LABELS else 0.5)
+        lines.set_linewidth(1.0 if count <= MOST_LARGE_CELLS else 0.5)
     axes.axvline(threshold, color=BORDER_COLOUR, linestyle="--", linewidth=0.8)
     axes.text(threshold, 0, f"threshold {threshold} ", ha="right", va="bottom", fontsize=8)
     axes.set_ylim(10 * count, 0)  # SciPy gives each leaf 10 units
@@ -294,42 +324,49 @@ def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int, scale: S
 
 def label_sides(
     axes: Axes,
-    names: Sequence[str],
+    side: Side,
     down: np.ndarray,
-    names_across: Sequence[str] | None,
+    other: Side | None,
     across: np.ndarray,
     cell: float,
-) -> None:
-    """Rows from 1 on both sides, and names, while they are legible.
+) -> bool:
+    """Rows from 1 on both sides, and names, while they are legible; whether letters are missing.
 
     Where both sides are the same, those across have no names.
     """
+    missing = False
     axes.tick_params(length=0)
     axes.yaxis.tick_right()
     axes.set_yticks([])
     axes.set_xticks([])
     size = min(9.0, 0.72 * cell * POINTS_PER_INCH)
     if len(down) <= MOST_LABELS:
-        set_labels(axes.yaxis, labels(names, down), size)
+        missing |= set_labels(axes.yaxis, labels(side, down), size)
     if len(across) <= MOST_LABELS:
-        if names_across is None:
-            set_labels(axes.xaxis, [str(row + 1) for row in across.tolist()], size)
+        if other is None:
+            numbers = [str(row + 1) for row in side.rows[across].tolist()]
+            set_labels(axes.xaxis, numbers, size)
         else:
             axes.xaxis.tick_top()
-            set_labels(axes.xaxis, labels(names_across, across), size)
-        if names_across or len(across) > 9:
+            missing |= set_labels(axes.xaxis, labels(other, across), size)
+        if other or len(across) > 9:
             axes.tick_params(axis="x", labelrotation=90)
+    return missing
 
 
-def labels(names: Sequence[str], rows: np.ndarray) -> list[str]:
-    return [f"{row + 1}  {shortened(names[row])}" for row in rows.tolist()]
+def labels(side: Side, order: np.ndarray) -> list[str]:
+    return [f"{row + 1}  {shortened(side.names[row])}" for row in side.rows[order].tolist()]
 
 
-def set_labels(axis: Axis, labels: list[str], size: float) -> None:
-    """Label the middles of cells; a name with two dollar signs is no formula."""
-    fonts = fonts_for("".join(labels))
+def set_labels(axis: Axis, labels: list[str], size: float) -> bool:
+    """Label the middles of cells; a name with two dollar signs is no formula.
+
+    Gives whether letters are missing in all fonts.
+    """
+    fonts, missing = fonts_for("".join(labels))
     places = np.arange(len(labels)) + 0.5
     axis.set_ticks(places, labels, fontsize=size, fontfamily=fonts, parse_math=False)
+    return missing
 
 
 def shortened(name: str) -> str:
@@ -339,32 +376,6 @@ def shortened(name: str) -> str:
         half = MOST_CHARACTERS // 2
         text = f"{text[:half]}…{text[-half:]}"
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
-def fonts_for(text: str) -> list[str]:
-    """Installed fonts that together have the characters of a text, as far as there are such fonts.
-
-    matplotlib brings one with it that has Latin, Greek, Cyrillic and Arabic letters, among others,
-    but neither Chinese, Japanese nor Korean ones.
-    """
-    fonts = ["DejaVu Sans"]
-    missing = set(map(ord, text)) - characters_of(font_manager.findfont(fonts[0]))
-    for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: entry.fname):
-        if not missing:
-            break
-        if entry.name not in fonts and (has := characters_of(entry.fname) & missing):
-            fonts.append(entry.name)
-            missing -= has
-    return fonts
-
-
-def characters_of(font: str) -> set[int]:
-    """The characters that a font file can draw at any size; none if it cannot be used."""
-    try:
-        opened = font_manager.get_font(font)
-    except (OSError, RuntimeError):
-        return set()
-    return set(opened.get_charmap()) if opened.scalable else set()
 
 
 def add_key(

@@ -48,7 +48,8 @@ class Place(NamedTuple):
     """A dataset's place in its cluster.
 
     `cluster` counts from 1 in the order of their representatives, which are the rows that come
-    first; `size` is the number of datasets in it. `relation`, to the representative, is SINGLE (it
+    first, and those of one dataset come last; `size` is the number of datasets in it. `relation`,
+    to the representative, is SINGLE (it
     is alone), FIRST (it is the representative), EXACT, NEAR or LOOKS_LIKE, or LINKED (in the
     cluster through others); `distance` is that of the codes, None for the representative itself,
     and where they cannot be compared.
@@ -114,8 +115,11 @@ def places(found: Links) -> list[Place]:
     count = len(side.wide)
     first_row = side.rows.first()
     representative = components(found, count)
-    _, cluster = np.unique(representative, return_inverse=True)
+    firsts, cluster = np.unique(representative, return_inverse=True)
     size = np.bincount(cluster, weights=side.rows.size).astype(np.int64)
+    order = np.lexsort((firsts, size == 1))
+    cluster = np.argsort(order)[cluster]
+    size = size[order]
     distance, _ = links.code_distances(found.sides, representative, np.arange(count))
     relation = np.full(count, LINKED, dtype=object)
     to_first = representative[found.a] == found.a
@@ -137,13 +141,12 @@ def similar(found: Links) -> str:
     return LOOKS_LIKE if found.sides.by == links.APPEARANCE else NEAR
 
 
-def keep_mask(found: Links, near: bool) -> np.ndarray:
+def keep_mask(found: Links) -> np.ndarray:
     """Which datasets to keep, so that none is a duplicate of another: bool, shape (rows,).
 
     In input order, a dataset is kept unless one that is kept already is its duplicate. With a
-    reference, it is kept unless one there is. Near-duplicates count if `near` is true.
+    reference, it is kept unless one there is.
     """
-    found = found if near else found.select(found.exact)
     rows = found.sides.a.rows
     keep = np.ones(len(rows.size), dtype=bool)
     if not found.sides.is_one_set:
@@ -156,12 +159,11 @@ def keep_mask(found: Links, near: bool) -> np.ndarray:
     return keep[rows.labels] & (rows.first()[rows.labels] == np.arange(len(rows.labels)))
 
 
-def duplicates_of(found: Links, keep: np.ndarray, near: bool) -> Pairs:
+def duplicates_of(found: Links, keep: np.ndarray) -> Pairs:
     """For each dataset that `keep_mask` drops why: its best match that is kept, or a reference's.
 
     That is the first dataset with the same fingerprint if that one is kept.
     """
-    found = found if near else found.select(found.exact)
     if found.sides.is_one_set:
         found = found.select(keep[found.sides.a.rows.first()[found.a]])
         found = found._replace(a=found.b, b=found.a)
@@ -196,13 +198,26 @@ def of_datasets(found: Links, best: np.ndarray) -> Pairs:
     return Pairs.of(found, link, rows, first_b[found.b[link]])
 
 
-def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_pairs(found: Links, rows: np.ndarray) -> Pairs:
+    """Pairs of some datasets, int64, with the nearest one, however far; not of those without.
+
+    Of several that are as near it is the first.
+    """
+    _, _, which = nearest(found, rows)
+    rows, which = rows[which != NONE], which[which != NONE]
+    distance, bits = links.code_distances(found.sides, found.sides.a.rows.labels[rows], which)
+    exact = np.zeros(len(rows), dtype=bool)
+    return Pairs(rows, found.sides.b.rows.first()[which], exact, distance, bits)
+
+
+def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far the nearest other dataset (of the reference, if there is one) is from some datasets.
 
     rows    int64, shape (k,): datasets of a
 
-    Gives float64, shape (k,), in `sides.bits`, NaN where nothing can be compared, and bool, shape
-    (k,), whether there is an exact duplicate.
+    Gives float64, shape (k,), in `sides.bits`, NaN where nothing can be compared; bool, shape (k,),
+    whether there is an exact duplicate; and int64, shape (k,), the fingerprint of b that is the
+    nearest by its code, or NONE.
     """
     a, b = found.sides.both
     exact = np.zeros(len(a.wide), dtype=bool)
@@ -211,7 +226,8 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         exact[found.b[found.exact]] = True
     wanted = np.zeros(len(a.wide), dtype=bool)
     wanted[a.rows.labels[rows]] = True
-    distance = np.full(len(a.wide), np.nan)
+    distance = np.full(len(a.wide), np.inf)
+    which = np.full(len(a.wide), NONE)
     by_content = found.sides.by == links.CONTENT
     for class_a, class_b in product(range(4), repeat=2):
         if not links.meet(class_a, class_b):
@@ -226,13 +242,16 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if found.sides.is_one_set and class_a == class_b:
             itself = np.searchsorted(of_b, of_a)
         for x, y in product(range(a.codes.shape[1]), range(b.codes.shape[1])):
-            least = hamming.nearest(a.codes[of_a, x, :words], b.codes[of_b, y, :words], itself)
-            bits = words * hamming.WORD_BITS
-            scaled = np.where(
-                least == hamming.NOTHING_NEAR, np.nan, least * (found.sides.bits / bits)
-            )
-            distance[of_a] = np.fmin(distance[of_a], scaled)
-    return distance[a.rows.labels[rows]], exact[a.rows.labels[rows]]
+            codes_a, codes_b = a.codes[of_a, x, :words], b.codes[of_b, y, :words]
+            least, place = hamming.nearest(codes_a, codes_b, itself)
+            scaled = least * (found.sides.bits / (words * hamming.WORD_BITS))
+            scaled[least == hamming.NOTHING_NEAR] = np.inf
+            nearer = scaled < distance[of_a]
+            distance[of_a[nearer]] = scaled[nearer]
+            which[of_a[nearer]] = of_b[place[nearer]]
+    labels = a.rows.labels[rows]
+    distance[which == NONE] = np.nan
+    return distance[labels], exact[labels], which[labels]
 
 
 def components(found: Links, count: int) -> np.ndarray:
@@ -258,6 +277,23 @@ def best_of_each(keys: np.ndarray, *order: np.ndarray) -> np.ndarray:
     is_first = np.ones(len(keys), dtype=bool)
     is_first[1:] = in_order[1:] != in_order[:-1]
     return sorting[is_first]
+
+
+def linked_rows(found: Links) -> tuple[np.ndarray, np.ndarray]:
+    """The datasets that have a duplicate, of both sides: two arrays of rows, int64.
+
+    Of one set, both are the same.
+    """
+    sides = found.sides
+    linked = [np.zeros(len(side.wide), dtype=bool) for side in sides.both]
+    linked[0][found.a] = linked[1][found.b] = True
+    if sides.is_one_set:
+        linked[0] = linked[1] = linked[0] | linked[1]
+    a, b = (
+        np.flatnonzero(each[side.rows.labels])
+        for each, side in zip(linked, sides.both, strict=True)
+    )
+    return a, b
 
 
 def concatenate(*parts: Pairs) -> Pairs:

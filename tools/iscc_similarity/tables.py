@@ -17,6 +17,7 @@ import relations
 from manifest import Entry
 from relations import Pairs
 
+NONE = "none"  # the relation of a dataset without a match
 HOW = ("relation", "distance", "bits", "similarity")  # what `related` gives
 PAIR_COLUMNS = ("#name_a", "name_b", *HOW, "iscc_a", "iscc_b", "row_a", "row_b")
 PAIR_COLUMNS += ("pixels_a", "pixels_b")
@@ -69,27 +70,31 @@ def related(exact: bool, distance: int, bits: int) -> tuple[str, int, int, str]:
 
 
 def cluster_rows(entries: Sequence[Entry], places: Sequence[relations.Place]) -> Iterator[tuple]:
-    """The table of clusters: every dataset once, in input order."""
-    for row, (entry, place) in enumerate(zip(entries, places, strict=True), start=1):
+    """The table of clusters: every dataset once, cluster by cluster, single datasets at the end."""
+    for row in sorted(range(len(places)), key=lambda row: places[row].cluster):
+        entry, place = entries[row], places[row]
         representative = entries[place.representative].name
         cluster = (entry.name, place.cluster, place.size, representative)
-        yield (*cluster, place.relation, place.distance, entry.note, row)
+        yield (*cluster, place.relation, place.distance, entry.note, row + 1)
 
 
 def match_rows(
-    entries: Sequence[Entry], others: Sequence[Entry], matches: Pairs
+    entries: Sequence[Entry], others: Sequence[Entry], matches: Pairs, nearest: Pairs
 ) -> Iterator[tuple]:
-    """The table of matches: every dataset, in input order, with each of its matches, or none."""
-    matches_of = defaultdict(list)
-    for row, *match in zip(*(each.tolist() for each in matches), strict=True):
-        matches_of[row].append(match)
-    for row, entry in enumerate(entries):
-        for number, *how in matches_of[row]:
+    """The table of matches: every dataset, in input order, with each of its matches.
+
+    One without has the relation NONE, and what is `nearest` to it, if anything.
+    """
+    found = defaultdict(list)
+    for pairs, is_match in ((matches, True), (nearest, False)):
+        for row, number, *how in zip(*(each.tolist() for each in pairs), strict=True):
+            relation, *apart = related(*how)
             match = others[number]
-            found = (*related(*how), match.name, match.iscc)
-            yield (entry.name, *found, row + 1, entry.pixels, match.pixels)
-        if not matches_of[row]:
-            yield (entry.name, "none", *[None] * 5, row + 1, entry.pixels, None)
+            how = (relation if is_match else NONE, *apart, match.name, match.iscc)
+            found[row].append((*how, row + 1, entries[row].pixels, match.pixels))
+    for row, entry in enumerate(entries):
+        rows = found[row] or [(NONE, *[None] * 5, row + 1, entry.pixels, None)]
+        yield from ((entry.name, *each) for each in rows)
 
 
 def copy_rows(
@@ -124,4 +129,4 @@ def kinds_of_matches(entries: Sequence[Entry], matches: Pairs, similar: str) -> 
     """How many datasets have an exact match, a `similar` one, or none."""
     exact = len(np.unique(matches.a[matches.exact]))
     near = len(np.unique(matches.a)) - exact
-    return {"exact": exact, similar: near, "none": len(entries) - exact - near}
+    return {"exact": exact, similar: near, NONE: len(entries) - exact - near}

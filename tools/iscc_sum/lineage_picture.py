@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 from matplotlib.path import Path
 
+from fonts import MISSING, fonts_for
 from lineage import Gap, Lineage, Wanted
 from messages import pluralize
 
@@ -115,6 +116,7 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
         return x, KEY_HEIGHT + (y + 0.5) * (NODE_HEIGHT + BETWEEN)
 
     kinds = [node.kind for node in nodes.values()]
+    fonts, missing = fonts_for("".join(node.title() + node.how for node in nodes.values()))
     for (start, end), bends in zip(drawn.edges, drawn.bends, strict=True):
         (x, y), (to_x, to_y) = place(drawn.places[start]), place(drawn.places[end])
         half = NODE_HEIGHT / 2 if to_y > y else -NODE_HEIGHT / 2
@@ -132,8 +134,8 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
         above = len(title.splitlines())
         how = wrapped(node.how, MOST_LINES - above)
         y += (above - len(how.splitlines())) * LINE_HEIGHT / 2  # so that both are in the middle
-        bold = axes.text(x, y - MARGIN, title, va="bottom", weight="bold", **TEXT)
-        plain = axes.text(x, y, how, va="top", color=HOW_COLOUR, **TEXT)
+        bold = axes.text(x, y - MARGIN, title, va="bottom", weight="bold", family=fonts, **TEXT)
+        plain = axes.text(x, y, how, va="top", color=HOW_COLOUR, family=fonts, **TEXT)
         for text in (bold, plain):
             needed = text.get_window_extent().width / DOTS_PER_INCH
             text.set_fontsize(FONT_SIZE * min(1, (NODE_WIDTH - 2 * MARGIN) / max(needed, MARGIN)))
@@ -141,6 +143,8 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
     if not nodes:
         axes.text(width / 2, height / 2, "no dataset was made of another one", **TEXT)
     patches = [Patch(label=LOOKS[kind][0], **look(kind)) for kind in LOOKS if kind in kinds]
+    if missing:
+        patches.append(Patch(label=MISSING, visible=False))
     figure.legend(handles=patches, loc="upper left", ncols=3, frameon=False, fontsize=FONT_SIZE)
     out = io.BytesIO()
     with warnings.catch_warnings(action="ignore"):  # of characters that no font has

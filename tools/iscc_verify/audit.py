@@ -56,21 +56,21 @@ EXTENSIONS = re.compile(r"(?<=[^./])(\.[a-z][a-z0-9]{0,4}){1,3}(?=/|\Z)", re.ASC
 class Finding(NamedTuple):
     """A line of the report.
 
-    `expected` and `actual` are codes, `distance` of `bits` bits is that of the Data-Codes of what
-    changed, None where sizes are too small for it to mean anything. `matched_by` says what the
-    dataset and the entry have in common, `line` is that of the manifest. `dataset` is the number of
+    `distance` of `bits` bits is that of the Data-Codes of what changed, None where sizes are too
+    small for it to mean anything. `matched_by` says what the dataset and the entry have in common,
+    `line` is that of the manifest, `expected` and `actual` are codes. `dataset` is the number of
     the dataset, from 0, None for a line of the manifest that has none.
     """
 
     name: str
     status: str
-    expected: str | None = None
-    actual: str | None = None
     distance: int | None = None
     bits: int | None = None
+    detail: str | None = None
     matched_by: str | None = None
     line: int | None = None
-    detail: str | None = None
+    expected: str | None = None
+    actual: str | None = None
     dataset: int | None = None
 
 

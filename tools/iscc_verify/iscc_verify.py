@@ -27,7 +27,6 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 import audit
@@ -45,8 +44,6 @@ from manifest import Entry
 from messages import InputError, quote
 
 COLUMNS = ("#name", *Finding._fields[1:-1])
-# What people read first comes first.
-MISMATCH_COLUMNS = ("#name", "status", "distance", "bits", "detail", "line", "expected", "actual")
 
 FAIL, REPORT = "fail", "report"
 MOST_CULPRITS = 5
@@ -328,12 +325,10 @@ def write_outputs(
     if args.passed or args.failed:
         lists.check_apart(passed, others)
     with outputs.Outputs() as out:
-        if args.report:
-            rows = (finding[:-1] for finding in findings)
-            out.write_lines(args.report, manifest.table_lines(COLUMNS, rows))
-        if args.mismatches:
-            rows = map(attrgetter("name", *MISMATCH_COLUMNS[1:]), culprits)
-            out.write_lines(args.mismatches, manifest.table_lines(MISMATCH_COLUMNS, rows))
+        for path, which in ((args.report, findings), (args.mismatches, culprits)):
+            if path:
+                rows = (finding[:-1] for finding in which)
+                out.write_lines(path, manifest.table_lines(COLUMNS, rows))
         if args.passed:
             out.write_lines(args.passed, lists.list_lines(passed))
         if args.failed:

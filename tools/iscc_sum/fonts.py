@@ -1,0 +1,33 @@
+"""Fonts for names: data may be called anything, in any script."""
+
+from matplotlib import font_manager
+
+FIRST = "DejaVu Sans"
+MISSING = "□ a letter for which no font is installed"
+
+
+def fonts_for(text: str) -> tuple[list[str], bool]:
+    """Installed fonts that together have the characters of a text, and whether some are missing.
+
+    matplotlib brings one with it that has Latin, Greek, Cyrillic and Arabic letters, among others,
+    but no Chinese, Japanese or Korean ones. Characters that no font has are drawn as boxes.
+    """
+    fonts = [FIRST]
+    missing = {ord(character) for character in text if character.isprintable()}
+    missing -= characters_of(font_manager.findfont(FIRST))
+    for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: entry.fname):
+        if not missing:
+            break
+        if entry.name not in fonts and (has := characters_of(entry.fname) & missing):
+            fonts.append(entry.name)
+            missing -= has
+    return fonts, bool(missing)
+
+
+def characters_of(font: str) -> set[int]:
+    """The characters that a font file can draw at any size; none if it cannot be used."""
+    try:
+        opened = font_manager.get_font(font)
+    except (OSError, RuntimeError):
+        return set()
+    return set(opened.get_charmap()) if opened.scalable else set()
