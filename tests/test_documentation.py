@@ -205,7 +205,7 @@ def test_numbers_in_the_tutorial_are_so():
         "26.1",  # the Galaxy whose words are used; test_publishing.py says which one
         str(len(IMAGES) + 1),  # with the copy
         f"{(TEST_DATA / 'nuclei.tif').stat().st_size:,}",  # bytes, of three images
-        *(near, retouched, "128"),  # the threshold, and what was painted over
+        *(related, retouched, "128"),  # the threshold, and what was painted over
         *(str(apart("cell.png", "retina.jpg")), "128", near, related, weak),
         *(str(len(IMAGES)), "1"),  # left, and dropped: the copy
         retouched,
