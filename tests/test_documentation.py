@@ -340,11 +340,20 @@ def test_rules_for_resources_match_the_tools(tool):
             assert rules.index(rule) == TOOLS.index(tool)
 
 
+def anchors(page: Path) -> set[str]:
+    """What links to the headings of a page end in, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
 def test_links_lead_somewhere():
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
             if not target.startswith("https://"):
-                assert (document.parent / target).exists(), f"{document}: {target}"
+                name, _, anchor = target.partition("#")
+                page = document.parent / name if name else document
+                assert page.exists(), f"{document}: {target}"
+                assert not anchor or anchor in anchors(page), f"{document}: {target}"
 
 
 def test_commands_of_make_exist():
