@@ -6,12 +6,21 @@ from pathlib import Path
 from dev.environments import PROJECT
 
 README = PROJECT / "README.md"
-TUTORIAL = PROJECT / "docs" / "tutorial.md"
-TOUR = PROJECT / "docs" / "tours" / "find-copies.yml"
-MANIFEST = PROJECT / "docs" / "manifest.md"
-PIXELS = PROJECT / "docs" / "pixels.md"
-TRAIL = PROJECT / "docs" / "trail.md"
-SEAL = PROJECT / "docs" / "seal.md"
+DOCS = PROJECT / "docs"
+ADMINISTRATORS = DOCS / "administrators.md"
+COMMAND_LINE = DOCS / "command-line.md"
+DEMO = DOCS / "demo.md"
+DISTANCES = DOCS / "distances.md"
+MANIFEST = DOCS / "manifest.md"
+PIXELS = DOCS / "pixels.md"
+SEAL = DOCS / "seal.md"
+SIMILARITY = DOCS / "similarity.md"
+TOUR = DOCS / "tours" / "find-copies.yml"
+TRAIL = DOCS / "trail.md"
+TUTORIAL = DOCS / "tutorial.md"
+
+# A number in running text: not part of a word or a version.
+NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w)")
 
 
 def labelled_tables(path: Path) -> dict[str, list[list[str]]]:
@@ -21,6 +30,11 @@ def labelled_tables(path: Path) -> dict[str, list[list[str]]]:
         label: [cells(line) for line in table.splitlines() if not line.startswith("|--")]
         for label, table in found
     }
+
+
+def numbers(path: Path, label: str) -> list[list[str]]:
+    """The numbers in each row of a labelled table, but for its header."""
+    return [NUMBER.findall(" ".join(row)) for row in labelled_tables(path)[label][1:]]
 
 
 def cells(line: str) -> list[str]:

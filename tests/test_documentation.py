@@ -1,4 +1,4 @@
-"""What README, tutorial, help and the description of the manifest say is what the software does."""
+"""The commands, options and figures in README, docs and help are those of the software."""
 
 import os
 import re
@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tifffile
+import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_browser import IMAGES
@@ -23,7 +24,22 @@ import picture
 from conftest import SCRIPTS
 from dev.environments import PROJECT
 from dev.suite import TOOLS
-from documents import MANIFEST, PIXELS, README, SEAL, TRAIL, TUTORIAL, code_blocks
+from documents import (
+    ADMINISTRATORS,
+    COMMAND_LINE,
+    DISTANCES,
+    DOCS,
+    MANIFEST,
+    NUMBER,
+    PIXELS,
+    README,
+    SEAL,
+    SIMILARITY,
+    TRAIL,
+    TUTORIAL,
+    code_blocks,
+    numbers,
+)
 from oracle import TEST_DATA, codes_of, codes_of_file, distance
 from samples import HOSTILE
 from test_suite import expanded
@@ -34,6 +50,10 @@ DOCUMENTS = [
         ["git", "ls-files", "*.md"], cwd=PROJECT, check=True, capture_output=True, text=True
     ).stdout.splitlines()
 ]
+
+# For users and administrators: those in which every option has to exist.
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+WITH_COMMANDS = [page for page in PAGES if code_blocks(page, "console")]
 
 # Every run takes another time; what is said of it is that it is short. Every key is another one.
 SECONDS, KEY = re.compile(r"[0-9]+\.[0-9] s\b"), re.compile(r"\bz6Mk\w{44}\b")
@@ -60,9 +80,15 @@ def timeless(output: str) -> str:
     return KEY.sub("z6Mk", SECONDS.sub("0.0 s", output))
 
 
-@pytest.mark.parametrize(
-    "document", [README, MANIFEST, PIXELS, TRAIL, SEAL], ids=lambda path: path.stem
-)
+def test_commands_are_found():
+    assert {COMMAND_LINE, MANIFEST, PIXELS, TRAIL, SEAL} <= set(WITH_COMMANDS)
+    for page in PAGES:  # commands with a prompt are in blocks of this kind, or they are not run
+        assert page.read_text().count("\n$ ") == "".join(
+            f"\n{block}" for block in code_blocks(page, "console")
+        ).count("\n$ "), page
+
+
+@pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda path: path.stem)
 def test_commands_give_what_is_shown(document, place):
     """All of a document, from top to bottom, in one shell each block; Python files are there."""
     for program in code_blocks(document, "python"):
@@ -157,8 +183,6 @@ def test_what_fits_the_description_is_read(tmp_path_factory, rows):
     ]
 
 
-NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w)")
-
 # Where two files stop to be near-duplicates, related, weakly related; and two unrelated ones.
 BANDS = [end for end, _ in picture.BY_CONTENT.bands]
 
@@ -181,7 +205,7 @@ def test_numbers_in_the_tutorial_are_so():
         "26.1",  # the Galaxy whose words are used; test_publishing.py says which one
         str(len(IMAGES) + 1),  # with the copy
         f"{(TEST_DATA / 'nuclei.tif').stat().st_size:,}",  # bytes, of three images
-        *(near, retouched, "128"),  # the threshold, and what was painted over
+        *(related, retouched, "128"),  # the threshold, and what was painted over
         *(str(apart("cell.png", "retina.jpg")), "128", near, related, weak),
         *(str(len(IMAGES)), "1"),  # left, and dropped: the copy
         retouched,
@@ -217,26 +241,28 @@ def test_forms_and_help_have_no_other_numbers(tool):
     assert not set(found) - known
 
 
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
-def test_help_is_short(tool):
-    assert len(expanded(tool).findtext("help").split()) <= 500
-
-
-def test_limits_in_the_readme_are_those_of_the_code():
-    text = README.read_text()
-    near, related, weak, unrelated = BANDS
-    for said in (
-        f"| up to {near} | near-duplicates",
-        f"| {near + 1} to {related} | related",
-        f"| {related + 1} to {weak} | weakly related",
-        f"about {unrelated} apart",
-        f"Below {manifest.SMALL:,} bytes a distance is unreliable",
-        f"below {manifest.TINY:,} bytes the tools compare for equality only",
-        f"(`--max-pairs`, {iscc_similarity.MOST_PAIRS:,})",
-        f"for up to {iscc_similarity.MOST_IN_MATRIX:,} datasets",
-        f"of up to {picture.MOST_IN_HEAT_MAP} datasets a heat map",
-    ):
-        assert said in text
+def test_limits_are_those_of_the_code():
+    near, related, weak, unrelated = map(str, BANDS)
+    after_near, after_related = (str(end + 1) for end in BANDS[:2])
+    assert numbers(DISTANCES, "bands") == [
+        [near],
+        [after_near, related],
+        [after_related, weak],
+        [unrelated],
+    ]
+    assert numbers(DISTANCES, "sizes") == [[f"{manifest.SMALL:,}"], [f"{manifest.TINY:,}"]]
+    alike, worth_a_look, _ = (end for end, _ in picture.BY_APPEARANCE.bands)
+    assert numbers(SIMILARITY, "thresholds") == [
+        [related, "128", near, weak],
+        [str(alike), "256", str(worth_a_look)],
+        [near, "128"],
+        [str(alike), "256"],
+    ]
+    assert numbers(SIMILARITY, "limits")[1:] == [
+        [f"{picture.MOST_IN_HEAT_MAP:,}"],
+        [f"{iscc_similarity.MOST_IN_MATRIX:,}"],
+        [f"{iscc_similarity.MOST_PAIRS:,}"],
+    ]
 
 
 def within(distance: int, bits: int) -> float:
@@ -244,17 +270,18 @@ def within(distance: int, bits: int) -> float:
     return sum(comb(bits, differing) for differing in range(distance + 1)) / 2**bits
 
 
-def test_independent_codes_come_as_close_as_the_readme_says():
+def test_independent_codes_come_as_close_as_is_said():
+    """One pair in so many, with wide codes and with narrow ones, whose distances are halved."""
     _, related, weak, _ = BANDS
-    text = README.read_text()
-    assert f"fewer than one pair in ten million comes within {weak}" in text
-    assert within(weak, 128) < 1e-7
-    assert f"of narrow ones (below) one in 26,000, and one in four million within {related}" in text
-    assert 1 / within(weak // 2, 64) == pytest.approx(26_000, rel=0.1)
-    assert 1 / within(related // 2, 64) == pytest.approx(4_000_000, rel=0.1)
+    wide, narrow = (
+        [int(number.replace(",", "")) for number in row if number != "1"]
+        for row in numbers(DISTANCES, "chance")
+    )
+    assert wide == pytest.approx([1 / within(end, 128) for end in (related, weak)], rel=0.1)
+    assert narrow == pytest.approx([1 / within(end // 2, 64) for end in (related, weak)], rel=0.1)
 
 
-def test_edits_of_an_image_are_as_far_as_the_readme_says():
+def test_edits_of_an_image_are_as_far_as_is_said():
     """An uncompressed TIFF, 256 x 256 pixels of 16 bits behind a header."""
     content = (TEST_DATA / "nuclei.tif").read_bytes()
     header = len(content) - 2 * 256 * 256
@@ -267,33 +294,66 @@ def test_edits_of_an_image_are_as_far_as_the_readme_says():
 
     bits = [from_the_image(content[:header] + edited.tobytes()) for edited in (across, down)]
     nucleus = apart("nuclei.tif", "nuclei_retouched.tif")
-    assert (
-        f"a nucleus painted over is {nucleus} bits away, a line of two pixels from left to right "
-        f"{bits[0]}, but the same line from top to bottom, which is in every piece, {bits[1]}."
-    ) in README.read_text()
+    said = [row[-1] for row in numbers(DISTANCES, "edits")]
+    assert said == [str(each) for each in (nucleus, *bits)]
     assert from_the_image(3 * content) <= BANDS[0]
     share_half = content[: len(content) // 2] + content[len(content) // 2 :: -1]
     assert from_the_image(share_half) > BANDS[2]
 
 
-def test_figures_in_the_readme_are_those_of_the_benchmarks():
+@pytest.mark.parametrize("page", [SIMILARITY, ADMINISTRATORS], ids=lambda path: path.stem)
+def test_figures_are_those_of_the_benchmarks(page):
     measured = (PROJECT / "benchmarks" / "README.md").read_text()
-    figures = re.findall(r"[\d.,]+ (?:MiB|s)\b", README.read_text().split("## Without Galaxy")[0])
-    assert len(figures) > 5
+    figures = re.findall(r"[\d.,]+ (?:MiB|s)\b", page.read_text())
+    assert len(figures) > 3
     assert not [figure for figure in figures if figure not in measured]
 
 
-def test_a_clone_has_the_forms_that_the_readme_names():
-    [block] = code_blocks(README, "xml")
+def test_a_clone_has_the_forms_that_are_named():
+    [block] = code_blocks(ADMINISTRATORS, "xml")
     files = [tool.get("file") for tool in ElementTree.fromstring(block).iter("tool")]
     assert [PROJECT / file.removeprefix("/path/to/the/clone/") for file in files] == TOOLS
 
 
+def test_ephemeris_is_told_to_install_the_suite():
+    shed = yaml.safe_load((PROJECT / ".shed.yml").read_text())
+    [listed] = [
+        yaml.safe_load(block)["tools"]
+        for block in code_blocks(ADMINISTRATORS, "yaml")
+        if "tool_panel_section_label" in block
+    ]
+    assert [each["name"] for each in listed] == [*shed["repositories"], shed["suite"]["name"]]
+    assert {each["owner"] for each in listed} == {shed["owner"]}
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
+def test_rules_for_resources_match_the_tools(tool):
+    """The ids that a tool has from a clone, and from a Tool Shed, in any version."""
+    [rules] = [
+        list(yaml.safe_load(block)["tools"])
+        for block in code_blocks(ADMINISTRATORS, "yaml")
+        if "mem:" in block
+    ]
+    for matches in (re.match, re.fullmatch):
+        for name in (tool.stem, f"example.org/repos/iscc-suite/{tool.stem}/{tool.stem}/0.1.0"):
+            [rule] = [rule for rule in rules if matches(rule, name)]
+            assert rules.index(rule) == TOOLS.index(tool)
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to the headings of a page end in, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
 def test_links_lead_somewhere():
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
             if not target.startswith("https://"):
-                assert (document.parent / target).exists(), f"{document}: {target}"
+                name, _, anchor = target.partition("#")
+                page = document.parent / name if name else document
+                assert page.exists(), f"{document}: {target}"
+                assert not anchor or anchor in anchors(page), f"{document}: {target}"
 
 
 def test_commands_of_make_exist():
@@ -319,9 +379,13 @@ def test_options_exist():
     ]
     options = set(re.findall(r"--[a-z][a-z-]+", "".join(helps)))
     of_iscc_sum = {"--tag", "--units", "--narrow", "--tree", "--similar"}
-    for document in (README, TUTORIAL, MANIFEST, PIXELS, TRAIL, SEAL):
-        said = re.findall(r"`(--[a-z][a-z-]+)[^`]*`", document.read_text())
-        assert set(said) <= options | of_iscc_sum, document
+    unknown = {
+        (document.name, option)
+        for document in PAGES
+        for option in re.findall(r"`(--[a-z][a-z-]+)[^`]*`", document.read_text())
+        if option not in options | of_iscc_sum
+    }
+    assert not unknown
 
 
 def test_the_example_in_the_tutorial_is_a_code():

@@ -14,6 +14,7 @@ from dev import demo
 from dev.client import JobError
 from dev.environments import PROJECT
 from dev.suite import ANALYSIS, TOOLS, WORKFLOWS
+from documents import DEMO
 from oracle import TEST_DATA, codes_of
 from samples import HOSTILE, column
 
@@ -294,10 +295,9 @@ def tiff_of(stack: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_the_demo_prints_what_the_readme_shows(galaxy, capsys):
-    readme = (PROJECT / "README.md").read_text()
-    section = readme.partition("## What the demo shows")[2].partition("\n## ")[0]
-    tables, questions = section.split("```")[1::2], re.findall(r"\*(.*?\?)\*", section)
+def test_the_demo_prints_what_is_documented(galaxy, capsys):
+    text = DEMO.read_text()
+    tables, questions = text.split("```")[1::2], re.findall(r"\*(.*?\?)\*", text)
     picture = demo.run(galaxy)["verify-lineage/Picture.png"]
     shown = imread(PROJECT / "docs" / "images" / "lineage.png")
     assert np.abs(imread(io.BytesIO(picture)) - shown).mean() < 0.002  # of the brightness

@@ -26,7 +26,7 @@ from dev.local_galaxy import Galaxy, local_galaxy
 from dev.remote_jobs import Pulsar, jobs_of, local_pulsar
 from dev.suite import TOOLS, WORKFLOWS
 from dev.tool_shed import SHED_YML, ToolShed, local_tool_shed
-from documents import README, code_blocks
+from documents import ADMINISTRATORS, code_blocks
 from oracle import TEST_DATA, codes_of
 from samples import HOSTILE, column
 from test_suite import expanded
@@ -34,9 +34,9 @@ from test_suite import expanded
 SHED = yaml.safe_load(SHED_YML.read_text())
 SUITE = SHED["suite"]["name"]
 REPOSITORIES = [*SHED["repositories"], SUITE]
-[AS_IN_README] = [
+[AS_DOCUMENTED] = [
     yaml.safe_load(block)["tools"]
-    for block in code_blocks(README, "yaml")
+    for block in code_blocks(ADMINISTRATORS, "yaml")
     if "tool_panel_section_label" in block
 ]
 
@@ -92,8 +92,8 @@ def test_an_archive_holds_what_its_tool_and_its_tests_need(archives, tool):
     assert archives[tool.stem] == sorted({tool.name, "macros.xml", *required, *data})
 
 
-def test_the_configuration_in_the_readme_is_the_one_that_is_tested():
-    shown = [yaml.safe_load(block) for block in code_blocks(README, "yaml")]
+def test_the_documented_configuration_is_the_one_that_is_tested():
+    shown = [yaml.safe_load(block) for block in code_blocks(ADMINISTRATORS, "yaml")]
     pulsar = Pulsar("https://pulsar.example.org:8913", "its private token")
     assert jobs_of(TOOLS, pulsar) in shown
 
@@ -222,7 +222,7 @@ def published(tmp_path_factory) -> Iterator[Published]:
             ) as galaxy,
         ):
             published.result()
-            wanted = [repository | {"tool_shed_url": shed.url} for repository in AS_IN_README]
+            wanted = [repository | {"tool_shed_url": shed.url} for repository in AS_DOCUMENTED]
             tools_file = folder / "tools.yml"
             tools_file.write_text(yaml.safe_dump({"tools": wanted}))
             install = ["--tools-file", tools_file, "--skip_install_resolver_dependencies"]

@@ -279,4 +279,4 @@ def test_unrelated_pictures_do_not_look_alike(fields):
     alike = {frozenset((names[i], names[j])) for i, j in np.argwhere(turned <= ALIKE) if i != j}
     assert alike == {frozenset(("retina 6 1", "retina 5 0"))}
     text = PIXELS.read_text()
-    assert f"of {len(pictures)} fields" in text
+    assert f"{len(pictures)} fields of view" in text
