@@ -38,9 +38,10 @@ from documents import (
     TRAIL,
     TUTORIAL,
     code_blocks,
+    labelled_tables,
     numbers,
 )
-from oracle import TEST_DATA, codes_of, codes_of_file, distance
+from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 from samples import HOSTILE
 from test_suite import expanded
 
@@ -233,12 +234,50 @@ def test_forms_and_help_have_no_other_numbers(tool):
         *(f"{limit:,}" for limit in (picture.MOST_IN_HEAT_MAP, iscc_similarity.MOST_IN_MATRIX)),
     }
     root = expanded(tool)
-    texts = [root.findtext("help"), *(each.get("help") or "" for each in root.iter("param"))]
+    help_text = re.sub(r"^    .*$|<https:.*?>", "", root.findtext("help"), flags=re.M)
+    texts = [help_text, *(each.get("help") or "" for each in root.iter("param"))]
     texts += [each.get("label") or "" for each in root.iter("param")]
     texts += [each.text or "" for each in root.find("inputs").iter("option")]
     found = [number for text in texts for number in NUMBER.findall(text)]
     assert found or tool.stem in ("iscc_trail", "iscc_seal")
     assert not set(found) - known
+
+
+def examples_in_help(form: str) -> list[list[str]]:
+    """The rows of the table in a form's help, below its header; wide gaps are between columns."""
+    [tool] = [tool for tool in TOOLS if tool.stem == form]
+    lines = re.findall(r"^    (\S.*)$", expanded(tool).findtext("help"), re.M)
+    [header, *rows] = [re.split(r"  +", line.strip()) for line in lines]
+    assert header[0].startswith("#name")
+    return rows
+
+
+def test_the_manifest_in_the_help_is_that_of_the_images():
+    rows = examples_in_help("iscc_sum")
+    assert len(rows) == 2
+    for name, *fields in rows:
+        codes = codes_of_file(name)
+        entry = manifest_line(name, (TEST_DATA / name).read_bytes()).rstrip("\n").split("\t")
+        assert fields[1] == str(codes.filesize)
+        for field, whole in zip(fields, entry[1:], strict=False):
+            assert whole.startswith(field.removesuffix("…"))
+
+
+def test_the_pairs_in_the_help_are_those_of_the_images():
+    rows = examples_in_help("iscc_similarity")
+    assert len(rows) == 2
+    for name_a, name_b, relation, distance_, similarity in rows:
+        bits = apart(*(name.replace("poster", "nuclei") for name in (name_a, name_b)))
+        assert (relation == "exact") == (bits == 0)
+        assert (distance_, similarity) == (str(bits), f"{100 - 100 * bits / 128:.1f}")
+
+
+def test_the_report_in_the_help_is_that_of_the_tutorial():
+    """The browser test compares that one with what the tool writes."""
+    rows = [[*filter(None, row[:4])] for row in labelled_tables(TUTORIAL)["report"]]
+    examples = examples_in_help("iscc_verify")
+    assert len(examples) == 3
+    assert all(row in rows for row in examples)
 
 
 def test_limits_are_those_of_the_code():
@@ -258,7 +297,8 @@ def test_limits_are_those_of_the_code():
         [near, "128"],
         [str(alike), "256"],
     ]
-    assert numbers(SIMILARITY, "limits")[1:] == [
+    assert numbers(SIMILARITY, "limits") == [
+        [f"{picture.MOST_UNLINKED:,}"],
         [f"{picture.MOST_IN_HEAT_MAP:,}"],
         [f"{iscc_similarity.MOST_IN_MATRIX:,}"],
         [f"{iscc_similarity.MOST_PAIRS:,}"],
