@@ -11,6 +11,7 @@ TOOLS = [
         "iscc_sum/iscc_trail.xml",
         "iscc_similarity/iscc_similarity.xml",
         "iscc_verify/iscc_verify.xml",
+        "iscc_verify/iscc_gate.xml",
         "iscc_verify/iscc_seal.xml",
     )
 ]

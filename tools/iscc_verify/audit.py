@@ -74,6 +74,10 @@ class Finding(NamedTuple):
     dataset: int | None = None
 
 
+COLUMNS = ("#name", *Finding._fields[1:-1])  # of a report
+MOST_CULPRITS = 5
+
+
 class Actual(NamedTuple):
     """A dataset as it is now: its entry, and its hashes, of 32 bytes each."""
 
@@ -404,3 +408,16 @@ def comparable_distance(listed: Listed, actual: Actual) -> tuple[int | None, int
         return None, None
     difference = int.from_bytes(data) ^ int.from_bytes(actual.data[: len(data)])
     return difference.bit_count(), 8 * len(data)
+
+
+def describe(culprits: Sequence[Finding]) -> str:
+    """How many do not match, and the first few of them."""
+    first = [
+        f"{quote(each.name) if each.name or each.line is None else f'line {each.line}'} is "
+        f"{each.status}"
+        for each in culprits[:MOST_CULPRITS]
+    ]
+    more = len(culprits) - len(first)
+    rest = f", and {more:,} more" if more else ""
+    verb = "does" if len(culprits) == 1 else "do"
+    return f"{len(culprits):,} {verb} not match: {', '.join(first)}{rest}"

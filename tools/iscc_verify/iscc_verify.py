@@ -43,10 +43,7 @@ from inputs import Dataset, Form
 from manifest import Entry
 from messages import InputError, quote
 
-COLUMNS = ("#name", *Finding._fields[1:-1])
-
 FAIL, REPORT = "fail", "report"
-MOST_CULPRITS = 5
 CODES_IN_FORM = "the codes in the form"
 
 
@@ -117,7 +114,7 @@ def verify(args: argparse.Namespace) -> Outcome:
     counts = Counter(finding.status for finding in findings)
     summary = ", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES)
     fails = culprits and args.on_mismatch == FAIL
-    return Outcome(summary, describe(culprits) if fails else "")
+    return Outcome(summary, audit.describe(culprits) if fails else "")
 
 
 def read_inputs(
@@ -328,7 +325,7 @@ def write_outputs(
         for path, which in ((args.report, findings), (args.mismatches, culprits)):
             if path:
                 rows = (finding[:-1] for finding in which)
-                out.write_lines(path, manifest.table_lines(COLUMNS, rows))
+                out.write_lines(path, manifest.table_lines(audit.COLUMNS, rows))
         if args.passed:
             out.write_lines(args.passed, lists.list_lines(passed))
         if args.failed:
@@ -353,19 +350,6 @@ def summary(
         "mismatches": len(culprits),
         "ignored": sorted(set(ignore)),
     }
-
-
-def describe(culprits: Sequence[Finding]) -> str:
-    """How many do not match, and the first few of them."""
-    first = [
-        f"{quote(each.name) if each.name or each.line is None else f'line {each.line}'} is "
-        f"{each.status}"
-        for each in culprits[:MOST_CULPRITS]
-    ]
-    more = len(culprits) - len(first)
-    rest = f", and {more:,} more" if more else ""
-    verb = "does" if len(culprits) == 1 else "do"
-    return f"{len(culprits):,} {verb} not match: {', '.join(first)}{rest}"
 
 
 if __name__ == "__main__":
