@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from itertools import combinations, permutations, product
@@ -1840,3 +1841,19 @@ def test_memory_that_is_not_enough_is_said_in_one_sentence(tmp_path, monkeypatch
     done = similarity("--manifest", "m.tsv")
     assert done.returncode == 2
     assert "memory" in done.stderr
+
+
+def test_letters_that_no_font_has_are_announced(monkeypatch):
+    """As where no font with Chinese, Japanese or Korean letters is installed."""
+    monkeypatch.setattr(picture.fonts_for.__globals__["font_manager"].fontManager, "ttflist", [])
+    assert picture.fonts_for("cell") == (["DejaVu Sans"], False)
+    assert picture.fonts_for("細胞核") == (["DejaVu Sans"], True)
+    sizes = []
+    for name in ("a", "核"):
+        side = picture.Side([name, "b"], np.arange(2))
+        distances, exact = np.array([[0, 4], [4, 0.0]]), np.eye(2, dtype=bool)
+        with warnings.catch_warnings(action="ignore"):
+            png = picture.heat_map(side, None, distances, exact, 12)
+        with Image.open(io.BytesIO(png)) as image:
+            sizes.append(image.height)
+    assert sizes[1] > sizes[0] + 10  # for the line that says it

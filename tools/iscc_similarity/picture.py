@@ -139,7 +139,7 @@ def heat_map(
     down, across = (order, order) if one_set else (order[order < count], order[order >= count])
     here = np.ix_(down, across)
     draw_cells(axes, distances[here], exact[here], scale)
-    colours = {"exact copy": EXACT_COLOUR}
+    colours = {"exact duplicate": EXACT_COLOUR}
     if one_set:
         itself = np.where(np.eye(count, dtype=bool), 1.0, np.nan)
         axes.imshow(itself, cmap=ListedColormap([ITSELF_COLOUR]), **cells(count, count))
@@ -167,7 +167,8 @@ def heat_map(
         colours[scale.unknown] = UNKNOWN_COLOUR
     add_key(figure, left, axes, threshold, colours, scale)
     if missing:
-        figure.text(left / figure.get_figwidth(), 0, MISSING, fontsize=8, va="top")
+        x, below_the_key = left / figure.get_figwidth(), -0.1 / figure.get_figheight()
+        figure.text(x, below_the_key, MISSING, fontsize=8, va="top")
     return png(figure)
 
 
@@ -191,7 +192,7 @@ def histograms(
     counts = np.bincount(np.minimum(near, farthest).astype(int), minlength=farthest + 1)
     width = farthest / 32
     exact_place, unknown_place = -2.5 * width, farthest + 3 * width
-    left.bar([exact_place], [exact.sum()], width=width, color=EXACT_COLOUR, label="exact copy")
+    left.bar([exact_place], [exact.sum()], width=width, color=EXACT_COLOUR, label="exact duplicate")
     start = 0
     for (end, name), colour in zip(scale.bands, scale.colours, strict=True):
         places = np.arange(start, end + 1)
@@ -204,7 +205,7 @@ def histograms(
         [exact_place, *scale.ends, unknown_place],
         ["exact", *scale.end_labels, "\nnone"],
     )
-    left.set_xlabel(f"differing bits of {scale.bits} (dashed: threshold {threshold})")
+    left.set_xlabel(f"Hamming distance in bits of {scale.bits} (dashed: threshold {threshold})")
     left.set_ylabel("datasets")
     left.set_title(title, loc="left", fontsize=11)
     left.legend(frameon=False, fontsize=9)
@@ -397,7 +398,9 @@ def add_key(
         key.axvline(end, color="white", linewidth=1)
     if threshold <= scale.farthest:
         key.plot([threshold], [-0.25], marker="^", color=BORDER_COLOUR, clip_on=False)
-    key.set_xlabel(f"differing bits of {scale.bits} (▲ threshold {threshold})", fontsize=8)
+    key.set_xlabel(
+        f"Hamming distance in bits of {scale.bits} (▲ threshold {threshold})", fontsize=8
+    )
     patches = [Patch(color=colour, label=label) for label, colour in colours.items()]
     key.legend(
         handles=patches,

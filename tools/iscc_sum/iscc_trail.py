@@ -21,6 +21,7 @@ if __name__ == "__main__":
 import argparse
 import logging
 import time
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 
 import command
@@ -120,11 +121,12 @@ def follow(args: argparse.Namespace) -> Outcome:
             lines = manifest.table_lines(LINEAGE_COLUMNS, rows)
             out.write_lines(args.lineage, not_endless("lineage", lines))
         if args.picture:
-            # What matplotlib has to say of its folders helps nobody here.
+            # Messages of matplotlib on fonts and directories do not help anybody here.
             logging.getLogger("matplotlib").setLevel(logging.ERROR)
-            import lineage_picture  # takes half a second
+            with warnings.catch_warnings(action="ignore"):
+                import lineage_picture  # takes half a second
 
-            out.write(args.picture, [lineage_picture.draw(lineage, wanted)])
+                out.write(args.picture, [lineage_picture.draw(lineage, wanted)])
     return Outcome(summary(whole, missing, unknown, time.monotonic() - start))
 
 

@@ -9,7 +9,6 @@ layer in order (Sugiyama's method: as few crossings as it finds).
 import io
 import json
 import textwrap
-import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -147,8 +146,7 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
         patches.append(Patch(label=MISSING, visible=False))
     figure.legend(handles=patches, loc="upper left", ncols=3, frameon=False, fontsize=FONT_SIZE)
     out = io.BytesIO()
-    with warnings.catch_warnings(action="ignore"):  # of characters that no font has
-        figure.savefig(out, format="png")
+    figure.savefig(out, format="png")
     return out.getvalue()
 
 
