@@ -1293,6 +1293,10 @@ def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, si
         (["--pairs", "p", "--keep", "p"], 'cannot write "p": '),
         (["--copies", "m.tsv"], 'cannot write "m.tsv": '),
         (["--clusters", "p", "--matches", "b"], "--clusters and --matches are one table"),
+        (
+            ["--drop", "p", "--drop-threshold", "9"],
+            "--drop-threshold: expected --duplicates near as well, found none",
+        ),
         (["--duplicates", "all"], "argument --duplicates: invalid choice: 'all'"),
         (["a"], "argument FILE: not allowed with argument --manifest"),
     ],
@@ -1656,6 +1660,7 @@ def test_copies_are_exact_ones_unless_near_ones_are_asked_for(tmp_path, similari
         (["--duplicates", "near", "--drop-threshold", 9], exact),
         (["--duplicates", "near", "--drop-threshold", 10], near + exact),
         (["--duplicates", "near", "--drop-threshold", 13], near + beyond + exact),
+        (["--duplicates", "near", "--drop-threshold", 13, "--threshold", 12], near + exact),
     ]:
         done = similarity("--manifest", "m.tsv", "--copies", "c.tsv", *options)
         assert done.returncode == 0, done.stderr

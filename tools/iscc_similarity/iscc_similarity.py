@@ -125,8 +125,8 @@ def make_parser() -> command.Parser:
         "--drop-threshold",
         type=command.integer(0, links.IMAGE_BITS),
         metavar="N",
-        help="with --duplicates near, the maximum Hamming distance of what is dropped, at most the "
-        f"threshold (default {DROP_THRESHOLDS[links.CONTENT]}, by appearance "
+        help="with --duplicates near, the maximum Hamming distance of what is dropped, of the pairs "
+        f"within the threshold (default {DROP_THRESHOLDS[links.CONTENT]}, by appearance "
         f"{DROP_THRESHOLDS[links.APPEARANCE]})",
     )
     parser.add_argument(
@@ -222,14 +222,9 @@ def check_options(args: argparse.Namespace) -> None:
             "--compare appearance has more"
         )
     if args.drop_threshold is None:
-        args.drop_threshold = min(DROP_THRESHOLDS[args.compare], args.threshold)
+        args.drop_threshold = DROP_THRESHOLDS[args.compare]
     elif args.duplicates != relations.NEAR:
         raise InputError("--drop-threshold: expected --duplicates near as well, found none")
-    elif args.drop_threshold > args.threshold:
-        raise InputError(
-            f"--drop-threshold: expected at most the threshold, {args.threshold}, found "
-            f"{args.drop_threshold}"
-        )
     if args.clusters and args.matches:
         raise InputError("--clusters and --matches are one table: expected one of them, found both")
     if args.closest and not args.matches:
