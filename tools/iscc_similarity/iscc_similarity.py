@@ -125,7 +125,7 @@ def make_parser() -> command.Parser:
         "--drop-threshold",
         type=command.integer(0, links.IMAGE_BITS),
         metavar="N",
-        help="with --duplicates near, the maximum Hamming distance of what is dropped, of the pairs "
+        help="with --duplicates near, the maximum Hamming distance of dropped datasets, of pairs "
         f"within the threshold (default {DROP_THRESHOLDS[links.CONTENT]}, by appearance "
         f"{DROP_THRESHOLDS[links.APPEARANCE]})",
     )
