@@ -259,7 +259,7 @@ def test_a_json_object_in_which_a_key_stands_twice_is_refused(wrap, key):
     computed = codes_of(b"")
     record = {"iscc": computed.wide, "filename": "a", "filesize": 0, "datahash": computed.datahash}
     text = json.dumps(record)[:-1] + f', "{key}": {json.dumps(record[key])}}}'
-    with pytest.raises(InputError, match="each key stands once"):
+    with pytest.raises(InputError, match="without repeated keys"):
         listing.read_text(wrap.format(text), "m")
 
 

@@ -347,7 +347,7 @@ def test_an_expired_certificate_is_said(script, tmp_path, signer, monkeypatch):
         ),
         ((500, b""), 'expected a time stamp, but the server says 500 "Internal Server Error"'),
         ((302, b""), 'expected a time stamp, but the server says 302 "Found"'),
-        ((200, b"x" * 70_000), "there are more than 65,536 bytes"),
+        ((200, b"x" * 70_000), "it has more than 65,536 bytes"),
     ],
 )
 def test_answers_that_are_no_time_stamp(script, tmp_path, signer, answer, said):
@@ -369,14 +369,14 @@ def test_a_stamp_of_something_else(script, tmp_path, signer):
     authority = make_authority(tmp_path / "tsa")
     replies = [authority.stamp(b"other")]
     with serving(lambda path, body: (200, replies[0])) as url:
-        refuse_to_sign(script, tmp_path, signer, "it is about something else", "--stamp", url)
+        refuse_to_sign(script, tmp_path, signer, "it is for other data", "--stamp", url)
     replayed = authority.stamp(b"data")
     with (
         serving(lambda path, body: (200, replayed)) as url,
-        pytest.raises(InputError, match="it answers another question"),
+        pytest.raises(InputError, match="it answers another request"),
     ):
         stamps.request(url, b"data")
-    with pytest.raises(stamps.StampError, match="signed in a way that is not known"):
+    with pytest.raises(stamps.StampError, match="its signature algorithm is not supported"):
         stamps.check(authority.stamp(b"data", "sha1"), b"data", authority.root)
     for name in ("sha384", "sha512"):
         stamps.check(authority.stamp(b"data", name), b"data", authority.root)
@@ -864,8 +864,7 @@ def test_witnesses_of_something_else(script, tmp_path):
     found = fails(script, tmp_path, sealed)
     assert found["time"] == [
         "not valid",
-        "the time stamp is wrong: it is about something else; the signer claims "
-        "2026-11-24T13:55:30.471Z",
+        "the time stamp is wrong: it is for other data; the signer claims 2026-11-24T13:55:30.471Z",
     ]
     assert found["ISCC-ID"] == ["not valid", "the receipt is wrong: it is about another note"]
     # Nor without anybody to trust for them.
@@ -928,7 +927,7 @@ def test_receipts_that_are_none():
         ({"credentialSubject": {**subject, "id": "did:key:z6Mk"}}, "another signer"),
         (
             {"credentialSubject": {**subject, "declaration": other_id}},
-            "it is of hub 1, and the note",
+            "it is from hub 1, but the note",
         ),
         ({"credentialSubject": {**subject, "declaration": no_id}}, "is not an ISCC-ID"),
         ({"credentialSubject": {**subject, "declaration": header}}, "is not an ISCC-ID"),
@@ -1099,7 +1098,7 @@ def test_what_is_passed_on_is_what_was_checked(tmp_path):
 def test_somebody_has_to_be_trusted(script):
     done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED)
     assert done.returncode == 2
-    assert "expected the keys of those whom you trust (--trusted)" in done.stderr
+    assert "expected the keys of signers that you trust (--trusted)" in done.stderr
 
 
 # Secrets
@@ -1115,7 +1114,7 @@ def test_secrets_appear_nowhere(tmp_path, trail):
     assert right == 0
     wrong, seen_then = on_a_terminal([*command, tmp_path / "t"], PASSPHRASE[:-1])
     assert wrong == 2
-    assert b"this is not its passphrase; try again" in seen_then
+    assert b"wrong passphrase; try again" in seen_then
     assert b"Passphrase of" in seen
     files = [path.read_bytes() for path in set(tmp_path.iterdir()) - before]
     assert len(files) == 1
@@ -1260,7 +1259,7 @@ def test_a_form(script, tmp_path):
     done = script("iscc_seal", "verify", "--inputs", "form")
     assert done.stderr == 'iscc_seal verify: cannot read "a hub": No such file or directory\n'
     done = script("iscc_seal", "verify", "--inputs", "form", "--seal", SEALED)
-    assert "--seal: the form says that already" in done.stderr
+    assert "--seal: the form specifies this already" in done.stderr
 
 
 def test_openssl_is_needed_for_stamps_alone(script, tmp_path, monkeypatch):

@@ -582,7 +582,9 @@ def test_refusals(tmp_path, script, manifest_lines, files, message):
 def test_a_manifest_is_needed(script):
     done = script("iscc_verify", "a")
     assert done.returncode == 2
-    assert done.stderr.endswith("iscc_verify: the argument --manifest is needed\n")
+    assert done.stderr.endswith(
+        "iscc_verify: expected --manifest with the manifest to check against, found none\n"
+    )
 
 
 def test_mismatches_are_the_lines_that_count(tmp_path, script):
