@@ -148,7 +148,7 @@ sys.exit(iscc_verify.main(["a", "--manifest", "old"]))
 """
     done = in_python(a, run)
     assert done.returncode == status
-    first = "iscc_verify: there is not enough memory" if status == 2 else "Traceback"
+    first = "iscc_verify: not enough memory" if status == 2 else "Traceback"
     assert done.stderr.startswith(first)
 
 
@@ -353,7 +353,7 @@ sys.exit(iscc_manifest.main(["a", "b", "--jobs", "{jobs}", "--manifest", "m"]))
     done = in_python(tmp_path, lines)
     assert done.returncode == 2
     assert re.fullmatch(
-        r'iscc_manifest: cannot read "[ab]": it was changed meanwhile\n', done.stderr
+        r'iscc_manifest: cannot read "[ab]": it was changed while being read\n', done.stderr
     )
     assert not (tmp_path / "m").exists()
 
@@ -374,7 +374,7 @@ def test_too_little_memory_is_told_in_one_sentence(tmp_path, program):
     done = program("iscc_manifest", *options, preexec_fn=limited(AS=280_000_000))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "there is not enough memory" in done.stderr
+    assert "not enough memory" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -134,7 +134,7 @@ def test_a_dataset_that_cannot_be_read_turns_red_and_says_so(client):
     source = {"source|kind": "several", "source|datasets": dataset}
     with pytest.raises(JobError) as error:
         client.run("iscc_sum", **source)
-    assert str(error.value) == 'iscc_manifest: cannot read "lost.tif": Galaxy has no file of it\n'
+    assert str(error.value) == 'iscc_manifest: cannot read "lost.tif": Galaxy has no file for it\n'
 
 
 def test_a_manifest_that_is_none_is_called_by_its_name(client):

@@ -60,12 +60,12 @@ def test_datasets_of_a_form(tmp_path, chosen, names):
         ({"datasets": dataset("a\0b")}, "each with element_identifier"),
         ({"datasets": dataset("a", source_path="\0")}, "each with element_identifier"),
         ({"datasets": dataset("a", source_path="\ud800")}, "each with element_identifier"),
-        ({"datasets": dataset("a", source_path="")}, 'cannot read "a": Galaxy has no file of it'),
+        ({"datasets": dataset("a", source_path="")}, 'cannot read "a": Galaxy has no file for it'),
         ({"datasets": dataset("a", ext="zarr", store_root="../b")}, "each with element_identi"),
         ({"datasets": dataset("a", ext="zarr", store_root="..")}, "each with element_identifier"),
         ({"datasets": dataset("a", ext="zarr", store_root=["b"])}, "each with element_identifier"),
         ({"datasets": dataset("a", ext="zarr", store_root="a\0b")}, "each with element_identifi"),
-        ({"datasets": dataset("a", ext="zarr")}, 'cannot read "a": Galaxy has no file of it'),
+        ({"datasets": dataset("a", ext="zarr")}, 'cannot read "a": Galaxy has no file for it'),
     ],
 )
 def test_forms_that_are_none_are_refused(tmp_path, content, word):
@@ -145,7 +145,7 @@ def test_types_of_galaxy_that_are_directories_and_others(tmp_path):
     assert path("directory") == files
     assert path("zarr.zip", beside="") == Path("f")
     assert path("html", beside=tmp_path / "none") == Path("f")
-    with pytest.raises(InputError, match="of such types only directory, ome_zarr, zarr can be"):
+    with pytest.raises(InputError, match="of such types, only directory, ome_zarr, zarr can be"):
         path("html")
 
 

@@ -539,7 +539,7 @@ def test_from_may_be_the_last_column_and_have_several_sources(lineage, tmp_path)
     [
         ("from", "1e20", "expected datahashes, or not-exported: and a name, in the column from"),
         ("step", "two", "expected a number in the column step"),
-        ("datahash", "", "expected a datahash: a trail knows datasets by it"),
+        ("datahash", "", "expected a datahash: a trail identifies datasets by it"),
         ("parameters", "\\x", "invalid escape sequence"),
     ],
 )
@@ -590,7 +590,7 @@ def test_what_is_neither_an_export_nor_a_trail(script, tmp_path, content):
 def test_a_trail_that_comes_through_a_pipe(script, tmp_path):
     """It would be empty when it is read for the second time."""
     os.mkfifo(tmp_path / "pipe")
-    assert "as it is read more than once, but got a pipe" in refused(script, tmp_path, "pipe")
+    assert "as it is read more than once, found a pipe" in refused(script, tmp_path, "pipe")
 
 
 def test_a_name_that_is_not_there(export, script):
@@ -957,14 +957,14 @@ def test_a_file_that_is_damaged(export, script, tmp_path):
     place = content.index(b"datasets/a.tiff") + 200
     content[place] ^= 255
     export.path.write_bytes(content)
-    assert "a zip archive that is whole" in refused(script, tmp_path, export.path)
+    assert "an intact zip archive" in refused(script, tmp_path, export.path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_an_archive_that_is_cut_off(export, script, tmp_path, share):
     content = export.write().read_bytes()
     export.path.write_bytes(content[: int(len(content) * share)])
-    assert "a zip archive that is whole" in refused(script, tmp_path, export.path)
+    assert "an intact zip archive" in refused(script, tmp_path, export.path)
 
 
 def test_another_version(export, script, tmp_path):

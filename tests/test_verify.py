@@ -633,7 +633,7 @@ def test_a_name_with_a_line_break_cannot_be_on_a_list(tmp_path, script, name, op
     write_form(tmp_path, datasets=dataset, codes=codes_of(A).wide)
     done = script("iscc_verify", "--inputs", "inputs.json", option, "list")
     assert done.returncode == 2
-    assert "has a line break" in done.stderr
+    assert "found a line break" in done.stderr
     assert not (tmp_path / "list").exists()
 
 
@@ -1163,7 +1163,9 @@ def test_a_manifest_is_not_checked_against_itself(tmp_path, script):
     (tmp_path / "other").write_text(HEADER + manifest_line("a", A))
     done = script("iscc_verify", "--found", "other", "--found", "link", "--manifest", "m")
     assert done.returncode == 2
-    assert done.stderr.startswith('iscc_verify: "m": expected another manifest to check against')
+    assert done.stderr.startswith(
+        'iscc_verify: "m": expected two manifests, one of the current data'
+    )
     assert done.stderr.count("\n") == 1
     done = script("iscc_verify", "--found", "other", "--manifest", "m")
     assert (done.returncode, done.stdout) == (0, counts(OK=1))

@@ -432,7 +432,7 @@ def read_pieces(source: Dataset, entry: Entry) -> Iterator[bytes]:
             processor.update(piece)
             yield piece
     if coding.entry_of(source.name, processor, wide=True).datahash != entry.datahash:
-        raise InputError(f"cannot read {quote(source.name)}: it was changed meanwhile")
+        raise InputError(f"cannot read {quote(source.name)}: it was changed while being read")
 
 
 if __name__ == "__main__":
