@@ -1,4 +1,4 @@
-"""inputs: names come as they are from paths and forms, whatever the locale; nothing is guessed."""
+"""inputs takes names unchanged from paths and forms, in any locale; nothing is guessed."""
 
 import json
 import os
@@ -150,7 +150,7 @@ def test_types_of_galaxy_that_are_directories_and_others(tmp_path):
 
 
 def test_names_do_not_depend_on_the_locale(tmp_path, program):
-    """Paths in arguments, names in a form, and names in a directory, with ISO 8859-1 set."""
+    """Paths in arguments, names in a form, and names in a directory, in an ISO 8859-1 locale."""
     locale = "en_US.ISO-8859-1"
     if not shutil.which("localedef"):
         pytest.skip("has no localedef to make a locale with")
@@ -191,7 +191,7 @@ def test_a_path_is_the_name_but_for_slashes_at_its_end(tmp_path):
 
 
 def test_the_modules_beside_a_script_are_found_by_all_means(tmp_path, program):
-    """With PYTHONSAFEPATH, Python does not look beside the script; elsewhere are others."""
+    """With PYTHONSAFEPATH, Python ignores the script's directory; others have such modules."""
     shutil.copy(TEST_DATA / "pixels" / "crop.png", tmp_path / "a")
     for name in ("manifest", "coding", "codes", "inputs"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')")
