@@ -110,7 +110,7 @@ def install(home: Path, pip_arguments: list[str], pinned_by: str) -> None:
 
 
 def run_with_news(command: list[str], name: Path) -> None:
-    """Run a long command and report progress every few seconds; if it fails, exit with its output."""
+    """Run a long command and report progress; if it fails, exit with its output."""
     start = time.monotonic()
     next_news = SECONDS_BETWEEN_NEWS
     with (
