@@ -515,7 +515,7 @@ def test_page_of_another_size_in_numbers_of_any_type(kind, code):
     data = grey(276).tobytes()
     assert codes(code(raw_tiff(*alike, data=data)))[0][1].endswith("z12c1t1y20x24")
     alike[5] = page(t257=(kind, [276]))
-    assert "stored alike" in code(raw_tiff(*alike, data=data))
+    assert "stored in the same way" in code(raw_tiff(*alike, data=data))
 
 
 def test_pages_of_other_sizes_are_other_images(code):
@@ -530,7 +530,7 @@ def test_pages_with_other_palettes(code):
             colours = grey(3, 256, "u2", seed)
             options = {"photometric": "palette", "colormap": colours}
             writer.write(grey(), metadata=None, contiguous=False, **options)
-    assert "stored alike" in code(stream.getvalue())
+    assert "stored in the same way" in code(stream.getvalue())
 
 
 def test_pages_with_strips_elsewhere(code):

@@ -295,7 +295,9 @@ class TiffImage:
 
     def check_page(self, page: tifffile.TiffPage, first: dict[int, tuple]) -> None:
         if page is not self.page and (page.offset <= 0 or self.layout(page) != first):
-            raise UnreadableError("expected pages that are stored alike, found one that is not")
+            raise UnreadableError(
+                "expected all pages to be stored in the same way, found another one"
+            )
         if not self.page.is_final or self.page.is_stk or self.page.is_lsm:
             return
         ends = map(sum, zip(page.dataoffsets, self.page.databytecounts, strict=False))

@@ -333,7 +333,7 @@ def check_content(entry: Entry, note: Mapping[str, str]) -> Answer:
         return Answer(
             question,
             "wrong code",
-            f"the hash is that of {quote(entry.name)}, but the ISCC beside it is not: expected "
+            f"the hash is that of {quote(entry.name)}, but the ISCC next to it is not: expected "
             f"{entry.iscc}, found {note['iscc_code']}",
             holds=False,
         )

@@ -113,7 +113,7 @@ def read_trusted(data: bytes, called: str) -> list[Trusted]:
         except (ValueError, UnsupportedAlgorithm):
             raise InputError(
                 f"{called}, line {number}: expected a public key, z6Mk... or ssh-ed25519 AAAA..., "
-                f"and perhaps a name behind it, found {kind_of(words[0])}"
+                f"optionally followed by a name, found {kind_of(words[0])}"
             ) from None
     if not trusted:
         raise InputError(f"{called}: expected a key of somebody you trust, found none")

@@ -177,7 +177,9 @@ def public_key(text: str) -> bytes:
 def check_public_key(key: bytes) -> None:
     """Raise ValueError for a weak key, for which anybody can make signatures."""
     if int.from_bytes(key, "little") % 2**255 in WEAK_KEYS:
-        raise ValueError("expected a key that somebody can sign with, found a weak one")
+        raise ValueError(
+            "expected a secure public key, found a weak one, for which anybody can sign"
+        )
 
 
 def time_of(note: Mapping[str, object]) -> datetime:
