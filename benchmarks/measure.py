@@ -1,4 +1,4 @@
-"""Measuring: medians of whole processes or functions, taken in turns, and their memory."""
+"""Measure whole processes or functions, in turns: medians of times, and memory."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ SECONDS_BETWEEN_LOOKS = 0.01
 
 
 def machine() -> str:
-    """The processor, its cores, and the versions of what is measured."""
+    """The processor, its cores, and the Python version."""
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -32,7 +32,7 @@ def machine() -> str:
 
 
 def files(folder: Path, count: int, size: int) -> list[Path]:
-    """Files of random bytes, no two alike."""
+    """Files of random bytes, all different."""
     folder.mkdir()
     paths = [folder / f"{number}.bin" for number in range(count)]
     for number, path in enumerate(paths):
@@ -46,7 +46,7 @@ def files(folder: Path, count: int, size: int) -> list[Path]:
 def compare(title: str, contenders: dict[str, list[object] | Callable], runs: int) -> float:
     """Time commands or functions in turns; print the medians, and how much faster the first is.
 
-    Gives the median of the first.
+    Returns the median of the first.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(runs):
@@ -76,10 +76,10 @@ def run(command: list[object]) -> None:
 
 
 def memory(title: str, command: list[object], status: int = 0) -> float:
-    """Print the largest resident size of a command, and give it in MiB.
+    """Print the maximum resident size of a command, and return it in MiB.
 
-    It is measured by a process that runs it alone. Raises CalledProcessError if it ends with
-    another status.
+    A separate process runs and measures it. Raises CalledProcessError if it ends with another
+    status.
     """
     measure = (
         "import resource, subprocess, sys\n"
@@ -97,14 +97,14 @@ def memory(title: str, command: list[object], status: int = 0) -> float:
 
 
 def memory_together(title: str, command: list[object]) -> float:
-    """Print how much memory a command and the processes it starts have at once, and give it in MiB.
+    """Print the maximum total memory of a command and its child processes; return it in MiB.
 
-    What they share counts once. Raises CalledProcessError if it fails.
+    Shared memory counts once. Raises CalledProcessError if the command fails.
     """
     process = psutil.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
     most = 0
     while process.poll() is None:
-        with suppress(psutil.Error):  # one has just ended
+        with suppress(psutil.Error):  # a process may have just ended
             found = [process, *process.children(recursive=True)]
             most = max(most, sum(each.memory_full_info().pss for each in found))
         time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -1,4 +1,4 @@
-"""iscc_pixels: how fast images are coded, and in how much memory."""
+"""Benchmarks of iscc_pixels: speed and memory of coding images."""
 
 import sys
 from collections import deque
@@ -25,7 +25,7 @@ from images import ArrayImage
 from inputs import Dataset
 
 SCRIPT = PROJECT / "tools" / "iscc_sum" / "iscc_pixels.py"
-# The only other implementation of IMAGEWALK, and what reads TIFF for it.
+# The only other implementation of IMAGEWALK, and the package that reads TIFF for it.
 ISCC_BIO = ["iscc-bio==0.2.0", "bioio-tifffile==1.3.0"]
 
 PLANES, SIDE = 16, 2048
@@ -53,7 +53,7 @@ def all_pixels(folder: Path, runs: int) -> None:
 
 
 def stack() -> np.ndarray:
-    """Planes with the noise of a camera upon what changes slowly, which compress by half."""
+    """Slowly varying planes with camera noise, which compress by half."""
     random = np.random.default_rng(0)
     slow = np.cumsum(random.integers(-3, 4, (SIDE, SIDE)), axis=1) + 2000
     planes = [slow + random.integers(0, 16, (SIDE, SIDE)) for _ in range(PLANES)]
@@ -95,7 +95,7 @@ def code(path: Path, wanted: pixels.Wanted = pixels.Wanted()) -> None:  # noqa: 
 
 @cache
 def worker(wanted: pixels.Wanted) -> pixels.Worker:
-    """A worker, whose reader is started once, as for a collection."""
+    """A worker whose reader is started only once, as for a collection."""
     return pixels.Worker({}, wanted, skip=False)
 
 
@@ -119,7 +119,7 @@ def beside_iscc_bio(folder: Path, stored: dict[str, Path], runs: int) -> None:
     home = VENV / "iscc-bio"
     install(home, ISCC_BIO, pinned_by="\n".join(ISCC_BIO))
     for name, path in stored.items():
-        if path.is_dir():  # of these it reads nothing, and says so without failing
+        if path.is_dir():  # it reads nothing of a directory, without failing
             continue
         ours = [PYTHON, SCRIPT, path, "--manifest", folder / "m"]
         theirs = ["env", "LOGURU_LEVEL=ERROR", home / "bin" / "iscc-bio", "biocode", path]
@@ -127,7 +127,7 @@ def beside_iscc_bio(folder: Path, stored: dict[str, Path], runs: int) -> None:
 
 
 def large_images(folder: Path) -> None:
-    """What would not fit into 200 MiB."""
+    """Images that would not fit into 200 MiB."""
     plane = stack()[0]
     large, colours = (
         np.tile(plane, (4, 8)),

@@ -1,8 +1,7 @@
-"""How fast the tools are beside their peers: `make bench`.
+"""Compare the speed of the tools with similar programs: `make bench`.
 
-Every figure is a median of several runs, taken in turns in one run on one machine, with the files
-in the page cache. What counts are the ratios: the seconds are those of this machine and of what
-else it is doing.
+Every figure is the median of several runs, taken in turns on one machine, with the files in the
+page cache. Only ratios are meaningful: the seconds depend on the machine and its load.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""iscc_similarity: how fast codes are compared, and that no pair is lost."""
+"""Benchmarks of iscc_similarity: speed of comparing codes, with checks that no pair is missed."""
 
 import random
 import sys
@@ -32,7 +32,7 @@ def all_comparisons(folder: Path, runs: int) -> None:
 
 
 def planted(count: int, words: int = 2, flips: int = 6) -> np.ndarray:
-    """Random hashes, uint64 and of shape (count, words); a tenth have bits of another flipped."""
+    """Random hashes, uint64, shape (count, words); a tenth are others with some bits flipped."""
     rng = np.random.default_rng(count)
     hashes = rng.integers(0, 2**64, (count, words), dtype=np.uint64)
     copies = count // 10
@@ -45,7 +45,7 @@ def planted(count: int, words: int = 2, flips: int = 6) -> np.ndarray:
 
 
 def beside_faiss(title: str, hashes: np.ndarray, threshold: int, runs: int) -> float:
-    """The comparison alone beside FAISS, which compares all with all; the same pairs."""
+    """The comparison alone, next to FAISS, which compares all pairs; both find the same ones."""
     found: dict[str, object] = {}
 
     def ours(jobs: int) -> None:
@@ -95,7 +95,7 @@ def image_codes(folder: Path) -> None:
 
 
 def a_million_codes(alone: float, folder: Path) -> None:
-    """Its time beside that of a hundred thousand, its memory, and a sample by brute force."""
+    """The time relative to a hundred thousand codes, memory, and a sample by brute force."""
     hashes = planted(1_000_000)
     time_and_check("1,000,000 codes", hashes, alone)
     np.save(folder / "hashes.npy", hashes)
@@ -107,14 +107,14 @@ def a_million_codes(alone: float, folder: Path) -> None:
 
 
 def codes_with_bits_in_common(alone: float) -> None:
-    """A set in which a third of the bits tell nothing, and chunks of such bits find everything."""
+    """Codes with a third of their bits in common; chunks of such bits would match all pairs."""
     hashes = planted(300_000)
     hashes[:, 0] &= np.uint64((1 << 24) - 1)
     time_and_check("300,000 codes that agree in their first 40 bits", hashes, alone)
 
 
 def time_and_check(title: str, hashes: np.ndarray, alone: float) -> None:
-    """The time of a comparison beside `alone`, and the pairs of a sample by brute force."""
+    """The time of a comparison relative to `alone`, and the pairs of a sample by brute force."""
     start = time.perf_counter()
     found = hamming.pairs_within(hashes, None, THRESHOLD)
     seconds = time.perf_counter() - start
@@ -163,7 +163,7 @@ def two_thousand_files(folder: Path, runs: int) -> None:
 
 
 def ugly_sets(folder: Path) -> None:
-    """Sets that break shortcuts: they end, in seconds, with little more memory than an even one."""
+    """Sets that defeat shortcuts: they take seconds, and little more memory than an even set."""
     manifest, pairs = folder / "ugly.tsv", folder / "ugly-pairs.tsv"
 
     def measure(title: str, *options: object, status: int = 0) -> None:
@@ -197,7 +197,7 @@ def ugly_sets(folder: Path) -> None:
 
 
 def write_manifest(path: Path, hashes: np.ndarray, equal_from: int | None = None) -> None:
-    """A manifest of Data-Codes with made-up Instance-Codes; from one row on they are all equal."""
+    """Write Data-Codes with made-up Instance-Codes; from row `equal_from` on, codes are equal."""
     chance = random.Random(0)
     with path.open("w") as out:
         out.write("#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n")

@@ -1,4 +1,4 @@
-"""iscc_sum: how fast datasets are coded."""
+"""Benchmarks of iscc_sum: speed of coding datasets."""
 
 from pathlib import Path
 

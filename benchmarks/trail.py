@@ -1,4 +1,4 @@
-"""iscc_trail: how fast exports are read, by their bytes and by their jobs."""
+"""Benchmarks of iscc_trail: speed of reading exports, by their bytes and by their jobs."""
 
 import json
 import zipfile
@@ -17,7 +17,7 @@ def all_trails(folder: Path, runs: int) -> None:
 
 
 def large_datasets(folder: Path, runs: int) -> None:
-    """Beside coding the same files outside of the archive, and beside testing the archive."""
+    """Next to coding the same files outside the archive, and to testing the archive."""
     paths = files(folder / "large", 4, 256 * MIB)
     export = folder / "large.zip"
     write_export(export, {path.name: path.read_bytes() for path in paths}, jobs=4)
@@ -33,7 +33,7 @@ def large_datasets(folder: Path, runs: int) -> None:
 
 
 def many_jobs(folder: Path, runs: int) -> None:
-    """One made of the other, beside reading the same JSON."""
+    """A chain of jobs, next to reading the same JSON."""
     export = folder / "jobs.zip"
     write_export(export, {str(each): b"%d" % each for each in range(JOBS)}, JOBS)
     read = (
@@ -54,7 +54,7 @@ def many_jobs(folder: Path, runs: int) -> None:
 
 
 def write_export(path: Path, contents: dict[str, bytes], jobs: int) -> None:
-    """What iscc_trail reads of an export of Galaxy: a row of jobs, each made of the one before."""
+    """Write what iscc_trail reads of an export: a chain of jobs, each using the previous output."""
     datasets = [
         {"encoded_id": name, "name": name, "state": "ok", "file_name": f"datasets/{name}"}
         for name in contents

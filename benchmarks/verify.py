@@ -1,4 +1,4 @@
-"""iscc_verify: how fast datasets are checked."""
+"""Benchmarks of iscc_verify: speed of checking datasets."""
 
 import time
 from pathlib import Path
@@ -27,7 +27,7 @@ def all_verifications(folder: Path, runs: int) -> None:
 
 
 def checked(folder: Path, title: str, paths: list[Path], runs: int) -> None:
-    """Against a manifest of them, beside coding them anew and beside `iscc-sum -c`."""
+    """Check files against their manifest, next to coding them again and to `iscc-sum -c`."""
     manifest, checksums, report = folder / "manifest.tsv", folder / "checksums", folder / "report"
     run([PYTHON, SUM, "--manifest", manifest, "--checksums", checksums, "--jobs", 2, *paths])
     verify = [PYTHON, VERIFY, "--manifest", manifest, "--report", report, "--jobs", 2, *paths]
@@ -43,7 +43,7 @@ def checked(folder: Path, title: str, paths: list[Path], runs: int) -> None:
 
 
 def a_million_lines(folder: Path) -> None:
-    """A manifest of many datasets that are elsewhere, and 100 that are here but have changed."""
+    """A manifest of many absent datasets, and 100 that are present but have changed."""
     manifest = folder / "million.tsv"
     write_manifest(manifest, planted(1_000_000))
     paths = []

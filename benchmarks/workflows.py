@@ -1,4 +1,4 @@
-"""The workflows on many small datasets: how long they take in the local Galaxy, and at what."""
+"""Time the workflows on many small datasets in the local Galaxy."""
 
 import random
 import time
@@ -8,13 +8,16 @@ from dev.client import MOST_JOBS, Client
 from dev.local_galaxy import local_galaxy
 from dev.suite import WORKFLOWS
 
-# Large enough for a distance to mean something.
+# Large enough for a distance to be meaningful.
 SIZE = 24 * 1024
 
 
 def all_workflows(folder: Path, runs: int) -> None:
-    """Those whose time depends on the number of datasets, once, whatever `runs`: Galaxy's part of
-    the time is by far the larger, and not ours to compare. Nothing is put into `folder`."""
+    """Run workflows whose time depends on the number of datasets.
+
+    Each runs once, whatever `runs`: most of the time is Galaxy's, which is not compared here.
+    Nothing is written into `folder`.
+    """
     with local_galaxy() as galaxy:
         client = Client(galaxy, "benchmark")
         hundred = uploaded(client, 100)
@@ -26,7 +29,7 @@ def all_workflows(folder: Path, runs: int) -> None:
 
 
 def uploaded(client: Client, count: int) -> dict:
-    """A list of datasets of 24 KiB, of which every tenth is a copy of the one before it."""
+    """A list of datasets of 24 KiB; every tenth is a copy of the one before it."""
     contents = {}
     for number in range(count):
         chance = random.Random(number - 1 if number % 10 == 9 else number)
@@ -38,9 +41,9 @@ def uploaded(client: Client, count: int) -> dict:
 
 
 def timed(client: Client, name: str, inputs: dict[str, dict]) -> dict[str, dict]:
-    """Run a workflow; print how long it took, and how long the jobs of our tools ran in it.
+    """Run a workflow; print its time, and the time that jobs of our tools ran in it.
 
-    The rest is Galaxy's: it prepares jobs, waits for them, and looks into what they have written.
+    The rest is Galaxy's: preparing jobs, waiting for them, and inspecting their outputs.
     """
     before = {job["id"] for job in jobs_of(client)}
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""A real time stamping authority (RFC 3161) on this machine, `openssl ts`, for demo and tests."""
+"""A real RFC 3161 time stamping authority on this machine (`openssl ts`), for demo and tests."""
 
 import subprocess
 import threading
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 PRIVATE_KEY = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-# What certificates are valid for, from now.
+# Validity of certificates, relative to now.
 BEGAN, ENDS = timedelta(days=-365), timedelta(days=40 * 365)
 
 CONFIGURATION = """
@@ -35,17 +35,17 @@ ess_cert_id_alg = sha256
 
 @dataclass(frozen=True)
 class Authority:
-    """A folder with the certificates and the key of an authority, and what `openssl ts` needs."""
+    """A directory with an authority's certificates and key, as `openssl ts` needs them."""
 
     folder: Path
 
     @property
     def root(self) -> bytes:
-        """The certificate that vouches for the authority, in PEM."""
+        """The root certificate of the authority, in PEM."""
         return (self.folder / "root.pem").read_bytes()
 
     def reply(self, query: bytes) -> bytes:
-        """The answer to a query, as an authority gives it over HTTP."""
+        """The reply to a query, as an authority sends it over HTTP."""
         (self.folder / "query").write_bytes(query)
         command = ["openssl", "ts", "-reply", "-queryfile", "query", "-config", "tsa.conf"]
         return self.run(*command, "-out", "/dev/stdout")
@@ -70,7 +70,7 @@ def make_authority(
     lasts: timedelta = ENDS,
     root_lasts: timedelta = ENDS,
 ) -> Authority:
-    """Make a root, and an authority, whose certificates are valid for so long from now on."""
+    """Make a root and an authority whose certificates are valid for this long from now."""
     folder.mkdir()
     root_key, key = make_key(), make_key()
     root_name, name = named("Root of example stamps"), named("Example stamps")
@@ -110,9 +110,9 @@ def certificate(
 
 @contextmanager
 def serving(answer: Callable[[str, bytes], tuple[int, bytes]]) -> Iterator[str]:
-    """A server on loopback for a with-block; gives its address.
+    """Run a server on loopback during a with-block; yields its address.
 
-    `answer` takes the path and body of a POST request, and gives status and body of the response.
+    `answer` takes the path and body of a POST request, and returns status and body of the response.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -120,7 +120,7 @@ def serving(answer: Callable[[str, bytes], tuple[int, bytes]]) -> Iterator[str]:
             status, body = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            if status == 302:  # which nobody should follow
+            if status == 302:  # which must not be followed
                 self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(body)

@@ -1,6 +1,6 @@
-"""Galaxy's web pages as a person uses them: headless Chromium, for the browser tests.
+"""Drive Galaxy's web pages as a person would, in headless Chromium, for the browser tests.
 
-Elements are found by what Galaxy's own browser tests look for, or by the words that a person reads.
+Elements are found by the selectors of Galaxy's own browser tests, or by their visible text.
 """
 
 import shutil
@@ -43,20 +43,20 @@ FLAGS = [
     "--disable-sync",
     "--force-device-scale-factor=1",
 ]
-WIDTH, HEIGHT = 1440, 807  # of the page, whatever the browser puts around it
+WIDTH, HEIGHT = 1440, 807  # of the page, without the browser's own borders
 SECONDS_FOR_A_PAGE = 60
 SECONDS_FOR_A_JOB = 180
 
 
 def installed() -> str | None:
-    """The path of a browser, if there is one that can be driven."""
+    """The path of an installed browser that can be driven, or None."""
     found = [path for path in map(shutil.which, BROWSERS) if path]
     return found[0] if found and shutil.which(DRIVER) else None
 
 
 @contextmanager
 def browser(galaxy: Galaxy, screenshots: Path) -> Iterator["Browser"]:
-    """A browser window in which a Galaxy is open, for the duration of a with-block."""
+    """A browser window with an open Galaxy, for the duration of a with-block."""
     options = webdriver.ChromeOptions()
     options.binary_location = installed()
     for flag in FLAGS:
@@ -83,12 +83,12 @@ class Browser:
         self.driver.get(f"{self.galaxy.url}/{path}")
 
     def screenshot(self, name: str) -> None:
-        """Keep what is seen, as a PNG."""
+        """Save a PNG of the visible page."""
         self.screenshots.mkdir(parents=True, exist_ok=True)
         self.driver.save_screenshot(str(self.screenshots / f"{name}.png"))
 
     def screenshot_of(self, css: str, name: str) -> None:
-        """Keep what is seen of one element, from its beginning and with no cursor in it."""
+        """Save a PNG of one element, scrolled to its top and without a cursor in it."""
         element = self.find(css)
         to_top = "for (const part of arguments[0].querySelectorAll('*')) part.scrollTop = 0;"
         self.driver.execute_script(f"{to_top} document.activeElement.blur()", element)
@@ -100,13 +100,13 @@ class Browser:
     def wait_for(
         self, look: Callable[[], Found], what: str, seconds: int = SECONDS_FOR_A_PAGE
     ) -> Found:
-        """What `look` finds, as soon as it finds something."""
+        """Return what `look` finds, as soon as it finds something."""
         ignored = [StaleElementReferenceException]
         wait = WebDriverWait(self.driver, seconds, poll_frequency=0.25, ignored_exceptions=ignored)
         return wait.until(lambda _: look(), f"not on the page after {seconds} s: {what}")
 
     def find(self, css: str, text: str = "", seconds: int = SECONDS_FOR_A_PAGE) -> WebElement:
-        """The first element that is seen, with a text in it."""
+        """The first visible element that contains a text."""
 
         def look() -> WebElement | None:
             for element in self.driver.find_elements(By.CSS_SELECTOR, css):
@@ -117,7 +117,7 @@ class Browser:
         return self.wait_for(look, f"{css} {text!r}", seconds)
 
     def click(self, css: str, text: str = "") -> None:
-        """Click on an element, as soon as nothing is before it."""
+        """Click on an element as soon as nothing covers it."""
 
         def clicked() -> bool:
             element = self.find(css, text)
@@ -131,7 +131,7 @@ class Browser:
         self.wait_for(clicked, f"{css} {text!r} free to click on")
 
     def write(self, css: str, text: str) -> None:
-        """Replace what stands in a field."""
+        """Replace the content of a field."""
         field = self.find(css)
         field.send_keys(Keys.CONTROL, "a")
         field.send_keys(text)
@@ -144,7 +144,7 @@ class Browser:
         self.open()
 
     def upload_list(self, name: str, paths: Sequence[Path]) -> None:
-        """Upload files and build a list of them, sorted by name and with their whole names."""
+        """Upload files and build a list of them, sorted by name, with their full names."""
         self.click("#activity-upload")
         self.click("#tab-title-link-collection")
         self.find("#collection #btn-local")
@@ -157,10 +157,10 @@ class Browser:
         self.click(".custom-switch label", "Remove file extensions?")
         self.click("button.create-collection, .wizard-actions .btn-primary")
         self.wait_for_state(name)
-        self.open()  # without the two windows that stay open
+        self.open()  # closes the two windows that stay open
 
     def wait_for_state(self, name: str, state: str = "ok") -> None:
-        """Wait until the newest dataset or collection of a name in the history is in a state."""
+        """Wait until the newest dataset or collection with a name in the history has a state."""
 
         def reached() -> bool:
             return self.find(HISTORY_ITEM, name).get_attribute("data-state") == state
@@ -168,16 +168,16 @@ class Browser:
         self.wait_for(reached, f"{name}: {state}", SECONDS_FOR_A_JOB)
 
     def view(self, name: str) -> None:
-        """Open the newest dataset of a name, as its eye does."""
+        """Open the newest dataset with a name, as its eye icon does."""
         self.click(f"#{self.item(name)} .display-btn")
 
     def open_details(self, name: str) -> None:
-        """Unfold the newest dataset of a name in the history."""
+        """Expand the newest dataset with a name in the history."""
         self.click(f"#{self.item(name)} .content-title")
         self.find(f"#{self.item(name)} .details")
 
     def content(self, name: str) -> bytes:
-        """The bytes of the newest dataset of a name, as a download gives them."""
+        """The bytes of the newest dataset with a name, as downloaded."""
         dataset = self.item(name).removeprefix("dataset-")
         header = {"x-api-key": self.galaxy.api_key}
         url = f"{self.galaxy.url}/api/datasets/{dataset}/display?raw=true"
@@ -186,7 +186,7 @@ class Browser:
         return answer.content
 
     def item(self, name: str) -> str:
-        """The id of what the history shows of the newest dataset of a name."""
+        """The element id of the newest dataset with a name in the history."""
         return self.find(HISTORY_ITEM, name).get_attribute("id")
 
     # Forms
@@ -203,7 +203,7 @@ class Browser:
         self.find("#execute")
 
     def choose(self, parameter: str, option: str) -> None:
-        """Choose an option of a list, or a dataset or collection, by a part of what it says."""
+        """Choose an option of a list, or a dataset or collection, by part of its text."""
         field = f'[id="form-element-{parameter}"] .multiselect'
         if option not in self.find(field).text:
             self.click(field)
@@ -211,11 +211,11 @@ class Browser:
         self.find(field, option)
 
     def tick(self, parameter: str, option: str) -> None:
-        """Tick one of several boxes, by a part of its label."""
+        """Tick one of several boxes, by part of its label."""
         self.click(f'[id="form-element-{parameter}"] .custom-checkbox label', option)
 
     def run_tool(self) -> None:
-        """Click until the tool runs: a form that still takes in the last change takes no click."""
+        """Click until the tool runs: a form that is processing a change ignores clicks."""
 
         def runs() -> bool:
             if self.driver.find_elements(By.CSS_SELECTOR, ".donemessagelarge"):
@@ -230,7 +230,7 @@ class Browser:
     # Workflows
 
     def import_workflow(self, path: Path) -> None:
-        """Import a workflow from a file; Galaxy then shows all of them, the newest first."""
+        """Import a workflow from a file; Galaxy then lists all workflows, the newest first."""
         self.open("workflows/import")
         self.click(".workflow-import-file-link")
         self.find(".custom-file-label", "No file chosen")
@@ -241,14 +241,14 @@ class Browser:
         self.find(".workflow-card")
 
     def open_run_form(self, workflow: str) -> None:
-        """Open the run form of the newest workflow of a name, from the list of workflows."""
+        """Open the run form of the newest workflow with a name, from the list of workflows."""
         title = self.find(".workflow-card .g-card-title-truncate", workflow)
         card = title.get_attribute("id").removeprefix("g-card-title-link-")
         self.click(f"#g-card-action-workflow-run-{card}")
         self.find("#run-workflow")
 
     def run_workflow(self, last_output: str) -> None:
-        """Run it, wait for the output that comes last, and open its report."""
+        """Run the workflow, wait for the last output, and open the report."""
         self.click("#run-workflow")
         self.wait_for_state(last_output)
         self.click('a.nav-link[href$="/report"]')
@@ -256,7 +256,7 @@ class Browser:
     # Tours
 
     def take_tour(self, tour: str, titles: Sequence[str]) -> None:
-        """Take a tour by its id: read the title of each step, and go on."""
+        """Take a tour by its id: read the title of each step, and continue."""
         self.open(f"tours/{tour}")
         for title in titles:
             self.find(".tour-element .tour-title", title)

@@ -1,4 +1,4 @@
-"""What demo and tests ask of a Galaxy through its API: upload, run, fetch what came out."""
+"""A client for Galaxy's API, for demo and tests: upload, run tools and workflows, fetch outputs."""
 
 import json
 import time
@@ -13,18 +13,18 @@ SECONDS_FOR_A_JOB = 900
 SECONDS_FOR_AN_ANSWER = 60
 MOST_JOBS = 10_000
 
-# States of a workflow in which no more jobs are made.
+# States of an invocation in which no more jobs are created.
 ENDED = ("scheduled", "completed", "failed", "cancelled")
 
 
 class JobError(Exception):
-    """A job of Galaxy failed; the message is what the tool wrote to standard error."""
+    """A Galaxy job failed; the message is what the tool wrote to standard error."""
 
 
 class Client:
-    """A history of its own in a Galaxy, in which tools run.
+    """A new history in a Galaxy, in which tools run.
 
-    Datasets and collections are referred to as tools want them: {"src": ..., "id": ...}.
+    Datasets and collections are given as in tool inputs: {"src": ..., "id": ...}.
     """
 
     def __init__(self, galaxy: Galaxy, history: str):
@@ -58,11 +58,11 @@ class Client:
         return {"src": "hdca", "id": collection["id"]}
 
     def list_of(self, name: str, datasets: dict[str, dict]) -> dict:
-        """Make a list of datasets that are in the history."""
+        """Make a list of datasets in the history."""
         return self.collect(name, "list", [{"name": n, **each} for n, each in datasets.items()])
 
     def paired_list(self, name: str, samples: dict[str, tuple[dict, dict]]) -> dict:
-        """Make a list of pairs of datasets that are in the history."""
+        """Make a list of pairs of datasets in the history."""
         elements = [
             {
                 "name": sample,
@@ -78,7 +78,7 @@ class Client:
         return self.collect(name, "list:paired", elements)
 
     def collect(self, name: str, kind: str, elements: list[dict]) -> dict:
-        """Make a collection of a type, with its elements as Galaxy's API wants them."""
+        """Make a collection of a type, with elements in the form of Galaxy's API."""
         body = {
             "history_id": self.history,
             "name": name,
@@ -96,7 +96,7 @@ class Client:
         }
 
     def fetch(self, target: dict, contents: dict[str, Path | bytes], ext: str) -> dict:
-        """Send files to Galaxy's upload, and wait until it has them."""
+        """Upload files to Galaxy, and wait until it has them."""
         target["elements"] = [{"src": "files", "name": name, "ext": ext} for name in contents]
         files = {
             f"files_{number}|file_data": c if isinstance(c, bytes) else c.read_bytes()
@@ -108,7 +108,7 @@ class Client:
         return response
 
     def run(self, tool: str, **inputs: object) -> dict[str, dict]:
-        """Run a tool, wait for it, and give its outputs by name."""
+        """Run a tool, wait for it, and return its outputs by name."""
         response = self.start(tool, **inputs)
         self.wait(response["jobs"])
         return {
@@ -117,12 +117,12 @@ class Client:
         }
 
     def start(self, tool: str, **inputs: object) -> dict:
-        """Run a tool without waiting; give Galaxy's answer, with its jobs and outputs."""
+        """Start a tool; returns Galaxy's answer, with its jobs and outputs."""
         body = {"history_id": self.history, "tool_id": tool, "inputs": inputs}
         return self.post("tools", json=body)
 
     def wait(self, jobs: list[dict]) -> None:
-        """Wait until jobs have ended; raise JobError for the first that failed."""
+        """Wait until jobs have ended. Raises JobError for the first that failed."""
         deadline = time.monotonic() + SECONDS_FOR_A_JOB
         for job in jobs:
             while (state := self.get(f"jobs/{job['id']}")["state"]) != "ok":
@@ -133,12 +133,12 @@ class Client:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def import_workflow(self, path: Path) -> str:
-        """Import a workflow from a file, as the web page does, and give its id."""
+        """Import a workflow from a file, as the web page does, and return its id."""
         file = {"archive_file": (path.name, path.read_bytes())}
         return self.post("workflows", files=file)["id"]
 
     def invoke(self, workflow: str, inputs: dict[str, object]) -> dict[str, dict]:
-        """Run a workflow, wait for all of its jobs, and give its outputs, all by their labels.
+        """Run a workflow, wait for all of its jobs, and return its outputs by label.
 
         Raises JobError, with what the tool wrote to standard error, for the first job that fails.
         """
@@ -147,9 +147,9 @@ class Client:
         return {label: {"src": each["src"], "id": each["id"]} for label, each in outputs.items()}
 
     def invocation(self, workflow: str, inputs: dict[str, object]) -> dict:
-        """The same, but gives all that Galaxy says of it."""
+        """As `invoke`, but returns Galaxy's full description of the invocation."""
         body = {"history_id": self.history, "inputs": inputs, "inputs_by": "name"}
-        # As the web page does: tools of a Tool Shed are known by the ids that they have there.
+        # As the web page does, since tools from a Tool Shed have other ids.
         body["require_exact_tool_versions"] = False
         invocation = self.post(f"workflows/{workflow}/invocations", json=body)
         deadline = time.monotonic() + SECONDS_FOR_A_JOB
@@ -164,7 +164,7 @@ class Client:
         return invocation
 
     def export(self, path: str, hidden: bool = True) -> bytes:
-        """The export of an invocation or a history as RO-Crate, as the web pages make it."""
+        """The RO-Crate export of an invocation or a history, as the web pages create it."""
         wanted = {"model_store_format": "rocrate.zip", "include_files": True}
         body = wanted | {"include_hidden": hidden, "include_deleted": False}
         request = self.post(f"{path}/prepare_store_download", json=body)["storage_request_id"]

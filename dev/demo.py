@@ -1,12 +1,12 @@
-"""What the suite is good for, on images of microscopes in a real Galaxy: `make demo`.
+"""Demonstrate the suite on microscopy images in a real Galaxy: `make demo`.
 
-The raw images of a paper are fingerprinted and archived. Then come four questions that people have,
-each answered by a workflow: What exactly are my data? Which of these files are copies? Did
-everything come back as it was? And where do the files behind the figures come from? Two more are
-about pixels: a stack was converted, and a plane of it is a figure; did that change anything? And
-which raw image is a figure made of that was stretched, made smaller and compressed? Then the files
-of a paper are traced through an analysis in Galaxy, back to its raw data. In the end, the author
-seals that trail, and a stranger checks who vouches for the files; then with one digit changed.
+The raw images of a paper are fingerprinted and archived. Then workflows answer common questions:
+What exactly are my data? Which of these files are copies? Did everything come back as it was? Where
+do the files behind the figures come from? Two more questions are about pixels: a stack was
+converted, and one of its planes is a figure; did that change anything? Which raw image was a
+scaled, reduced and compressed figure made from? Then the files of a paper are traced through an
+analysis in Galaxy, back to its raw data. Finally, the author seals that trail, and a stranger
+checks who vouches for the files; then again with one digit changed.
 """
 
 import io
@@ -45,13 +45,13 @@ RAW = {
     "nuclei in 3D.tif": "nuclei_3d.tif",
     "retina.jpg": "retina.jpg",
 }
-# A copy under another name, one in which somebody painted over a nucleus, and a stranger.
+# A copy under another name, one in which a nucleus was painted over, and an unrelated image.
 FIGURES = {
     "figure 2b, final (copy).tif": "nuclei.tif",
     "figure 2c.tif": "nuclei_retouched.tif",
     "figure 4.png": "microaneurysms.png",
 }
-PLANE = 15  # of the stack, which is a figure
+PLANE = 15  # of the stack, used as a figure
 LOST = "cell.png"
 DAMAGED = "retina.jpg"
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def run(galaxy: Galaxy) -> dict[str, bytes]:
-    """Run the workflows, print what they found, and give their outputs as files."""
+    """Run the workflows, print what they found, and return their outputs as files."""
     client = Client(galaxy, "ISCC demo")
     files = {}
 
@@ -193,9 +193,9 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
 
 
 def seal(trail: bytes) -> dict[str, bytes]:
-    """Seal a trail as its author does on her own machine, with a stamp of an authority here.
+    """Seal a trail as its author does on her own machine, with a stamp of a local authority.
 
-    Gives the files that she publishes, by name: trail, seal, public key, and the root certificate.
+    Returns the files that she publishes, by name: trail, seal, public key, and root certificate.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -218,7 +218,7 @@ def seal(trail: bytes) -> dict[str, bytes]:
 
 
 def files_of_a_paper(figure: bytes) -> dict[str, bytes]:
-    """The raw data, and a figure (JPEG) as it was sent in, stored as PNG, and as it was printed."""
+    """The raw data, and a figure (JPEG) as submitted, stored as PNG, and as printed."""
     picture, stored, printed = Image.open(io.BytesIO(figure)), io.BytesIO(), io.BytesIO()
     picture.save(stored, "PNG")
     picture.resize((100, 107)).save(printed, "JPEG", quality=60)
@@ -231,7 +231,7 @@ def files_of_a_paper(figure: bytes) -> dict[str, bytes]:
 
 
 def converted(planes: np.ndarray) -> tuple[bytes, bytes, bytes]:
-    """A stack as a TIFF that is not compressed, a plane of it as a PNG, and a zipped OME-Zarr."""
+    """A stack as an uncompressed TIFF, a plane of it as a PNG, and a zipped OME-Zarr."""
     stack, figure, archive = io.BytesIO(), io.BytesIO(), io.BytesIO()
     tifffile.imwrite(stack, planes, photometric="minisblack", metadata={"axes": "ZYX"})
     Image.fromarray(planes[PLANE]).save(figure, "PNG")
@@ -249,7 +249,7 @@ def converted(planes: np.ndarray) -> tuple[bytes, bytes, bytes]:
 
 
 def damaged(content: bytes) -> bytes:
-    """A file as a transfer leaves it that broke off: the last fifth is missing."""
+    """A file as an interrupted transfer leaves it: the last fifth is missing."""
     return content[: len(content) * 4 // 5]
 
 

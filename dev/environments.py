@@ -1,12 +1,12 @@
-"""Install what the suite is developed with, each part into an environment of its own under .venv.
+"""Install the development environments, each in a directory of its own below .venv.
 
     .venv/dev                       planemo, pytest and the oracle; runs the tests
     .venv/galaxy                    the local Galaxy, and the local Tool Shed
     .venv/pulsar                    the local remote job server
-    .venv/packages/NAME/VERSION     one for each requirement that a tool's XML names
+    .venv/packages/NAME/VERSION     one for each requirement in a tool's XML
 
-Versions are pinned in dev/requirements. What is installed already is left alone, so a second
-run does nothing. Only the standard library is used here: this runs before anything is there.
+Versions are pinned in dev/requirements. Existing installations are kept, so a second run does
+nothing. Only the standard library is used here, as this runs before anything is installed.
 """
 
 import argparse
@@ -43,18 +43,18 @@ def main(argv: list[str] | None = None) -> None:
             install(VENV / part, ["--requirement", str(lock)], pinned_by=lock.read_text())
 
 
-# What conda calls a package that has another name on PyPI; tools require it by conda's name.
+# Conda's names of packages that have other names on PyPI; tools require them by conda's names.
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "igraph": "python-igraph"}
-# What conda has and PyPI has not; here it is the program of this machine, whatever its version.
+# Conda packages that are not on PyPI; here the program of this machine is used, in any version.
 PROGRAMS = {"openssl": "3.6.2"}
 
 
 def install_packages() -> None:
     """Give each pinned requirement of the tools an environment that Galaxy finds by its name.
 
-    Galaxy's `galaxy_packages` resolver looks for NAME/VERSION/env.sh and sources it. Each
-    package is on its own: a tool that imports what its XML does not require fails here, as
-    it would for a user.
+    Galaxy's `galaxy_packages` resolver looks for NAME/VERSION/env.sh and sources it. Each package
+    is isolated: a tool that imports what its XML does not require fails here, as it would for a
+    user.
     """
     lock = REQUIREMENTS / "tools.txt"
     for requirement in pinned_requirements(REQUIREMENTS / "tools.in"):
@@ -78,7 +78,7 @@ def install_packages() -> None:
 
 
 def write_dependency_resolvers(path: Path) -> None:
-    """Tell Galaxy, or Pulsar, in a file of theirs that requirements are under .venv/packages."""
+    """Write a configuration for Galaxy or Pulsar: requirements are below .venv/packages."""
     base = quoteattr(str(PACKAGES))
     path.write_text(
         f"<dependency_resolvers><galaxy_packages base_path={base}/></dependency_resolvers>"
@@ -92,9 +92,9 @@ def pinned_requirements(path: Path) -> list[str]:
 
 
 def install(home: Path, pip_arguments: list[str], pinned_by: str) -> None:
-    """Make the environment `home`, unless it is there and was made from the same pins.
+    """Make the environment `home`, unless it exists and was made from the same pins.
 
-    The stamp is written last, so an installation that was interrupted starts afresh.
+    The stamp is written last, so an interrupted installation is started again.
     """
     stamp = home / "installed-from.txt"
     wanted = f"# Python {sys.version}\n{pinned_by}"
@@ -110,7 +110,7 @@ def install(home: Path, pip_arguments: list[str], pinned_by: str) -> None:
 
 
 def run_with_news(command: list[str], name: Path) -> None:
-    """Run a long command; say every few seconds how far it is; end with its output if it fails."""
+    """Run a long command and report progress; if it fails, exit with its output."""
     start = time.monotonic()
     next_news = SECONDS_BETWEEN_NEWS
     with (

@@ -1,9 +1,9 @@
-"""A real Galaxy on this machine: `make serve` for a person, a context manager for demo and tests.
+"""Run a real Galaxy on this machine: `make serve` for a person, a context manager for others.
 
-Galaxy comes from its packages (.venv/galaxy), with its web client and a Celery worker, listens
-on loopback alone, and keeps its data in a fresh folder that is removed when it ends. It serves
-the suite's tools and Galaxy's own collection tools, and finds what the tools require under
-.venv/packages, by name and version.
+Galaxy is installed from its packages (.venv/galaxy), with its web client and a Celery worker. It
+only listens on loopback, and keeps its data in a fresh directory that is removed at the end. It
+serves the suite's tools and Galaxy's own collection tools, and finds the requirements of tools
+below .venv/packages, by name and version.
 """
 
 import argparse
@@ -26,8 +26,9 @@ from dev.suite import TOOLS
 
 GALAXY_BIN = environments.VENV / "galaxy" / "bin"
 
-# Galaxy's command, but it looks for garbage more rarely while it makes a million things that stay,
-# and describes its API to programs when one asks. It is ready sooner.
+# Galaxy's command with two changes, which make it start sooner: garbage is collected more rarely
+# while a million permanent objects are created, and the description of its API is only generated on
+# request.
 WEB = """
 import gc
 gc.set_threshold(100_000, 50, 1000)
@@ -37,9 +38,9 @@ import galaxy.webapps.galaxy.script
 galaxy.webapps.galaxy.script.main()
 """
 
-# Celery's command, but a database as broker is asked for work ten times a second and not only once,
-# for which there is no setting. Every job has some: uploads and metadata. Galaxy does it in four
-# processes; they are copies of one that imports Galaxy while it starts.
+# Celery's command with a change: a database as broker is polled ten times a second instead of once,
+# for which there is no setting. Every job depends on it, for uploads and metadata. Galaxy does
+# these in four processes, forked from one that imports Galaxy in advance.
 CELERY = """
 import multiprocessing.forkserver
 multiprocessing.set_forkserver_preload(["galaxy.celery.tasks", "galaxy.metadata.set_metadata"])
@@ -54,7 +55,7 @@ ADMIN = "admin@example.org"
 PREFERRED_PORT = 8080
 SECONDS_TO_START = 300
 
-# As job_conf.yml has it: on this machine, as many at once as wait for something most of the time.
+# In the format of job_conf.yml: local, with more jobs than cores, as most of them mostly wait.
 LOCAL_JOBS = {
     "runners": {"local": {"load": "galaxy.jobs.runners.local:LocalJobRunner", "workers": 4}},
     "execution": {
@@ -63,7 +64,7 @@ LOCAL_JOBS = {
     },
 }
 
-# Tools that every Galaxy has: those of our workflows, and others that lists of ours are made for.
+# Tools of every Galaxy that our workflows use, or that our lists are made for.
 GALAXY_TOOLS = {
     "Get Data": ["data_source/upload.xml"],
     "Collection Operations": [
@@ -83,21 +84,21 @@ GALAXY_TOOLS = {
 
 @dataclass(frozen=True)
 class Galaxy:
-    """How to reach a Galaxy: its address, and the API key of its administrator."""
+    """How to reach a Galaxy: its address, and its administrator's API key."""
 
     url: str
     api_key: str
 
 
 class Settings(NamedTuple):
-    """What one run of Galaxy differs in from another."""
+    """The settings of one run of Galaxy."""
 
-    data: Path  # a fresh folder
+    data: Path  # a fresh directory
     port: int
     tools: Sequence[Path]
-    tool_shed: str | None  # the address of one to install from
-    jobs: dict  # how they are run, as job_conf.yml has it
-    bootstrap_key: str  # lets in before there is a user
+    tool_shed: str | None  # address of a Tool Shed to install from
+    jobs: dict  # in the format of job_conf.yml
+    bootstrap_key: str  # for access before there is a user
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -128,10 +129,10 @@ def local_galaxy(
 ) -> Iterator[Galaxy]:
     """Run a Galaxy, with the suite's tools or others, for the duration of a with-block.
 
-    `port` is used if it is free; any free one otherwise. `tool_shed` is the address of a Tool Shed
-    from which tools may be installed, `jobs` what job_conf.yml would say; `name` is that of the
-    folder with its logs. Raises ServerError, with the end of the log that matters, if Galaxy does
-    not start.
+    `port` is used if it is free, otherwise any free one. `tool_shed` is the address of a Tool Shed
+    from which tools may be installed, `jobs` is in the format of job_conf.yml, and `name` is the
+    name of the directory with its logs. Raises ServerError, with the relevant end of the log, if
+    Galaxy does not start.
     """
     with processes.fresh_folder(name) as data:
         key = secrets.token_hex(16)
@@ -172,12 +173,12 @@ def started(settings: Settings) -> Iterator[Galaxy]:
         try:
             yield galaxy
         finally:
-            # Nothing that Celery has still to do is of use, and to end in order takes it 7 s.
+            # Celery's remaining work is useless, and an orderly exit takes it 7 s.
             processes.kill(worker.process)
 
 
 def administrator_key(url: str, bootstrap_key: str) -> str:
-    """Make the administrator known to Galaxy, and get a key to the API for this user."""
+    """Create the administrator in Galaxy, and get an API key for this user."""
     header = {"x-api-key": bootstrap_key}
     user = requests.post(
         f"{url}/api/users", headers=header, json={"remote_user_email": ADMIN}, timeout=60
@@ -196,7 +197,7 @@ def answers(url: str) -> bool:
 
 
 def configure(settings: Settings, url: str) -> Path:
-    """Write Galaxy's configuration into its data folder; return the path of the main file."""
+    """Write Galaxy's configuration into its data directory; return the path of the main file."""
     data = settings.data
     (data / "tool_conf.xml").write_text(tool_conf(settings.tools))
     environments.write_dependency_resolvers(data / "dependency_resolvers.xml")
@@ -208,7 +209,7 @@ def configure(settings: Settings, url: str) -> Path:
         else ""
     )
     (data / "tool_sheds.xml").write_text(f"<tool_sheds>{shed}</tool_sheds>")
-    # Not files, which Celery's transport may read while they are being written.
+    # Not files: Celery's transport may read them while they are being written.
     broker = f"sqlalchemy+{database(data / 'broker.sqlite')}"
     galaxy = {
         "data_dir": str(data),
@@ -221,14 +222,14 @@ def configure(settings: Settings, url: str) -> Path:
         "dependency_resolvers_config_file": str(data / "dependency_resolvers.xml"),
         "tour_config_dir": str(environments.PROJECT / "docs" / "tours"),
         "tool_test_data_directories": str(environments.PROJECT / "test-data"),
-        # What would ask the Internet is left out.
+        # Without resolvers that would access the Internet.
         "container_resolvers_config_file": str(data / "container_resolvers.xml"),
         "tool_data_table_config_path": str(data / "tool_data_tables.xml"),
         "involucro_auto_init": False,
         "conda_auto_init": False,
         "conda_auto_install": False,
-        # Uploads and metadata in a worker that has Galaxy imported already, not in a new process
-        # each. Not "extended_celery": with it a job that failed is "ok" for a moment.
+        # Uploads and metadata in a worker that has imported Galaxy, not in a new process each. Not
+        # "extended_celery": with it, a failed job is "ok" for a moment.
         "enable_celery_tasks": True,
         "metadata_strategy": "directory_celery",
         "amqp_internal_connection": broker,
@@ -251,8 +252,9 @@ def configure(settings: Settings, url: str) -> Path:
 def database(path: Path) -> str:
     """The address of a new database in a file, for SQLAlchemy.
 
-    Who finds it locked waits for a minute. After the 5 s that are usual, Celery loses messages, and
-    Galaxy jobs, when the disk is busy. Readers do not lock it (WAL, which the file remembers).
+    Whoever finds it locked waits for a minute. With the usual 5 s, Celery loses messages, and
+    Galaxy loses jobs, when the disk is busy. Readers do not lock it (WAL, a permanent setting of
+    the file).
     """
     with closing(sqlite3.connect(path)) as new:
         new.execute("PRAGMA journal_mode = WAL")
@@ -260,7 +262,7 @@ def database(path: Path) -> str:
 
 
 def tool_conf(tools: Sequence[Path]) -> str:
-    """Galaxy's list of tools: ours first, by absolute path, then those that every Galaxy has."""
+    """Galaxy's list of tools: ours first, by absolute path, then those of every Galaxy."""
     sections = {"ISCC": [str(path) for path in tools]} | GALAXY_TOOLS
     lines = ["<toolbox>"]
     for number, (name, files) in enumerate(sections.items()):

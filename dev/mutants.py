@@ -1,7 +1,7 @@
-"""Change the code in small ways, one at a time, and see that the fast tests notice: `make mutants`.
+"""Test the fast tests: make small changes to the code, one at a time (`make mutants`).
 
-What they do not notice is printed, with the line before and after, and the exit status is 1. Some
-of these changes make no difference to anyone; each of the others is a test that is missing.
+Changes that no test notices are printed, with the line before and after, and the exit status is 1.
+Some of these changes make no difference; each of the others shows a missing test.
 """
 
 import argparse
@@ -24,8 +24,8 @@ import psutil
 from dev import processes
 from dev.environments import PROJECT
 
-# Modules below tools/, and the tests that cover them. Of those that tools share, all copies change.
-# Not outputs.py: as root, a mutant of it may put a file in the place of a device.
+# Modules below tools/, and the tests that cover them. Of shared modules, all copies are changed.
+# Not outputs.py: as root, a mutant of it might replace a device by a file.
 COVERED = {
     "iscc_sum/appearance.py": ("test_appearance.py", "test_pixels.py"),
     "iscc_sum/codes.py": ("test_codes.py",),
@@ -53,7 +53,7 @@ COVERED = {
     "iscc_similarity/relations.py": ("test_similarity.py",),
     "iscc_similarity/tables.py": ("test_similarity.py",),
 }
-# A mutant that never ends has been noticed, too. Two at once take longer, and so does what fails.
+# A mutant that never ends counts as noticed. Tests take longer side by side, and when they fail.
 MOST_TIMES_AS_LONG = 8
 NOT_COPIED = (".git", ".venv", "logs", "screenshots", "demo-results", "__pycache__", ".*_cache")
 
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def tried(chosen: list[Mutant], folder: Path, jobs: int) -> list[Mutant]:
-    """Test mutants, each in a copy of the project; print and give those that nothing noticed."""
+    """Test mutants, each in a copy of the project; print and return those that no test noticed."""
     copies = SimpleQueue()
     for number in range(jobs):
         copy = folder / str(number)
@@ -157,12 +157,12 @@ def tried(chosen: list[Mutant], folder: Path, jobs: int) -> list[Mutant]:
 
 
 def passes(copy: Path, tests: Sequence[str], limit: float | None) -> bool:
-    """Whether tests pass in a copy of the project; not if they take longer than the limit."""
+    """Whether tests pass in a copy of the project within the time limit."""
     options = ["-x", "-q", "-m", "not galaxy", "-p", "no:cacheprovider"]
     process = psutil.Popen(
         [sys.executable, "-m", "pytest", *options, *(f"tests/{name}" for name in tests)],
         cwd=copy,
-        # Python takes a file that was changed within a second, and is as long, for the old one.
+        # Bytecode of a file of equal length that was changed within a second would be reused.
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -192,7 +192,7 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 def changes(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
-    """Parts of a program, each with what may stand in its place. Texts and types are left alone."""
+    """Parts of a program, each with a replacement. Texts and types are not changed."""
     if isinstance(node, ast.JoinedStr):
         return
     yield from ((node, text) for text in instead_of(node))
@@ -213,7 +213,7 @@ def is_not(node: ast.AST) -> bool:
 
 
 def instead_of(node: ast.AST) -> Iterator[str]:
-    """What may stand in place of a part of a program."""
+    """Possible replacements of a part of a program."""
     match node:
         case ast.Compare(left, operators, comparators):
             for index, operator in enumerate(operators):

@@ -1,4 +1,4 @@
-"""Start programs that run beside us, wait until they answer, and end them with all they started."""
+"""Start background programs, wait until they answer, and end them with all child processes."""
 
 import os
 import shutil
@@ -24,17 +24,17 @@ SYSTEM_PATH = os.defpath.lstrip(":")
 
 
 class ServerError(Exception):
-    """A server did not start, or ended before it was told to; the message ends with its log."""
+    """A server did not start, or ended unexpectedly; the message ends with its log."""
 
 
 class Server:
-    """A program in the background. Its output goes to a log file, its standard input is empty."""
+    """A program in the background, with its output in a log file and no standard input."""
 
     def __init__(self, name: str, command: list[str], log: Path, environment: dict[str, str]):
         self.name = name
         self.log = log
         with log.open("wb") as output:
-            # A session of its own: Ctrl-C reaches us alone, and we end the server in order.
+            # Its own session: Ctrl-C only reaches this process, which ends the server in order.
             self.process = psutil.Popen(
                 command,
                 env=environment,
@@ -58,10 +58,10 @@ class Server:
             )
 
     def end(self) -> None:
-        """Terminate the program and whatever it started, and return when all of it is gone.
+        """Terminate the program and all its descendants, and return when they are gone.
 
-        A job that Galaxy runs has a process group of its own and outlives Galaxy, so what is to
-        be ended is found by descent. Programs start more until they end: look again and again.
+        A Galaxy job has its own process group and outlives Galaxy, so processes are found by
+        descent. Programs may start more until they end, so this is repeated.
         """
         started = {self.process} | descendants(self.process)
         terminate(self.process)
@@ -73,7 +73,7 @@ class Server:
 
 
 def descendants(process: psutil.Process) -> set[psutil.Process]:
-    """The processes that a process started, and those that they started."""
+    """The child processes of a process, and theirs."""
     try:
         return set(process.children(recursive=True))
     except psutil.NoSuchProcess:
@@ -81,13 +81,13 @@ def descendants(process: psutil.Process) -> set[psutil.Process]:
 
 
 def terminate(process: psutil.Process, by: signal.Signals = signal.SIGTERM) -> None:
-    """Send a process a signal, if it is still there. (psutil knows a reused id from the old.)"""
+    """Send a process a signal, if it still exists. (psutil detects a reused process id.)"""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(by)
 
 
 def kill(*processes: psutil.Process) -> None:
-    """End processes and all that they started, at once, and return when they are gone."""
+    """Kill processes and all their descendants, and return when they are gone."""
     started = set(processes).union(*map(descendants, processes))
     for process in started:
         terminate(process, by=signal.SIGKILL)
@@ -108,7 +108,7 @@ def running(
 
 
 def wait_until(answers: Callable[[], bool], servers: list[Server], what: str, seconds: int) -> None:
-    """Wait until `answers()`; raise ServerError when a server ends, or the seconds are over."""
+    """Wait until `answers()`. Raises ServerError if a server ends, or after the seconds."""
     start = time.monotonic()
     next_news = SECONDS_BETWEEN_NEWS
     while not answers():
@@ -125,10 +125,10 @@ def wait_until(answers: Callable[[], bool], servers: list[Server], what: str, se
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put off Ctrl-C and its like until the end of the block, which must not be left half done.
+    """Delay signals like Ctrl-C until the end of the block, which must not be left half done.
 
-    They are caught and not blocked: the process of the tests has threads of a library, to one of
-    which a blocked signal would be delivered.
+    They are caught rather than blocked: the process of the tests has threads of a library, to which
+    a blocked signal would be delivered.
     """
     caught: list[int] = []
     before = {
@@ -146,7 +146,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def ended_in_order() -> Iterator[None]:
-    """Let a `kill` or a closed terminal unwind the program as Ctrl-C does, so that servers end."""
+    """Let a `kill` or a closed terminal unwind the program like Ctrl-C, so that servers end."""
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -165,9 +165,9 @@ def ended_in_order() -> Iterator[None]:
 
 @contextmanager
 def fresh_folder(name: str) -> Iterator[Path]:
-    """A folder for the duration of a with-block, which a `kill` unwinds as Ctrl-C does.
+    """A directory for the duration of a with-block, which a `kill` unwinds like Ctrl-C.
 
-    The logs in it are kept in logs/NAME, in place of those of the run before.
+    The logs in it are kept in logs/NAME, replacing those of the previous run.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"iscc-{name}-"))
     try:
@@ -183,7 +183,7 @@ def fresh_folder(name: str) -> Iterator[Path]:
 
 
 def free_port(preferred: int = 0) -> int:
-    """A loopback port that nobody listens on: the preferred one if it is free."""
+    """A free loopback port: the preferred one if possible."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -194,7 +194,7 @@ def free_port(preferred: int = 0) -> int:
 
 
 def path_with(folder: Path, program: Path) -> str:
-    """The system's PATH with one more program on it, by a link in `folder`, and nothing else."""
+    """The system's PATH plus one more program, through a link in `folder`."""
     links = folder / "bin"
     links.mkdir()
     (links / program.name).symlink_to(program)
@@ -202,7 +202,7 @@ def path_with(folder: Path, program: Path) -> str:
 
 
 def bare_environment(**more: str) -> dict[str, str]:
-    """An environment with the system's programs alone, so that nothing of ours is on its PATH."""
+    """An environment with only the system's programs on its PATH, and none of ours."""
     kept = ("HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     return environment | {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"} | more

@@ -1,11 +1,11 @@
-"""Refuse a change of the tools that would be published under a version that is published already.
+"""Refuse a change of the tools that keeps the version that is already published.
 
-What is on the main branch is what the Tool Shed has, so a branch is compared with it:
+The main branch is what the Tool Shed has, so a branch is compared with it:
 
     python3 -m dev.release origin/main
 
-Status 1 and one sentence if anything in the tools' folders or their macros differs, and the
-version is not higher.
+Exits with status 1 and a one-sentence message if anything in the tools' directories or their macros
+differs and the version is not higher.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dev.environments import PROJECT
 
-# What a tool does. Its test data and .shed.yml are published as well, and change no version.
+# What affects a tool. Test data and .shed.yml are also published, but need no new version.
 PUBLISHED = ["tools", "macros"]
 MACROS = "macros/macros.xml"
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("published", help="the commit that is published; a branch, usually")
+    parser.add_argument("published", help="the published commit, usually a branch")
     published = parser.parse_args(argv).published
     files = changed_without_new_version(PROJECT, published)
     if files:
@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> None:
 def changed_without_new_version(project: Path, published: str) -> list[str]:
     """The files of the tools that differ from a commit, unless the version is higher.
 
-    Compared is where the branch left that commit's history, and what is not committed counts.
+    The comparison is with the point where the branch left that commit's history. Uncommitted
+    changes count.
     """
     start = git(project, "merge-base", published, "HEAD").strip()
     files = git(project, "diff", "--name-only", start, "--", *PUBLISHED).splitlines()
@@ -52,13 +53,13 @@ def changed_without_new_version(project: Path, published: str) -> list[str]:
 
 
 def version(macros: str) -> str:
-    """The version of the tools that a macros.xml has."""
+    """The version of the tools in a macros.xml."""
     parts = dict(re.findall(r'<token name="@(TOOL_VERSION|VERSION_SUFFIX)@">([^<]+)<', macros))
     return f"{parts['TOOL_VERSION']}+galaxy{parts['VERSION_SUFFIX']}"
 
 
 def numbers(version: str) -> list[int]:
-    """The numbers in a version, 0.1.0+galaxy2 say, by which versions are compared."""
+    """The numbers in a version, such as 0.1.0+galaxy2, for comparing versions."""
     return [int(number) for number in re.findall(r"\d+", version)]
 
 

@@ -1,7 +1,7 @@
-"""A real remote job server on this machine: Pulsar, from its package, for the tests of remote jobs.
+"""Run a real remote job server on this machine: Pulsar, for the tests of remote jobs.
 
-It has a folder and an environment of its own, and sees nothing of the project: what a job needs is
-what Galaxy sends. It finds a tool's requirements by name and version under .venv/packages.
+It has its own directory and environment, and no access to the project: a job only gets what Galaxy
+sends. It finds a tool's requirements by name and version below .venv/packages.
 """
 
 import secrets
@@ -22,7 +22,7 @@ SECONDS_TO_START = 60
 
 @dataclass(frozen=True)
 class Pulsar:
-    """How to reach a Pulsar: its address, and the token that lets in."""
+    """How to reach a Pulsar: its address, and its access token."""
 
     url: str
     token: str
@@ -47,7 +47,7 @@ def local_pulsar() -> Iterator[Pulsar]:
 
 
 def jobs_of(tools: Sequence[Path], pulsar: Pulsar) -> dict:
-    """What Galaxy's job_conf.yml says: the jobs of these tools go to Pulsar, others stay here."""
+    """Job configuration as in job_conf.yml: these tools run on Pulsar, others locally."""
     return {
         "runners": LOCAL_JOBS["runners"]
         | {"pulsar": {"load": "galaxy.jobs.runners.pulsar:PulsarRESTJobRunner"}},
@@ -61,7 +61,7 @@ def jobs_of(tools: Sequence[Path], pulsar: Pulsar) -> dict:
                     "private_token": pulsar.token,
                     "default_file_action": "copy",
                     "dependency_resolution": "remote",
-                    # Outputs come back empty otherwise.
+                    # Otherwise, outputs come back empty.
                     "outputs_to_working_directory": False,
                 }
             },
@@ -71,7 +71,7 @@ def jobs_of(tools: Sequence[Path], pulsar: Pulsar) -> dict:
 
 
 def configure(data: Path, port: int, pulsar: Pulsar) -> list[str]:
-    """Let Pulsar write its configuration into its data folder; return the command to start it."""
+    """Let Pulsar write its configuration into its data directory; return its start command."""
     where = ["--directory", str(data), "--host", "127.0.0.1", "--port", str(port), "--force"]
     subprocess.run(
         [PULSAR_BIN / "pulsar-config", *where, "--private_token", pulsar.token],

@@ -1,8 +1,8 @@
-"""What the suite consists of: its tools and its workflows."""
+"""The contents of the suite: its tools and its workflows."""
 
 from dev.environments import PROJECT
 
-# A tool's form is called as its id is. Some share a folder, and so the modules in it.
+# The file name of a tool's form is its id. Some tools share a directory and its modules.
 TOOLS = [
     PROJECT / "tools" / form
     for form in (
@@ -15,7 +15,7 @@ TOOLS = [
         "iscc_verify/iscc_seal.xml",
     )
 ]
-# What the demo and the tests take for an analysis of images: two tools, and a workflow of both.
+# The image analysis of the demo and the tests: two tools, and a workflow of both.
 ANALYSIS = PROJECT / "dev" / "analysis"
 STEPS = [ANALYSIS / "smooth.xml", ANALYSIS / "figure.xml"]
 WORKFLOWS = {

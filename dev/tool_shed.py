@@ -1,4 +1,4 @@
-"""A real Tool Shed on this machine, from Galaxy's packages, for the tests of what is published."""
+"""Run a real Tool Shed on this machine, from Galaxy's packages, for the tests of publishing."""
 
 import secrets
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SECONDS_TO_START = 120
 
 @dataclass(frozen=True)
 class ToolShed:
-    """How to reach a Tool Shed: its address, and the API key of the owner of the repositories."""
+    """How to reach a Tool Shed: its address, and the API key of the repositories' owner."""
 
     url: str
     api_key: str
@@ -27,7 +27,7 @@ class ToolShed:
 
 @contextmanager
 def local_tool_shed() -> Iterator[ToolShed]:
-    """Run a Tool Shed for the duration of a with-block, with the owner and categories of .shed.yml.
+    """Run a Tool Shed during a with-block, with the owner and categories of .shed.yml.
 
     Raises ServerError, with the end of its log, if it does not start.
     """
@@ -49,7 +49,7 @@ def local_tool_shed() -> Iterator[ToolShed]:
 
 
 def configure(data: Path, bootstrap_key: str) -> Path:
-    """Write the Tool Shed's configuration into its data folder; return the path of the file."""
+    """Write the Tool Shed's configuration into its data directory; return its path."""
     (data / "new").mkdir()
     settings = {
         "database_connection": database(data / "tool_shed.sqlite"),
@@ -71,7 +71,7 @@ def configure(data: Path, bootstrap_key: str) -> Path:
 
 
 def owner_key(url: str, bootstrap_key: str) -> str:
-    """Make the owner and the categories that .shed.yml names; give the owner's API key."""
+    """Create the owner and the categories named in .shed.yml; return the owner's API key."""
     shed = yaml.safe_load(SHED_YML.read_text())
     admin = {"x-api-key": bootstrap_key}
     for category in shed["categories"]:

@@ -1,4 +1,4 @@
-"""Some of a tool's tests in a running Galaxy: galaxy-tool-test, which can take one of them or all.
+"""Run some of a tool's tests in a running Galaxy; galaxy-tool-test runs one of them or all.
 
 python -m dev.tool_tests 0 3 5 -u URL -k KEY -t TOOL -j REPORT
 """

@@ -54,7 +54,7 @@ UNRESOLVED_TOOL = Path(__file__).parent / "unresolved_requirement.xml"
 
 @pytest.fixture(scope="session")
 def galaxy() -> Iterator[Galaxy]:
-    """A local Galaxy; that of `make serve` if GALAXY_URL and GALAXY_API_KEY say where it is."""
+    """A local Galaxy, or that of `make serve` if GALAXY_URL and GALAXY_API_KEY are set."""
     if "GALAXY_URL" in os.environ:
         yield Galaxy(os.environ["GALAXY_URL"], os.environ["GALAXY_API_KEY"])
         return
@@ -69,7 +69,7 @@ def client(galaxy, request) -> Client:
 
 @pytest.fixture(scope="session")
 def planemo_results(galaxy, tmp_path_factory) -> Iterator[Callable[[Path], list[dict]]]:
-    """Let planemo test all tools and workflows, side by side; the results of one, when there."""
+    """Let planemo test all tools and workflows in parallel; the results of one, when ready."""
     folder = tmp_path_factory.mktemp("planemo")
     # Planemo writes beside a workflow while it tests it, so it gets a copy.
     shutil.copytree(PROJECT / "workflows", folder / "workflows")
@@ -95,9 +95,9 @@ def planemo_results(galaxy, tmp_path_factory) -> Iterator[Callable[[Path], list[
 
 @contextmanager
 def programs() -> Iterator[Callable[[Sequence[object]], Future[str]]]:
-    """Start programs that run side by side, each for its output; none outlives the with-block.
+    """Start programs that run in parallel, each for its output; none outlives the with-block.
 
-    Not all at once: Galaxy's database is a file, and may be locked when too many ask for it.
+    Not all at once: Galaxy's database is a file, and may be locked if too many access it.
     """
     started = []
 
@@ -121,7 +121,7 @@ def programs() -> Iterator[Callable[[Sequence[object]], Future[str]]]:
 
 
 def reported(report: Path, said: str) -> list[dict]:
-    """The results in a report of planemo or galaxy-tool-test, which said something beside it."""
+    """The results in a report of planemo or galaxy-tool-test, which printed something as well."""
     assert report.exists(), said
     return [each["data"] for each in json.loads(report.read_text())["tests"]]
 
@@ -148,7 +148,7 @@ Done = subprocess.CompletedProcess
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[..., Done]:
-    """Run a script as a program, in a fresh folder: program("iscc_manifest", "a.tif", ...)."""
+    """Run a script as a program, in a fresh directory: program("iscc_manifest", "a.tif", ...)."""
 
     def run(name: str, *arguments: object, **options: object) -> Done:
         given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 120} | options
@@ -166,7 +166,7 @@ def program(tmp_path: Path) -> Callable[..., Done]:
 
 @pytest.fixture
 def script(program, tmp_path: Path, monkeypatch, capfdbinary) -> Callable[..., Done]:
-    """The same without a process for each, but where processes are what it is about (--jobs)."""
+    """As `program`, but in this process, unless processes are what matters (--jobs)."""
 
     def run(name: str, *arguments: object) -> Done:
         if "--jobs" in arguments:
@@ -182,7 +182,7 @@ def script(program, tmp_path: Path, monkeypatch, capfdbinary) -> Callable[..., D
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
-    """A directory with what makes the order of files and the choice of them difficult."""
+    """A directory that makes the selection and order of files difficult."""
     root = tmp_path / "image.zarr"
     for name in (".zattrs", ".hidden/a", "0/10", "0/9", "0/0.0", "b", "C", "é", "d.iscc.json"):
         path = root / name

@@ -1,6 +1,6 @@
-"""The same pixels in many formats, and the stream of bytes that their codes are made of.
+"""The same pixels in many formats, and the stream of bytes that their codes are made from.
 
-NumPy lays that out from the array; no reader has a part in it. The codes are then the oracle's.
+NumPy makes the stream from the array, without any reader. The oracle makes the codes.
 """
 
 import json
@@ -39,14 +39,14 @@ def pixels_of(
 
 
 def coded(path: Path, **wanted: bool) -> list[Entry]:
-    """The entries of a file or directory called x, without a process to read it."""
+    """The entries of a file or directory named x, without a separate process to read it."""
     dataset, options = Dataset(("x",), path), Wanted(**wanted)
     pieces = reader.read_here(dataset, {}, options.projections)
     return pixels.code_dataset(dataset, pieces, lambda count: None, options)
 
 
 def five_axes(array: np.ndarray, axes: str) -> np.ndarray:
-    """The array with the axes Z, C, T, Y, X; samples are channels, the faster ones."""
+    """The array with the axes Z, C, T, Y, X; samples are channels, and vary faster."""
     if "S" in axes and "C" in axes:
         array = np.moveaxis(array, axes.index("S"), axes.index("C") + 1)
         shape = list(array.shape)
@@ -60,7 +60,7 @@ def five_axes(array: np.ndarray, axes: str) -> np.ndarray:
 
 
 def stream_of(array: np.ndarray) -> bytes:
-    """What IMAGEWALK makes of an array with five axes: big-endian planes, Z outermost."""
+    """The IMAGEWALK stream of an array with five axes: big-endian planes, Z outermost."""
     stored = "u1" if array.dtype == bool else array.dtype.newbyteorder(">")
     return np.ascontiguousarray(array).astype(stored).tobytes()
 
@@ -90,14 +90,14 @@ def planar(path: Path, array: np.ndarray, axes: str) -> None:
 
 
 def imagej(path: Path, array: np.ndarray, axes: str) -> None:
-    """ImageJ's own order of axes is TZCYXS."""
+    """Write in ImageJ's own order of axes, TZCYXS."""
     order = [axis for axis in "TZCYXS" if axis in axes]
     array = array.transpose([axes.index(axis) for axis in order])
     tifffile.imwrite(path, array, imagej=True, metadata={"axes": "".join(order)})
 
 
 def bare_pages(path: Path, array: np.ndarray, axes: str) -> None:
-    """Pages with nothing that says what they are, as many programs write them."""
+    """Write pages without any description, as many programs do."""
     five = five_axes(array, axes)
     with tifffile.TiffWriter(path) as writer:
         for plane in five.reshape(-1, *five.shape[3:]):
@@ -224,7 +224,7 @@ PICTURES: dict[str, tuple[Writer, tuple[str, ...], tuple[str, ...]]] = {
 
 
 def containers(axes: str, dtype: str) -> dict[str, Writer]:
-    """All that can store an array of these axes and this type."""
+    """All writers that can store an array with these axes and this type."""
     fitting = {
         name: write
         for name, (write, all_axes, types) in PICTURES.items()

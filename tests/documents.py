@@ -1,4 +1,4 @@
-"""What the documentation says, its tables and blocks, for tests that compare it with the facts."""
+"""Read tables and blocks of the documentation, for tests that compare it with the facts."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def labelled_tables(path: Path) -> dict[str, list[list[str]]]:
 
 
 def numbers(path: Path, label: str) -> list[list[str]]:
-    """The numbers in each row of a labelled table, but for its header."""
+    """The numbers in each row of a labelled table, without its header."""
     return [NUMBER.findall(" ".join(row)) for row in labelled_tables(path)[label][1:]]
 
 
@@ -42,7 +42,7 @@ def cells(line: str) -> list[str]:
 
 
 def columns(output: bytes, names: list[str]) -> list[list[str]]:
-    """Some columns of a table that a tool wrote, with their header."""
+    """Some columns of a tool's output table, with their header."""
     rows = [line.split("\t") for line in output.decode().rstrip("\n").split("\n")]
     rows[0][0] = rows[0][0].lstrip("#")
     chosen = [rows[0].index(name) for name in names]
@@ -50,7 +50,7 @@ def columns(output: bytes, names: list[str]) -> list[list[str]]:
 
 
 def abridged(rows: list[list[str]], as_in: list[list[str]]) -> list[list[str]]:
-    """Rows with those cells cut off that are cut off in a document, where "…" stands."""
+    """Rows with the same cells abridged as in a document, where "…" stands."""
     return [
         [
             cell[: len(pattern) - 1] + "…" if pattern.endswith("…") else cell
@@ -61,5 +61,5 @@ def abridged(rows: list[list[str]], as_in: list[list[str]]) -> list[list[str]]:
 
 
 def code_blocks(path: Path, language: str) -> list[str]:
-    """What stands between ``` marks of a language."""
+    """The contents of code blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.M | re.S)

@@ -1,4 +1,4 @@
-"""How much is tried of what is made up: the same in every run, but with `make fuzz`."""
+"""How much random input is tried: the same in every run, except with `make fuzz`."""
 
 import os
 import random
@@ -14,12 +14,12 @@ EXPLORES = pytest.mark.explores
 
 
 def examples(count: int) -> settings:
-    """What a property test is decorated with to try so many examples."""
+    """Decorate a property test to try this many examples."""
     return settings(max_examples=count * FACTOR, deadline=None)
 
 
 def chance(seed: int) -> random.Random:
-    """Where a test gets its random choices from; a failure that `make fuzz` finds says the seed."""
+    """The random choices of a test; a failure found by `make fuzz` shows the seed."""
     if FUZZING:
         seed = random.SystemRandom().randrange(2**32)
         print(f"seed: {seed}")

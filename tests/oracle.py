@@ -1,6 +1,6 @@
-"""What the codes should be, computed with iscc-core, the reference implementation of ISO 24138.
+"""Expected codes, computed with iscc-core, the reference implementation of ISO 24138.
 
-About 20 MB/s, and independent of iscc-sum, which the tools use.
+It codes about 20 MB/s, and is independent of iscc-sum, which the tools use.
 """
 
 import io
@@ -17,7 +17,7 @@ HEADER = "#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n"
 
 
 class Codes(NamedTuple):
-    """All that iscc-core says of some bytes; codes with their prefix."""
+    """All results of iscc-core for some bytes; codes with their prefix."""
 
     wide: str
     narrow: str
@@ -48,7 +48,7 @@ def codes_of_file(name: str) -> Codes:
 
 
 def note(filesize: int) -> str:
-    """The note of a manifest, as its contract words it."""
+    """The note of a manifest, as defined in its documentation."""
     if filesize == 0:
         return "empty"
     return "tiny" if filesize < 2048 else "small" if filesize < 20480 else ""
@@ -71,5 +71,5 @@ def data_code_bits(iscc: str) -> str:
 
 
 def distance(iscc_a: str, iscc_b: str) -> int:
-    """Differing bits of two Data-Codes, counted one by one over the shorter of them."""
+    """Differing bits of two Data-Codes, counted one by one over the shorter one."""
     return sum(a != b for a, b in zip(data_code_bits(iscc_a), data_code_bits(iscc_b), strict=False))

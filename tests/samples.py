@@ -1,4 +1,4 @@
-"""Names that break things, a way to look into tables, and what not every system has."""
+"""Names that cause problems, a way to read tables, and what not every system has."""
 
 import sys
 

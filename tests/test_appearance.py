@@ -1,4 +1,4 @@
-"""Image-Codes and the thumbnails that they are made of, against iscc-core and exact fractions."""
+"""Image-Codes and thumbnails, compared with iscc-core and exact fractions."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SKIMAGE = Path(skimage.__file__).parent / "data"
 
 
 def pictures() -> Iterator[np.ndarray]:
-    """Grey pictures of 32 by 32: pieces of photographs and micrographs, and edges."""
+    """Grey pictures of 32 by 32 pixels: pieces of photographs and micrographs, and edges."""
     for name in sorted(SKIMAGE.glob("*.png")):
         image = Pillow.open(name).convert("L")
         for size in (32, 64, 128, 256):
@@ -72,7 +72,7 @@ def is_featureless(values: list[int]) -> bool:
 )
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32"])
 def test_a_thumbnail_has_the_means_of_equal_areas(shape, dtype):
-    """Against exact fractions, in which areas may have parts of pixels."""
+    """Compared with exact fractions; areas may contain parts of pixels."""
     random = np.random.default_rng(3)
     array = (random.random(shape) * 200 - (60 if dtype in ("int16", "float32") else 0)).astype(
         dtype
@@ -89,7 +89,7 @@ def test_a_thumbnail_has_the_means_of_equal_areas(shape, dtype):
 
 
 def weights(length: int) -> np.ndarray:
-    """How much of each pixel is in each of 32 equal parts: fractions of shape (32, length)."""
+    """The part of each pixel in each of 32 equal parts: fractions, shape (32, length)."""
     part = Fraction(length, 32)
     overlap = [
         [max(Fraction(0), min((i + 1) * part, j + 1) - max(i * part, j)) for j in range(length)]
@@ -99,7 +99,7 @@ def weights(length: int) -> np.ndarray:
 
 
 def test_thumbnails_do_not_depend_on_how_rows_come(tmp_path):
-    """To the last bit, also of numbers whose sums are not exact."""
+    """To the last bit, including numbers whose sums are not exact."""
     array = (np.random.default_rng(0).random((301, 77)) * 1e9).astype("f4")
     found = set()
     for at_once in (1, 2, 7, 64, 301):
@@ -111,7 +111,7 @@ def test_thumbnails_do_not_depend_on_how_rows_come(tmp_path):
 
 
 def test_thumbnails_of_wide_planes_need_little_memory():
-    """Some numbers for each column, but not 32 of them; and none once all rows are there."""
+    """A few numbers per column, but not 32; and none after the last row."""
     tracemalloc.start()
     try:
         thumbnails = [Thumbnail(1, 500_000) for _ in range(3)]

@@ -1,7 +1,7 @@
-"""The suite as a person meets it: Galaxy's web pages, in a browser.
+"""The suite as users see it: Galaxy's web pages, in a browser.
 
-The tutorial is followed step by step, and what it says is compared with what comes. Without
-Chromium these tests are skipped, but not where CI is set. What was seen is kept in screenshots/.
+The tutorial is followed step by step, and compared with what happens. Without Chromium, these tests
+are skipped, except where CI is set. Screenshots are kept in screenshots/.
 """
 
 import os
@@ -51,7 +51,7 @@ def window(galaxy) -> Iterator[Browser]:
 
 @pytest.fixture
 def person(window, request) -> Iterator[Browser]:
-    """A person with a new history, of whom we see at least the last page."""
+    """A person with a new history; the last page is always kept as a screenshot."""
     client = Client(window.galaxy, request.node.name)
     window.use_history(client.history)
     yield window
@@ -69,7 +69,7 @@ def distance_between(image: str, other: str) -> int:
 
 
 def difference(picture: Path, other: Path) -> float:
-    """How far two pictures are apart, from 0 to 1; 1 if one is larger."""
+    """The difference between two pictures, from 0 to 1; 1 if their sizes differ."""
     pixels, others = (imread(path)[..., :3] for path in (picture, other))
     return abs(pixels - others).mean() if pixels.shape == others.shape else 1.0
 
@@ -80,7 +80,7 @@ def as_the_tutorial_says(table: str, content: bytes) -> None:
 
 
 def test_tutorial(person, tmp_path):
-    """From upload to a collection that is verified and has no copies."""
+    """From upload to a verified collection without copies."""
     files = dict(zip(IMAGES, IMAGES, strict=True)) | {"poster.tif": "nuclei.tif"}
     files = dict(sorted(files.items()))
     person.upload_list("images", folder_of_images(tmp_path / "images", files))
@@ -156,7 +156,7 @@ def test_deduplicate_with_the_workflow(person, tmp_path):
 
 
 def test_trace_figures_with_the_workflow(person, tmp_path):
-    """The report names the plane that a small JPEG was made of, and shows the picture."""
+    """The report names the plane that a small JPEG was made from, and shows the picture."""
     archive = folder_of_images(tmp_path / "archive", {"raw images.tsv": "planes.tsv"})
     person.upload_list("archive", archive)
     figures = {"figure 3a.jpg": "pixels/figure.jpg", "figure 4.png": "pixels/colours.png"}
@@ -170,7 +170,7 @@ def test_trace_figures_with_the_workflow(person, tmp_path):
 
 
 def test_trace_the_files_of_a_paper_with_the_workflow(person):
-    """The report shows the way back from a figure to the images that were uploaded."""
+    """The report shows the way back from a figure to the uploaded images."""
     client = Client(person.galaxy, "paper")
     person.use_history(client.history)
     exports = TEST_DATA / "exports"
@@ -192,7 +192,7 @@ def test_trace_the_files_of_a_paper_with_the_workflow(person):
 
 
 def test_verify_a_publication_with_the_workflow(person):
-    """The report says who vouches, and which file is not what was sealed."""
+    """The report shows who vouches, and which file is not what was sealed."""
     client = Client(person.galaxy, "publication")
     person.use_history(client.history)
     seals = TEST_DATA / "seals"
@@ -225,7 +225,7 @@ def test_tour_is_valid():
 
 
 def test_tour(person, tmp_path):
-    """Who takes the tour through the pages has the picture in the end."""
+    """A user who follows the tour has the picture at the end."""
     images = {"nuclei.tif": "nuclei.tif", "figure.tif": "nuclei_retouched.tif"}
     person.upload_list("images", folder_of_images(tmp_path / "images", images))
     steps = yaml.safe_load(TOUR.read_text())["steps"]

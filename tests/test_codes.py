@@ -1,4 +1,4 @@
-"""ISCC strings: read as iscc-core writes them, refused when they are anything else."""
+"""ISCC strings are read as iscc-core writes them, and anything else is refused."""
 
 import base64
 
@@ -57,7 +57,7 @@ def test_reads_what_iscc_core_writes(main_type, sub_type, data, instance, bits):
     digit=st.sampled_from(codes.BASE32 + "018a-"),
 )
 def test_a_code_is_told_without_reading_it(main_type, sub_type, data, instance, bits, place, digit):
-    """By its pattern, exactly where its bytes have a known header and are written like that."""
+    """The pattern accepts exactly the codes with a known header and the right encoding."""
     written = written_by_iscc_core(main_type, sub_type, bits[:data], bits[32 : 32 + instance])
     digits = written.removeprefix("ISCC:")
     for text in (digits, digits[:place] + digit + digits[place + 1 :]):
@@ -110,7 +110,7 @@ def test_refusals_say_why(text, reason):
 
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 7))
 def test_no_two_endings_mean_the_same_code(body, spare):
-    """Of the eight last digits that decode to the same bytes, one is a code."""
+    """Of the eight last digits that decode to the same bytes, only one is valid."""
     code = written_by_iscc_core(iscc_core.MT.ISCC, iscc_core.ST_ISCC.WIDE, body[:16], body[16:])
     last = codes.BASE32.index(code[-1]) | spare
     other = code[:-1] + codes.BASE32[last]
@@ -133,7 +133,7 @@ def test_any_text_is_a_code_or_refused(text):
 @pytest.mark.parametrize("kind", [kind[1:] for kind in KINDS], ids=[kind[0] for kind in KINDS])
 @given(bits=st.binary(min_size=64, max_size=64), before=st.text("ABC #,", max_size=5))
 def test_a_long_code_is_found_wherever_it_stands(kind, bits, before):
-    """Those of 128 bits and more; shorter ones could be there by chance."""
+    """Codes of 128 bits and more; shorter ones could occur by chance."""
     main_type, sub_type, data, instance = kind
     written = written_by_iscc_core(main_type, sub_type, bits[:data], bits[32 : 32 + instance])
     digits = written.removeprefix("ISCC:")

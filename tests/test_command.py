@@ -1,4 +1,4 @@
-"""The scripts as programs: exit status, streams that are closed or full, signals, processes."""
+"""The scripts as programs: exit status, closed or full streams, signals, processes."""
 
 import gc
 import os
@@ -26,7 +26,7 @@ NO_ROOM = "iscc_manifest: cannot write to standard output: No space left on devi
 
 @pytest.fixture
 def a(tmp_path: Path) -> Path:
-    """A dataset, and a manifest in which it is listed as something else."""
+    """A dataset, and a manifest with another code for it."""
     (tmp_path / "a").write_bytes(b"a")
     (tmp_path / "old").write_text(HEADER + manifest_line("a", b"before"))
     return tmp_path
@@ -36,7 +36,7 @@ def a(tmp_path: Path) -> Path:
 
 
 def test_data_on_standard_output_are_alone_there(a, program):
-    """What is said of them goes to standard error, so a pipe can be read by the next program."""
+    """The summary goes to standard error, so that the next program can read the pipe."""
     for path in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
         done = program("iscc_manifest", "a", "--manifest", path)
         assert done.stdout == HEADER + manifest_line("a", b"a")
@@ -44,7 +44,7 @@ def test_data_on_standard_output_are_alone_there(a, program):
 
 
 def test_standard_output_in_a_file_keeps_its_order(a, program):
-    """What was written before stays, and what comes after comes after."""
+    """Earlier and later output of other programs stays in order."""
     with (a / "out").open("w") as out:
         out.write("before\n")
         out.flush()
@@ -99,7 +99,7 @@ def test_closed_standard_output(a):
 
 
 def test_news_never_stand_before_the_data(a, monkeypatch, capfd):
-    """Not even where standard error is closed, and Python would write to standard output."""
+    """Even if standard error is closed, and Python would write to standard output."""
     monkeypatch.setattr(sys, "stderr", None)
     monkeypatch.setattr(messages, "SECONDS_BETWEEN_REPORTS", 0)
     messages.Progress().report(lambda seconds: "news")
@@ -148,7 +148,7 @@ sys.exit(iscc_verify.main(["a", "--manifest", "old"]))
 """
     done = in_python(a, run)
     assert done.returncode == status
-    first = "iscc_verify: there is not enough memory" if status == 2 else "Traceback"
+    first = "iscc_verify: not enough memory" if status == 2 else "Traceback"
     assert done.stderr.startswith(first)
 
 
@@ -165,7 +165,7 @@ def test_the_collector_of_garbage_stays_on_for_whoever_imports_a_script(a, scrip
 def in_python(
     folder: Path, lines: str, prepare: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess:
-    """Run a few lines with the modules of iscc_sum and iscc_verify, in a process of their own."""
+    """Run a few lines with the modules of iscc_sum and iscc_verify, in a separate process."""
     path = os.pathsep.join(str(SCRIPTS[name].parent) for name in ("iscc_manifest", "iscc_verify"))
     return subprocess.run(
         [sys.executable, "-c", lines],
@@ -179,7 +179,7 @@ def in_python(
 
 
 def large_files(folder: Path, names: str) -> list[Path]:
-    """Files without content that take minutes to be read, and no room on the disk."""
+    """Sparse files that take minutes to read, but no disk space."""
     paths = [folder / name for name in names]
     for path in paths:
         with path.open("wb") as sparse:
@@ -188,7 +188,7 @@ def large_files(folder: Path, names: str) -> list[Path]:
 
 
 def started(folder: Path, jobs: int) -> tuple[psutil.Popen, list[psutil.Process]]:
-    """A script at work on large files in a process group of its own, and its workers."""
+    """A script that is working on large files in its own process group, and its workers."""
     command = [sys.executable, SCRIPTS["iscc_manifest"], *large_files(folder, "ab")]
     command += ["--jobs", str(jobs), "--manifest", folder / "m"]
     ours = psutil.Popen(
@@ -201,7 +201,7 @@ def started(folder: Path, jobs: int) -> tuple[psutil.Popen, list[psutil.Process]
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    """Its children, without the one that a spawning Python has beside its workers."""
+    """Its child processes, without the helper process of a spawning Python."""
     return [each for each in process.children() if "resource_tracker" not in str(each.cmdline())]
 
 
@@ -227,7 +227,7 @@ def test_no_process_is_left_when_the_first_one_goes(tmp_path, sent):
 @NEEDS_FORK
 @pytest.mark.parametrize("delay", range(5))
 def test_an_interrupt_while_workers_are_started_is_not_lost(tmp_path, delay):
-    """An exception in the midst of a fork would be ignored by Python."""
+    """Python would ignore an exception during a fork."""
     lines = f"""
 import os, signal, sys
 import command, iscc_manifest
@@ -246,7 +246,7 @@ command.run(lambda: iscc_manifest.main(["a", "b", "c", "d", "e", "--jobs", "5", 
 
 
 def test_an_interrupt_during_imports_shows_no_traceback(a):
-    """A module that the script imports first is made to send the signal."""
+    """The first module that the script imports sends the signal."""
     folder = a / "modules"
     folder.mkdir()
     (folder / "argparse.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
@@ -305,7 +305,7 @@ sys.exit(iscc_manifest.main(["a", "b", "--jobs", "2", "--manifest", "m"]))
 
 
 def test_workers_need_no_shared_memory(a):
-    """Some containers have no /dev/shm, and with it no semaphores."""
+    """Some containers have no /dev/shm, and hence no semaphores."""
     (a / "b").write_bytes(b"b")
     lines = """
 import multiprocessing.context as context
@@ -322,7 +322,7 @@ sys.exit(iscc_manifest.main(["a", "b", "--jobs", "2", "--manifest", "m"]))
 @pytest.mark.parametrize("change", ["cut off", "overwritten", "grown"])
 @NEEDS_FORK
 def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, change, jobs):
-    """Its code would be one of bytes that never were a file."""
+    """Its code would be that of bytes that never were a file."""
     for name in "ab":
         (tmp_path / name).write_bytes(bytes(3_000_000))
     lines = f"""
@@ -353,13 +353,13 @@ sys.exit(iscc_manifest.main(["a", "b", "--jobs", "{jobs}", "--manifest", "m"]))
     done = in_python(tmp_path, lines)
     assert done.returncode == 2
     assert re.fullmatch(
-        r'iscc_manifest: cannot read "[ab]": it was changed meanwhile\n', done.stderr
+        r'iscc_manifest: cannot read "[ab]": it was changed while being read\n', done.stderr
     )
     assert not (tmp_path / "m").exists()
 
 
 def test_names_that_no_file_can_have(tmp_path, script):
-    """One sentence, also where each file of a directory is wanted."""
+    """One sentence, also if each file of a directory is requested."""
     for options in ([], ["--per-file"]):
         done = script("iscc_manifest", "x" * 300, "--manifest", "m", *options)
         assert done.returncode == 2
@@ -374,7 +374,7 @@ def test_too_little_memory_is_told_in_one_sentence(tmp_path, program):
     done = program("iscc_manifest", *options, preexec_fn=limited(AS=280_000_000))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "there is not enough memory" in done.stderr
+    assert "not enough memory" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

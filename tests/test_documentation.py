@@ -1,4 +1,4 @@
-"""The commands, options and figures in README, docs and help are those of the software."""
+"""Commands, options and figures in README, docs and help agree with the software."""
 
 import os
 import re
@@ -62,14 +62,14 @@ SECONDS, KEY = re.compile(r"[0-9]+\.[0-9] s\b"), re.compile(r"\bz6Mk\w{44}\b")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with what commands in a document expect to find."""
+    """A directory with the files that commands in a document use."""
     (tmp_path / "tools").symlink_to(PROJECT / "tools")
     shutil.copytree(PROJECT / "test-data", tmp_path / "test-data")
     return tmp_path
 
 
 def session(block: str) -> list[tuple[str, str]]:
-    """The commands of a block, each with the output that is shown below it."""
+    """The commands of a block, each with the output shown below it."""
     parts = re.split(r"^\$ ", block, flags=re.M)
     assert parts[0] == "", "a block of a console begins with a command"
     return [
@@ -91,7 +91,7 @@ def test_commands_are_found():
 
 @pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda path: path.stem)
 def test_commands_give_what_is_shown(document, place):
-    """All of a document, from top to bottom, in one shell each block; Python files are there."""
+    """All blocks of a document, in order, each in one shell; Python blocks become files."""
     for program in code_blocks(document, "python"):
         first, _, _ = program.partition("\n")
         (place / first.removeprefix("# ")).write_text(program)
@@ -189,7 +189,7 @@ BANDS = [end for end, _ in picture.BY_CONTENT.bands]
 
 
 def prose(text: str) -> str:
-    """A text without what is compared elsewhere, or names something: tables, code, links."""
+    """A text without names and what is compared elsewhere: tables, code, links."""
     return re.sub(r"^(\||>? ?#).*$|`.*?`|\]\(.*?\)|<!--.*?-->", "", text, flags=re.M)
 
 
@@ -198,7 +198,7 @@ def apart(image: str, other: str) -> int:
 
 
 def test_numbers_in_the_tutorial_are_so():
-    """In their order. Those of its tables are compared in the browser test."""
+    """In order. Numbers in its tables are compared in the browser test."""
     near, related, weak, _ = map(str, BANDS)
     retouched = str(apart("nuclei.tif", "nuclei_retouched.tif"))
     expected = [
@@ -217,7 +217,7 @@ def test_numbers_in_the_tutorial_are_so():
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
 def test_forms_and_help_have_no_other_numbers(tool):
-    """What one nucleus painted over does is in test_suite.py; the rest are limits of the code."""
+    """Figures for a painted-over nucleus are in test_suite.py; the rest are limits of the code."""
     near, related, weak, unrelated = BANDS
     alike, worth_a_look, _ = (end for end, _ in picture.BY_APPEARANCE.bands)
     bits = apart("nuclei.tif", "nuclei_retouched.tif")
@@ -244,7 +244,7 @@ def test_forms_and_help_have_no_other_numbers(tool):
 
 
 def examples_in_help(form: str) -> list[list[str]]:
-    """The rows of the table in a form's help, below its header; wide gaps are between columns."""
+    """The rows of the table in a form's help, below its header; wide gaps separate columns."""
     [tool] = [tool for tool in TOOLS if tool.stem == form]
     lines = re.findall(r"^    (\S.*)$", expanded(tool).findtext("help"), re.M)
     [header, *rows] = [re.split(r"  +", line.strip()) for line in lines]
@@ -273,7 +273,7 @@ def test_the_pairs_in_the_help_are_those_of_the_images():
 
 
 def test_the_report_in_the_help_is_that_of_the_tutorial():
-    """The browser test compares that one with what the tool writes."""
+    """The browser test compares the tutorial's with the tool's output."""
     rows = [[*filter(None, row[:4])] for row in labelled_tables(TUTORIAL)["report"]]
     examples = examples_in_help("iscc_verify")
     assert len(examples) == 3
@@ -306,12 +306,12 @@ def test_limits_are_those_of_the_code():
 
 
 def within(distance: int, bits: int) -> float:
-    """How many pairs of independent codes are that close: each bit differs with probability 1/2."""
+    """How many pairs of independent codes are that close; bits differ with probability 1/2."""
     return sum(comb(bits, differing) for differing in range(distance + 1)) / 2**bits
 
 
 def test_independent_codes_come_as_close_as_is_said():
-    """One pair in so many, with wide codes and with narrow ones, whose distances are halved."""
+    """One pair in this many, with wide codes, and with narrow ones at half the distance."""
     _, related, weak, _ = BANDS
     wide, narrow = (
         [int(number.replace(",", "")) for number in row if number != "1"]
@@ -322,7 +322,7 @@ def test_independent_codes_come_as_close_as_is_said():
 
 
 def test_edits_of_an_image_are_as_far_as_is_said():
-    """An uncompressed TIFF, 256 x 256 pixels of 16 bits behind a header."""
+    """An uncompressed TIFF: 256 x 256 pixels of 16 bits after a header."""
     content = (TEST_DATA / "nuclei.tif").read_bytes()
     header = len(content) - 2 * 256 * 256
     pixels = np.frombuffer(content[header:], "<u2").reshape(256, 256)
@@ -368,7 +368,7 @@ def test_ephemeris_is_told_to_install_the_suite():
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
 def test_rules_for_resources_match_the_tools(tool):
-    """The ids that a tool has from a clone, and from a Tool Shed, in any version."""
+    """The ids of a tool from a clone, and from a Tool Shed, in any version."""
     [rules] = [
         list(yaml.safe_load(block)["tools"])
         for block in code_blocks(ADMINISTRATORS, "yaml")
@@ -381,7 +381,7 @@ def test_rules_for_resources_match_the_tools(tool):
 
 
 def anchors(page: Path) -> set[str]:
-    """What links to the headings of a page end in, as GitHub makes it."""
+    """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
     return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
@@ -408,7 +408,7 @@ def test_commands_of_make_exist():
 
 
 def test_options_exist():
-    """Of the scripts: what a document says in code, of programs that are not ours left out."""
+    """Options in code in the documents exist, except those of other programs."""
     helps = [
         subprocess.run(
             [sys.executable, *command, "--help"], check=True, capture_output=True, text=True
@@ -429,7 +429,7 @@ def test_options_exist():
 
 
 def test_the_example_in_the_tutorial_is_a_code():
-    """Codes in running text, cut off or whole, are those of the image that is meant."""
+    """Codes in running text, complete or abridged, are those of the image in question."""
     code = codes_of_file("nuclei.tif").wide
     found = re.findall(r"`(ISCC:[A-Z2-7]+)…`", TUTORIAL.read_text())
     assert found

@@ -1,4 +1,4 @@
-"""folders: the files that `iscc-sum --tree` takes, in its order; and directories from strangers."""
+"""folders selects and orders files as `iscc-sum --tree` does, also in untrusted directories."""
 
 import os
 import random
@@ -19,7 +19,7 @@ ORDER = [".isccignore", ".zattrs", "C", "b", "é", ".hidden/a", "0/0.0", "0/10",
 
 
 def test_the_code_of_a_directory_is_that_of_the_command(tree, script):
-    """By `iscc-sum --tree`, and by iscc-core on the bytes of the files in that order."""
+    """By `iscc-sum --tree`, and by iscc-core for the bytes of the files in that order."""
     done = script("iscc_manifest", "image.zarr", "--manifest", "m.tsv")
     assert done.returncode == 0, done.stderr
     [_, row] = (tree.parent / "m.tsv").read_text().splitlines()
@@ -80,7 +80,7 @@ PATTERNS = [
 
 @pytest.mark.parametrize("seed", range(60))
 def test_files_and_their_order_are_those_of_iscc_sum(tmp_path, seed):
-    """In trees that were grown at random, with ignore files at any place in them."""
+    """In random trees, with ignore files anywhere in them."""
     chance = random.Random(seed)
     directories = [tmp_path]
     for _ in range(6):
@@ -159,7 +159,7 @@ def ignore_file(tree: Path, kind: str) -> None:
     ],
 )
 def test_ignore_files_of_strangers(tree, kind, word):
-    """None of them hangs the tool, eats memory, or is read outside of the directory."""
+    """None of them hangs the tool, exhausts memory, or is read from outside the directory."""
     ignore_file(tree, kind)
     with pytest.raises(InputError, match=r'^cannot read "image\.zarr"') as error:
         folders.list_files(tree, "image.zarr")
@@ -168,14 +168,14 @@ def test_ignore_files_of_strangers(tree, kind, word):
 
 
 def test_patterns_as_people_write_them_are_no_burden(tree):
-    """For ten thousand chunks, with a few patterns, not a tenth of what is allowed."""
+    """Ten thousand chunks and a few patterns take less than a tenth of the limit."""
     (tree / ".isccignore").write_text("**/.cache/*\n*.tmp\n*~\n")
     patterns = folders.read_patterns(tree / ".isccignore", "d", 100)
     assert 10_000 * patterns.steps("labels/nuclei/0/10.10.10") < folders.MOST_STEPS / 10
 
 
 def test_a_deep_tree_takes_no_long_time(tmp_path):
-    """900 directories in each other; the walk is not squared by looking at each path's parents."""
+    """900 nested directories; time is not quadratic, as parents are not inspected again."""
     here = tmp_path
     calls = []
     for _ in range(900):

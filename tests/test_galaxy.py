@@ -27,13 +27,13 @@ def number_of_tests(tool: Path) -> int:
 
 @pytest.fixture(scope="module", autouse=True)
 def planemo_beside(request) -> None:
-    """Start planemo first, if its results are asked for at all: it tests beside the other tests."""
+    """Start planemo first, if its results are needed: it runs in parallel with other tests."""
     if any(item.function is test_xml for item in request.session.items):
         request.getfixturevalue("planemo_results")
 
 
 def test_names_come_out_as_they_went_in(client):
-    """Through all three tools; two elements have equal content."""
+    """Through three tools; two elements have equal content."""
     collection = client.upload_list("hostile", HOSTILE)
     source = {"source|kind": "collection", "source|datasets": collection}
 
@@ -70,7 +70,7 @@ def test_names_come_out_as_they_went_in(client):
 
 
 def test_lists_are_what_filter_collection_takes(client):
-    """One of two equal elements goes, under whatever names, and nothing else."""
+    """Only one of two equal elements is removed, under any names."""
     collection = client.upload_list("hostile", HOSTILE)
     source = {"source|kind": "collection", "source|datasets": collection}
     lists = client.run("iscc_similarity", **source, lists="exact", outputs=None)
@@ -112,7 +112,7 @@ def test_one_job_for_each_dataset_of_a_collection(client):
 
 
 def test_one_job_for_each_dataset_of_a_nested_collection_knows_the_innermost_name(client):
-    """As the form says; the whole names are in the manifest of the collection."""
+    """As documented in the form; the manifest of the collection has the full names."""
     datasets = [client.upload("a", HOSTILE["it's.tif"]), client.upload("b", HOSTILE["-o"])]
     collection = client.paired_list("days", {"it's day 1": tuple(datasets)})
     mapped = {"batch": True, "values": [collection]}
@@ -129,17 +129,17 @@ def test_one_job_for_each_dataset_of_a_nested_collection_knows_the_innermost_nam
 
 
 def test_a_dataset_that_cannot_be_read_turns_red_and_says_so(client):
-    """Its file is lost from the server's disk after the upload."""
+    """Its file is deleted from the server's disk after the upload."""
     dataset = client.upload("lost.tif", b"soon gone")
     Path(client.get(f"datasets/{dataset['id']}")["file_name"]).unlink()
     source = {"source|kind": "several", "source|datasets": dataset}
     with pytest.raises(JobError) as error:
         client.run("iscc_sum", **source)
-    assert str(error.value) == 'iscc_manifest: cannot read "lost.tif": Galaxy has no file of it\n'
+    assert str(error.value) == 'iscc_manifest: cannot read "lost.tif": Galaxy has no file for it\n'
 
 
 def test_a_manifest_that_is_none_is_called_by_its_name(client):
-    """In the message and in what Galaxy shows below the red dataset."""
+    """In the message, and in what Galaxy shows below the red dataset."""
     dataset = client.upload("a.tif", b"a")
     manifest = client.upload("it's $(no) manifest", b"hello\tworld\n", ext="tabular")
     source = {"source|kind": "several", "source|datasets": dataset}
@@ -159,7 +159,7 @@ def test_a_manifest_that_is_none_is_called_by_its_name(client):
 
 
 def test_jobs_that_fail_on_mismatch_leave_what_is_intact(client):
-    """Mapped over a collection: of its reports, Keep success keeps those of intact datasets."""
+    """Mapped over a collection, Keep success keeps the reports of intact datasets."""
     images = dict(list(HOSTILE.items())[:4])
     collection = client.upload_list("images", images)
     source = {"source|kind": "collection", "source|datasets": collection}
@@ -218,7 +218,7 @@ def test_a_publication_whose_manifest_was_edited_is_stopped(client):
 
 
 def test_a_requirement_without_its_environment_fails(client):
-    """The local Galaxy resolves requirements by name and version, and has nothing else to offer."""
+    """The local Galaxy only resolves requirements by name and version."""
     if "unresolved_requirement" not in json.dumps(client.get("tools?in_panel=false")):
         pytest.skip("the running Galaxy does not have the tool for this test")
     with pytest.raises(JobError):
@@ -226,8 +226,10 @@ def test_a_requirement_without_its_environment_fails(client):
 
 
 def test_the_trail_of_a_run_is_what_ran(client):
-    """Stacks that were smoothed, the first of them taken out, a plane of that as a figure; a copy
-    of the figure with another name; what is hidden is in the export as well."""
+    """Smoothed stacks, the first of them extracted, and a plane of it as a figure.
+
+    A copy of the figure has another name. The export includes hidden datasets.
+    """
     stack = (TEST_DATA / "nuclei_3d.tif").read_bytes()
     other = tiff_of(tifffile.imread(TEST_DATA / "nuclei_3d.tif")[::-1])
     raw = {"it's a stack.tif": stack, "b.tif": other}

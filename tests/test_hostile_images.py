@@ -1,8 +1,8 @@
-"""Images made to harm: the right codes, or one sentence that names the dataset; never a wrong code.
+"""Malicious images: the right codes, or one sentence that names the dataset; never a wrong code.
 
-Each file is read in a worker, as the program does it. What is on standard error is looked at, too:
-libraries must not write there. Workers are forked by a process that does nothing else, this file
-run as a program: one that has coded bytes itself, as pytest has, must not be forked.
+Each file is read in a worker, as in the program. Standard error is checked as well: libraries must
+not write there. Workers are forked by a separate process (this file run as a program), since a
+process that has coded bytes itself, as pytest has, must not fork.
 """
 
 import io
@@ -44,7 +44,7 @@ Coded = list | str  # what became of a file: (name, code, pixels), or the compla
 
 
 def grey(rows: int = 20, columns: int = 24, dtype: str = "u1", seed: int = 0) -> np.ndarray:
-    """A picture of which no two rows are the same, and no row is all zeros."""
+    """A picture in which all rows differ, and no row is all zeros."""
     wheel = np.random.default_rng(seed)
     return wheel.integers(1, np.iinfo(dtype).max, (rows, columns)).astype(dtype)
 
@@ -58,7 +58,7 @@ def stack(planes: int = 4, dtype: str = "u1") -> np.ndarray:
 
 
 class Coding:
-    """Codes a file as the program does. An error that the program would call a bug stays one."""
+    """Codes a file as the program does. Errors that the program would treat as bugs are raised."""
 
     def __init__(self, siblings: Sequence[Path]):
         named = {"": {each.name: each for each in siblings}}
@@ -78,7 +78,7 @@ def warn(message: Warning, category: type, filename: str, *_: object) -> None:
 
 
 def code_all(paths: Sequence[Path], siblings: Sequence[Path] = ()) -> list[Coded]:
-    """What becomes of each of many files; they share a worker, and a reader as long as it lives."""
+    """The result for each of many files, with one worker, and one reader as long as it lives."""
     portions = [[index] for index in range(len(paths))]
     found = workers.in_processes(Coding(siblings), paths, portions, 1, ignore)
     return [result for _, result in sorted(found)]
@@ -89,7 +89,7 @@ def ignore(count: float) -> None:
 
 
 def answer() -> None:
-    """Code what is asked for on standard input, and answer on standard output, as JSON."""
+    """Code what is requested on standard input, and answer on standard output, as JSON."""
     for line in sys.stdin:
         folder, limits, paths, siblings = json.loads(line)
         os.chdir(folder)
@@ -103,7 +103,7 @@ Ask = Callable[..., list[Coded]]
 
 @pytest.fixture(scope="module")
 def coder(tmp_path_factory) -> Iterator[Ask]:
-    """Code files in workers of another process; check that nothing comes on standard error."""
+    """Code files in workers of another process; check that standard error stays empty."""
     errors = tmp_path_factory.mktemp("coder") / "errors"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with errors.open("wb") as stream:
@@ -132,7 +132,7 @@ def coder(tmp_path_factory) -> Iterator[Ask]:
 
 @pytest.fixture
 def code(tmp_path: Path, coder) -> Callable[..., Coded]:
-    """Code one file, given as bytes or as where it is; check how it ends and that it ends soon."""
+    """Code one file, given as bytes or path; check how it ends, and that it ends soon."""
 
     def run(content: bytes | Path, siblings: Sequence[Path] = (), name: str = NAME) -> Coded:
         path = content
@@ -149,7 +149,7 @@ def code(tmp_path: Path, coder) -> Callable[..., Coded]:
 
 
 def check(found: Coded, path: Path) -> None:
-    """A complaint is one sentence that names the dataset."""
+    """Check that a message is one sentence that names the dataset."""
     if isinstance(found, str):
         assert found.isprintable()
         assert f'"{path.name[:70]}' in found or not path.name.isprintable()
@@ -167,7 +167,7 @@ def tiff(array: np.ndarray, **options: object) -> bytes:
 
 
 def pages(arrays: Sequence[np.ndarray], **options: object) -> bytes:
-    """A TIFF of pages that nothing is said of."""
+    """A TIFF of pages without any description."""
     stream = io.BytesIO()
     with tifffile.TiffWriter(stream) as writer:
         for array in arrays:
@@ -218,8 +218,10 @@ FILES = TIFFS | PICTURES
 
 
 def mutations(whole: bytes, wheel: random.Random, count: int) -> Iterator[bytes]:
-    """A file with some bytes changed, most of them where its header is; with a part of it gone,
-    twice or elsewhere; or with more at its end."""
+    """Variants of a file: with changed bytes, mostly in the header, or with parts moved.
+
+    A part may be missing, repeated or elsewhere; or there are more bytes at the end.
+    """
     for _ in range(count):
         changed = bytearray(whole)
         kind = wheel.randrange(8)
@@ -238,7 +240,7 @@ def mutations(whole: bytes, wheel: random.Random, count: int) -> Iterator[bytes]
 
 
 def code_many(folder: Path, contents: Sequence[bytes], coder: Ask) -> list[Coded]:
-    """What becomes of many files; each complaint is checked, and that nothing else is said."""
+    """The result for each of many files; messages are checked, and that nothing else is said."""
     paths = []
     for number, content in enumerate(contents):
         paths.append(folder / f"{number}.dat")
@@ -253,14 +255,14 @@ def code_many(folder: Path, contents: Sequence[bytes], coder: Ask) -> list[Coded
 
 
 def codes(found: Coded) -> list:
-    """What was found of each image, but for its name."""
+    """The entry of each image, without its name."""
     return [] if isinstance(found, str) else [each[1:] for each in found]
 
 
 @EXPLORES
 @pytest.mark.parametrize("kind", FILES)
 def test_changed_bytes(kind, tmp_path, coder):
-    """A file that is damaged has codes, or is refused in one sentence; it harms nobody."""
+    """A damaged file has codes, or is refused in one sentence; it does no harm."""
     whole = FILES[kind]()
     changed = list(
         mutations(whole, chance(sorted(FILES).index(kind)), MUTATIONS // len(FILES) + 10)
@@ -274,7 +276,7 @@ def test_changed_bytes(kind, tmp_path, coder):
 
 @pytest.mark.parametrize("kind", FILES)
 def test_cut_off(kind, tmp_path, coder):
-    """A file that is cut off has no other codes than the whole; most often none at all."""
+    """A truncated file has the same codes as the whole, or, in most cases, none."""
     whole = FILES[kind]()
     step = 1 if FUZZING else max(1, len(whole) // 120)
     ends = sorted({*range(1, len(whole), step), *range(len(whole) - 24, len(whole))})
@@ -354,9 +356,9 @@ def page(
 
 
 def raw_tiff(*pages: Tags, data: bytes = b"", next_pages: Sequence[int | None] = ()) -> bytes:
-    """A TIFF with tags as they are given: data at 8, and then page by page.
+    """A TIFF with exactly these tags: data at 8, and then page by page.
 
-    `next_pages` says of each page where the next one is, if that is not where it is.
+    `next_pages` are offsets of next pages that differ from the actual ones.
     """
     content = bytearray(b"II*\0" + bytes(4) + data)
     content += bytes(len(content) % 2)
@@ -392,7 +394,7 @@ PIXELS = grey().tobytes()
 
 
 def test_made_up_tiff(code):
-    """What the tests below begin with is a TIFF."""
+    """The file that the tests below start from is a valid TIFF."""
     assert codes(code(raw_tiff(page(), data=PIXELS))) == codes(code(tiff(grey())))
 
 
@@ -472,7 +474,7 @@ def test_next_page_beyond_the_end(code):
 
 
 def test_thousands_of_pages(code):
-    """They are planes of one image; but not if each claims a lot."""
+    """They are planes of one image, unless each claims a lot."""
     many = raw_tiff(*[page(2, 2)] * 3000, data=PIXELS)
     assert codes(code(many))[0][1].endswith("z3000c1t1y2x2")
     lazy = page(30_000, 30_000, t259=(SHORT, [8]), t279=(LONG, [400]))
@@ -480,7 +482,7 @@ def test_thousands_of_pages(code):
 
 
 def test_many_images_of_the_same_bytes(code):
-    """Each claims little more than it may, all together claim far too much."""
+    """Each claims little more than allowed, all together far too much."""
     each = [page(40_000 + n, 20_000, t259=(SHORT, [8]), t279=(LONG, [400])) for n in range(300)]
     assert "claims" in code(raw_tiff(*each, data=PIXELS))
 
@@ -496,7 +498,10 @@ def test_subifds_that_are_their_own_parents(code):
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}], ids=["plain", "deflate"])
 def test_page_of_another_size(options, code):
-    """tifffile looks at the first, second, eighth and last, and reads all as it found those."""
+    """tifffile only inspects the first, second, eighth and last page.
+
+    It reads all pages as if they were like those.
+    """
     planes = [grey(20, 24, seed=seed) for seed in range(12)]
     assert len(codes(code(pages(planes, rowsperstrip=50, **options)))) == 1
     planes[5] = grey(18, 24)
@@ -510,7 +515,7 @@ def test_page_of_another_size_in_numbers_of_any_type(kind, code):
     data = grey(276).tobytes()
     assert codes(code(raw_tiff(*alike, data=data)))[0][1].endswith("z12c1t1y20x24")
     alike[5] = page(t257=(kind, [276]))
-    assert "stored alike" in code(raw_tiff(*alike, data=data))
+    assert "stored in the same way" in code(raw_tiff(*alike, data=data))
 
 
 def test_pages_of_other_sizes_are_other_images(code):
@@ -525,11 +530,11 @@ def test_pages_with_other_palettes(code):
             colours = grey(3, 256, "u2", seed)
             options = {"photometric": "palette", "colormap": colours}
             writer.write(grey(), metadata=None, contiguous=False, **options)
-    assert "stored alike" in code(stream.getvalue())
+    assert "stored in the same way" in code(stream.getvalue())
 
 
 def test_pages_with_strips_elsewhere(code):
-    """Where the strips of the first page follow each other, those of the second may not."""
+    """Strips of the first page are consecutive, those of the second may not be."""
     one, other = page(24, 20, [DATA_AT, DATA_AT + 240]), page(24, 20, [DATA_AT + 240, DATA_AT])
     assert "follow" in code(raw_tiff(one, other, data=PIXELS))
     alone = codes(code(raw_tiff(other, data=PIXELS)))
@@ -547,7 +552,7 @@ def test_more_or_fewer_pages_than_imagej_says(code):
 
 
 def test_imagej_with_separate_pages(code):
-    """Of two pages ImageJ's description says nothing, or of two that there are not."""
+    """ImageJ's description omits two pages, or includes two that do not exist."""
     for count in (2, 6):
         text = f"ImageJ=1.53\nimages={count}\nslices={count}\n".encode()
         described = page(t270=(TEXT, text + b"\0"))
@@ -555,7 +560,7 @@ def test_imagej_with_separate_pages(code):
 
 
 def test_tifffile_with_another_shape_than_its_pages(code):
-    """Where tifffile's description says 5 planes in one piece, one is, and then come others."""
+    """tifffile's description has 5 contiguous planes, but only one is; others follow."""
     text = json.dumps({"shape": [5, 20, 24]}).encode()
     content = raw_tiff(page(t270=(TEXT, text + b"\0")), page(), data=PIXELS)
     assert isinstance(code(content + bytes(480 * 5)), str)
@@ -572,7 +577,7 @@ IMAGE = (
 
 
 def ome(data: str, attributes: str = "", planes: int = 2, start: str = "", **sizes: int) -> bytes:
-    """An OME-TIFF of some pages, with this in its XML, whatever is true."""
+    """An OME-TIFF of some pages, with this in its XML, whether true or not."""
     given = {"x": 14, "y": 12, "z": planes, "c": 1, "t": 1} | sizes
     text = start + OME.format(attributes=attributes, images=IMAGE.format(data=data, **given))
     stream = io.BytesIO()
@@ -617,7 +622,7 @@ def test_ome(code):
 )
 @pytest.mark.parametrize("attributes", ["", ' UUID="urn:uuid:0"'], ids=["", "own"])
 def test_ome_that_names_files(name, attributes, code, tmp_path, monkeypatch):
-    """Files that are no datasets of the run are not opened, wherever they are."""
+    """Files that are not datasets of the run are not opened, wherever they are."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -639,7 +644,7 @@ def test_ome_that_names_itself(code, tmp_path):
 
 
 def test_ome_that_names_two_files_alike(code, tmp_path):
-    """Files are told apart by their identifiers, so two with one would be the same."""
+    """Files are distinguished by their identifiers, so two with one would be the same."""
     siblings = [tmp_path / NAME, tmp_path / "a.dat", tmp_path / "b.dat"]
     for each in siblings[1:]:
         each.write_bytes(pages(stack(2)))
@@ -649,7 +654,7 @@ def test_ome_that_names_two_files_alike(code, tmp_path):
 
 
 def test_ome_that_names_a_file_without_identifier(code, tmp_path):
-    """tifffile would open it, wherever it is, once it knows which identifier is this file's."""
+    """tifffile would open it, wherever it is, once it knows this file's identifier."""
     path, other = tmp_path / NAME, tmp_path / "elsewhere.tif"
     other.write_bytes(pages(stack(4)[2:]))
     data = named(NAME) + named(str(other), "", 1)
@@ -659,7 +664,7 @@ def test_ome_that_names_a_file_without_identifier(code, tmp_path):
 
 
 def test_ome_that_names_a_sibling(code, tmp_path):
-    """It may, if that is an OME-TIFF with such pages; whatever else is refused."""
+    """It may, if that is an OME-TIFF with such pages; anything else is refused."""
     sibling = tmp_path / "sibling.dat"
     data = named(NAME) + named(sibling.name, "urn:uuid:2", 1)
     both = ome(data, ' UUID="urn:uuid:1"')
@@ -730,7 +735,7 @@ def test_deflate_bomb_in_a_tiff(code):
 
 
 def test_deep_tiles_of_large_planes(code, monkeypatch):
-    """Tiles that are too large to be kept are not decoded without end."""
+    """Tiles that are too large to be kept are not decoded endlessly."""
     tile = zlib.compress(bytes(1 << 28), 1)
     monkeypatch.setattr(images, "MOST_DECODED", 1 << 29)  # or it takes half a minute
     monkeypatch.setattr(images, "MOST_DECODED_EXPANSION", 0)
@@ -779,7 +784,7 @@ def zipped(folder: Path, prefix: str = "", compression: int = zipfile.ZIP_STORED
 
 
 def change(path: Path, **values: object) -> None:
-    """Change what a file with JSON says."""
+    """Change the content of a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
@@ -798,14 +803,14 @@ EXPECTED = lambda code: codes(code(tiff(stack(3, "u2"), photometric="minisblack"
 
 
 def test_zarr(code, folder, version):
-    """What the tests below begin with is an image, as a directory and in a zip file."""
+    """The image that the tests below start from is valid, as a directory and in a zip file."""
     zarr_image(folder, version=version)
     assert codes(code(folder)) == codes(code(zipped(folder))) == EXPECTED(code)
     assert codes(code(zipped(folder, "some/folder/"))) == EXPECTED(code)
 
 
 def test_zarr_chunks_that_are_missing(code, folder, version):
-    """The format says what they stand for; but an array without any has been lost."""
+    """The format defines their value; but an array without any chunk has been lost."""
     zarr_image(folder, version=version)
     chunks = sorted(each for each in folder.rglob("*") if each.is_file() and each.name.isdigit())
     chunks[0].unlink()
@@ -827,7 +832,7 @@ def test_zarr_chunks_that_are_missing_and_nothing_said(code, folder):
 
 
 def test_zarr_chunks_of_other_names(code, folder):
-    """Where metadata do not say that chunks are in directories, zarr would find none of them."""
+    """If metadata do not declare that chunks are in directories, zarr would find none of them."""
     zarr_image(folder)
     metadata = json.loads((folder / "0" / ".zarray").read_text())
     del metadata["dimension_separator"]
@@ -861,7 +866,7 @@ def test_zarr_chunk_that_is_none(kind, compressors, code, folder, version, tmp_p
 
 
 def test_zarr_shard_that_is_empty_or_damaged(code, folder):
-    """zarr would fill up the first, and complain of the numbers in the second."""
+    """zarr would fill the first, and report wrong numbers in the second."""
     zarr_image(folder, version=3, shards=(1, 12, 14))
     shard = folder / "0" / "c" / "1" / "0" / "0"
     whole = shard.read_bytes()
@@ -1075,7 +1080,7 @@ def test_zarr_groups(text, code, folder):
 
 @pytest.mark.parametrize("is_zipped", [False, True])
 def test_an_image_that_is_missing_among_numbered_ones(is_zipped, code, folder):
-    """Or one whose metadata were lost, which would be the last one otherwise."""
+    """Or its metadata, which would otherwise make the image before it the last one."""
     for number in range(4):
         zarr_image(folder / str(number))
     (folder / ".zattrs").write_text('{"bioformats2raw.layout": 3}')
@@ -1129,7 +1134,7 @@ def test_zarr_plate(code, folder):
 
 
 def test_zarr_consolidated_metadata_that_contradict(code, folder, version):
-    """They are not used: those of the array itself count."""
+    """They are not used: those of the array itself are."""
     zarr_image(folder, version=version)
     other = json.loads((folder / "0" / METADATA[version]).read_text()) | {"shape": [1, 2, 3]}
     if version == 2:
@@ -1143,7 +1148,7 @@ def test_zarr_consolidated_metadata_that_contradict(code, folder, version):
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd", "blosc", "bz2", "lzma", "lz4", "zlib"])
 def test_zarr_chunk_that_expands(codec, code, folder):
-    """Far beyond what a chunk has."""
+    """Far beyond the size of a chunk."""
     zarr_image(folder, compressors=None)
     encode = getattr(imagecodecs, f"{codec}_encode")
     zeros = bytes(1 << 24 if codec in ("bz2", "lzma") else 1 << 27)
@@ -1196,7 +1201,7 @@ def test_zip_with_a_name_twice(code, folder):
 
 
 def test_zip_with_a_chunk_of_another_name(code, folder):
-    """Its directory has no checksum; a chunk that is called otherwise in it would be missing."""
+    """The directory has no checksum; a chunk with a wrong name there would be missing."""
     whole = zipped(zarr_image(folder)).read_bytes()
     assert isinstance(code(patched(whole, whole.rindex(b"0/1/0/0"), "B", 0x39)), str)
 
@@ -1250,7 +1255,7 @@ def test_zip_cut_off(kind, tmp_path, coder, folder):
 @EXPLORES
 @pytest.mark.parametrize("kind", ["zarr 2", "zarr 3", "zarr 3, shards"])
 def test_changed_bytes_of_a_zip(kind, tmp_path, coder, folder):
-    """What is in a zip file has checksums: so it has the same codes, or is refused."""
+    """The contents of a zip file have checksums: it has the same codes, or is refused."""
     options = {"shards": (1, 12, 14)} if kind.endswith("shards") else {}
     image = zarr_image(folder, version=int(kind[5]), **options)
     whole = zipped(image).read_bytes()
@@ -1309,7 +1314,7 @@ def test_animations(code):
 
 
 def test_png_with_damaged_transparency(code):
-    """libpng would leave it out, and give a picture with fewer channels."""
+    """libpng would skip it, and return a picture with fewer channels."""
     rows = zlib.compress(b"".join(b"\0" + bytes(range(4)) for _ in range(4)))
     colours = (b"PLTE", bytes(range(12)))
     whole = png(
@@ -1321,7 +1326,7 @@ def test_png_with_damaged_transparency(code):
 
 
 def test_png_with_few_levels_and_transparency(code):
-    """Levels are as written, transparency is 0 or 255."""
+    """Levels are as stored, transparency is 0 or 255."""
     rows = zlib.compress(b"".join(b"\0" + bytes([0x12, 0x30]) for _ in range(4)))
     header, transparent = png_header(4, 4, 4, 0), (b"tRNS", b"\0\x02")
     found = codes(code(png(header, transparent, (b"IDAT", rows), (b"IEND", b""))))
@@ -1344,7 +1349,7 @@ def test_jpeg_with_a_thumbnail(code):
 
 @pytest.mark.parametrize("kind", ["jpeg", "jpeg, grey"])
 def test_jpeg_that_was_cut_off_and_then_ended(kind, tmp_path, coder):
-    """As some programs repair it: libjpeg fills up with grey what is missing."""
+    """As repaired by some programs: libjpeg fills the missing part with grey."""
     whole = PICTURES[kind]()
     start = whole.rindex(b"\xff\xda") + 20
     ended = [whole[:end] + b"\xff\xd9" for end in range(start, len(whole) - 4)]
@@ -1357,7 +1362,7 @@ def test_jpeg_that_was_cut_off_and_then_ended(kind, tmp_path, coder):
 
 
 def test_jpeg_with_endless_scans(code):
-    """Each scan goes over the whole picture, and takes but a few bytes."""
+    """Each scan covers the whole picture, but takes only a few bytes."""
     pillow = pytest.importorskip("PIL.Image")
     stream = io.BytesIO()
     pillow.fromarray(colour(64, 64)).save(stream, "JPEG", progressive=True)
@@ -1426,7 +1431,7 @@ def test_directories_that_are_no_zarr(code, tmp_path):
 
 
 def test_program(program, tmp_path):
-    """The whole program ends with one sentence, or goes on if it is told to skip."""
+    """The whole program ends with one sentence, or continues if it is told to skip."""
     (tmp_path / "cut.tif").write_bytes(tiff(grey())[:-5])
     (tmp_path / "whole.tif").write_bytes(tiff(grey()))
     done = program("iscc_pixels", "cut.tif", "whole.tif", "--manifest", "out.tsv")

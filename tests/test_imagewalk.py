@@ -1,4 +1,4 @@
-"""The stream of pixels that codes are made of, in whatever regions an image is read."""
+"""The stream of pixels is the same in whatever regions an image is read."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from images import ArrayImage, Sizes
 
 
 class Chunked(ArrayImage):
-    """An array that says it is decoded in chunks, and notes what is read of it."""
+    """An array that claims to be decoded in chunks, and records which regions are read."""
 
     def __init__(self, array: np.ndarray, chunk: Sizes):
         super().__init__(array)

@@ -1,4 +1,4 @@
-"""inputs: names come as they are from paths and forms, whatever the locale; nothing is guessed."""
+"""inputs takes names unchanged from paths and forms, in any locale; nothing is guessed."""
 
 import json
 import os
@@ -60,12 +60,12 @@ def test_datasets_of_a_form(tmp_path, chosen, names):
         ({"datasets": dataset("a\0b")}, "each with element_identifier"),
         ({"datasets": dataset("a", source_path="\0")}, "each with element_identifier"),
         ({"datasets": dataset("a", source_path="\ud800")}, "each with element_identifier"),
-        ({"datasets": dataset("a", source_path="")}, 'cannot read "a": Galaxy has no file of it'),
+        ({"datasets": dataset("a", source_path="")}, 'cannot read "a": Galaxy has no file for it'),
         ({"datasets": dataset("a", ext="zarr", store_root="../b")}, "each with element_identi"),
         ({"datasets": dataset("a", ext="zarr", store_root="..")}, "each with element_identifier"),
         ({"datasets": dataset("a", ext="zarr", store_root=["b"])}, "each with element_identifier"),
         ({"datasets": dataset("a", ext="zarr", store_root="a\0b")}, "each with element_identifi"),
-        ({"datasets": dataset("a", ext="zarr")}, 'cannot read "a": Galaxy has no file of it'),
+        ({"datasets": dataset("a", ext="zarr")}, 'cannot read "a": Galaxy has no file for it'),
     ],
 )
 def test_forms_that_are_none_are_refused(tmp_path, content, word):
@@ -145,12 +145,12 @@ def test_types_of_galaxy_that_are_directories_and_others(tmp_path):
     assert path("directory") == files
     assert path("zarr.zip", beside="") == Path("f")
     assert path("html", beside=tmp_path / "none") == Path("f")
-    with pytest.raises(InputError, match="of such types only directory, ome_zarr, zarr can be"):
+    with pytest.raises(InputError, match="of such types, only directory, ome_zarr, zarr can be"):
         path("html")
 
 
 def test_names_do_not_depend_on_the_locale(tmp_path, program):
-    """Paths in arguments, names in a form, and names in a directory, with ISO 8859-1 set."""
+    """Paths in arguments, names in a form, and names in a directory, in an ISO 8859-1 locale."""
     locale = "en_US.ISO-8859-1"
     if not shutil.which("localedef"):
         pytest.skip("has no localedef to make a locale with")
@@ -191,7 +191,7 @@ def test_a_path_is_the_name_but_for_slashes_at_its_end(tmp_path):
 
 
 def test_the_modules_beside_a_script_are_found_by_all_means(tmp_path, program):
-    """With PYTHONSAFEPATH, Python does not look beside the script; elsewhere are others."""
+    """With PYTHONSAFEPATH, Python ignores the script's directory; others have such modules."""
     shutil.copy(TEST_DATA / "pixels" / "crop.png", tmp_path / "a")
     for name in ("manifest", "coding", "codes", "inputs"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')")

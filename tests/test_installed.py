@@ -1,7 +1,7 @@
-"""The suite as a server gets it: from a real Tool Shed, with every job on a real Pulsar.
+"""The suite as installed on a server: from a real Tool Shed, with every job on a real Pulsar.
 
-All XML tests are run in test_galaxy.py. Here it is those that differ in how files come to a job and
-back: the job is on another server, which has nothing of the tools but what Galaxy sends.
+All XML tests run in test_galaxy.py. Here, only those run that differ in how files get to a job and
+back: the job is on another server, which only has what Galaxy sends.
 """
 
 import re
@@ -42,7 +42,7 @@ REPOSITORIES = [*SHED["repositories"], SUITE]
 
 
 def run(*command: object, folder: Path = PROJECT) -> None:
-    """Run a program of our environment, in a folder."""
+    """Run a program of our environment, in a directory."""
     done = subprocess.run(
         [PLANEMO.with_name(command[0]), *map(str, command[1:])],
         cwd=folder,
@@ -104,9 +104,9 @@ Way = tuple[str | None, ...]
 
 
 def ways(root: ElementTree.Element) -> list[set[Way]]:
-    """In which ways files come to the job of each of a tool's tests, and back.
+    """The ways in which files get to the job of each of a tool's tests, and back.
 
-    A test that is to fail counts for its end alone, since nothing else is looked at.
+    A test that is expected to fail only counts for how it ends, as nothing else is checked.
     """
     forms = list(root.find("inputs").iter("conditional"))
     return [
@@ -139,9 +139,9 @@ def outputs(test: ElementTree.Element) -> set[Way]:
 
 
 def fewest_tests(root: ElementTree.Element) -> list[int]:
-    """Tests of a tool that have together all ways that its tests have.
+    """Tests of a tool that together cover all ways of its tests.
 
-    It is always the one with most of those that are left, so there are few.
+    Each is the one that covers most of the remaining ways, so that there are few.
     """
     of_tests = ways(root)
     left, chosen = set().union(*of_tests), []
@@ -157,7 +157,7 @@ TESTED = {tool.stem: fewest_tests(expanded(tool)) for tool in TOOLS}
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
 def test_every_kind_of_input_and_every_output_comes_through_a_tool_shed_and_a_pulsar(tool):
-    """By the tests that are chosen: of all choices of the form, and of all that it can give."""
+    """The selected tests cover all choices of the form, and all of its outputs."""
     root = expanded(tool)
     of_tests = ways(root)
     come = set().union(*(of_tests[index] for index in TESTED[tool.stem]))
@@ -179,7 +179,7 @@ INCLUDED = '<include path="codes.py"/>'
 
 
 def maimed(folder: Path, name: str, lose_file: bool) -> Path:
-    """A copy of iscc_sum under another id that lacks a module, or does not say that it has it."""
+    """A copy of iscc_sum under another id that lacks a module, or does not declare it."""
     home = folder / name
     shutil.copytree(PROJECT / "tools" / "iscc_sum", home, ignore=shutil.ignore_patterns("__*"))
     tool = (home / "iscc_sum.xml").rename(home / f"{name}.xml")
@@ -205,7 +205,7 @@ class Published(NamedTuple):
 def published(tmp_path_factory) -> Iterator[Published]:
     """Publish the suite and install it into a Galaxy that has never seen our tools.
 
-    It sends their jobs to a Pulsar, and those of two maimed ones.
+    It sends their jobs to a Pulsar, and those of two incomplete ones.
     """
     folder = tmp_path_factory.mktemp("published")
     maimed_tools = [maimed(folder, "lost", True), maimed(folder, "unsaid", False)]
@@ -251,10 +251,10 @@ def test_all_tools_are_installed(published):
 
 @pytest.fixture(scope="module")
 def tests_on_pulsar(published, tmp_path_factory) -> Iterator[Callable[[], dict[str, dict]]]:
-    """Let the Galaxy test what it has installed, beside other tests; what was wrong, when it ends.
+    """Let the Galaxy test its installed tools, in parallel with other tests; returns failures.
 
-    Tests and their data come from that Galaxy, and not from here. The tools are tested side by
-    side; the tests of one are not, since galaxy-tool-test then mixes up their uploads.
+    Tests and their data come from that Galaxy, not from this directory. The tools are tested in
+    parallel, the tests of one tool are not, since galaxy-tool-test would mix up their uploads.
     """
     folder = tmp_path_factory.mktemp("tests_on_pulsar")
     address = ["-u", published.galaxy.url, "-k", published.galaxy.api_key]
@@ -282,7 +282,7 @@ def tests_on_pulsar(published, tmp_path_factory) -> Iterator[Callable[[], dict[s
 @pytest.mark.parametrize("tool", ["lost", "unsaid"])
 @pytest.mark.usefixtures("tests_on_pulsar")
 def test_a_module_that_is_not_sent_is_missed(published, tool):
-    """So the tests on Pulsar show that every module is."""
+    """Therefore, the tests on Pulsar show that every module is sent."""
     client = Client(published.galaxy, tool)
     source = {"source|kind": "several", "source|datasets": client.upload("a", b"a")}
     with pytest.raises(JobError, match="No module named 'codes'"):
@@ -303,7 +303,7 @@ def test_workflows_find_the_installed_tools(published):
 @pytest.mark.galaxy
 @pytest.mark.usefixtures("tests_on_pulsar")
 def test_a_new_version_is_offered(published, tmp_path):
-    """What was changed since is published as an update, and Galaxy says that there is one."""
+    """A change is published as an update, and Galaxy shows that there is one."""
     client = Client(published.galaxy, "update")
 
     def offered() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""iscc_manifest: every code is that of iscc-core, and what cannot be read is refused by name."""
+"""iscc_manifest: every code is that of iscc-core, and unreadable datasets are named."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_rows_stand_in_input_order_under_the_paths_as_given(tmp_path, script):
 
 
 def test_outputs_that_would_destroy_an_input(tmp_path, script):
-    """Whichever input that is; what counts as one is tested with the outputs."""
+    """Whichever input it is; test_outputs.py tests what counts as one."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "f").write_bytes(b"kept")
     inputs = json.dumps({"datasets": [dataset("f") | {"source_path": "d/f"}]})
@@ -162,7 +162,7 @@ def dataset(identifier: str | list[str]) -> dict[str, object]:
 
 
 def test_twenty_thousand_datasets_in_one_job(tmp_path, script):
-    """Through the inputs of a tool, as in Galaxy: no list of arguments grows with them."""
+    """Through the inputs of a tool, as in Galaxy: the list of arguments does not grow."""
     (tmp_path / "f").write_bytes(b"a")
     chosen = [dataset(["plate", f"{number}.tif"]) for number in range(20_000)]
     (tmp_path / "inputs.json").write_text(json.dumps({"datasets": chosen}))
@@ -178,7 +178,7 @@ def test_twenty_thousand_datasets_in_one_job(tmp_path, script):
 
 @pytest.fixture
 def driver(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run a few lines with our modules in a process of its own, in `tmp_path`.
+    """Run a few lines with our modules in a separate process, in `tmp_path`.
 
     The process that runs the tests must not fork: it has coded bytes itself, and the threads that
     the library keeps for that would be missing in its children.
@@ -204,7 +204,7 @@ def driver(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_unreadable_file_in_a_directory_is_an_error(tree, driver, whole, jobs):
-    """The command skips it and gives another code, with exit status 0."""
+    """The command iscc-sum skips it and returns another code, with exit status 0."""
     done = driver(
         """
         opened = Path.open
@@ -421,7 +421,7 @@ def test_a_number_of_processes_that_is_none(script, jobs):
 
 @pytest.mark.parametrize("options", [[], ["--narrow"], ["--per-file"]])
 def test_manifests_of_single_datasets_join_into_that_of_all(tmp_path, script, options):
-    """Byte for byte, with the names that all identifiers of a nested collection make."""
+    """Byte for byte, with the full names of a nested collection."""
     paths = [["it's 1", "forward"], ["it's 1", "a/b\t\\"], ["#2", "forward"], ["plain"], "in none"]
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "in it").write_bytes(b"tiny")
@@ -453,7 +453,7 @@ def test_manifests_of_single_datasets_join_into_that_of_all(tmp_path, script, op
 
 
 def test_a_manifest_of_nothing_is_joined(tmp_path, script):
-    """An empty folder, file by file: one job for all would have written no line for it either."""
+    """An empty directory, file by file: one job for all would have no line for it either."""
     (tmp_path / "none").mkdir()
     (tmp_path / "a").write_bytes(b"a")
     for names in (["a"], ["none"], ["none", "a"]):

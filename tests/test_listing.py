@@ -1,4 +1,4 @@
-"""listing: every format, found by looking; no line disappears, and no wrong code passes."""
+"""listing detects every format; no line disappears, and no wrong code passes."""
 
 import io
 import json
@@ -42,7 +42,7 @@ def hex_digest(content: bytes) -> str:
 
 
 def table_of_pairs() -> str:
-    """The seven columns of another tool: a row for each pair, both ways, or for one alone."""
+    """The seven columns of another tool: one row per pair, in both directions or only one."""
     (a, _x), (b, _y), (c, _z), (d, _empty) = FILES.items()
     digits = {name: codes_of(content).wide[5:] for name, content in FILES.items()}
     rows = [(a, b, "8"), (b, a, "8"), (a, c, "9"), (c, a, "9"), (d, "", "-1")]
@@ -54,7 +54,7 @@ def table_of_pairs() -> str:
 
 
 def lines_of(template: str) -> str:
-    """A line for each file; `w` is its wide code, `n` the narrow one, `i` the Instance-Code."""
+    """One line per file; `w` is its wide code, `n` the narrow one, `i` the Instance-Code."""
     return "".join(
         template.format(
             name=name,
@@ -103,7 +103,7 @@ FORMATS = {
 
 
 def lower(text: str) -> str:
-    """The same with all codes and hashes in small letters."""
+    """The document with all codes and hashes in lower case."""
     for content in FILES.values():
         for code in codes_of(content):
             if isinstance(code, str) and code.startswith("ISCC:"):
@@ -114,7 +114,7 @@ def lower(text: str) -> str:
 
 
 def commented(text: str) -> str:
-    """With comments and blank lines, but not inside a JSON document."""
+    """The document with comments and blank lines, except inside JSON."""
     if text.startswith(("[", "{")):
         return f"\n\n{text}\n\n"
     return "# made by hand\n\n" + text.replace("\n", "\n#\n \n") + "\n"
@@ -180,7 +180,7 @@ def test_what_iscc_sum_writes(tmp_path, options):
 
 
 def test_escaped_names_of_checksums():
-    """As our own checksum file and sha256sum write them."""
+    """As in our own checksum file and in those of sha256sum."""
     code = codes_of(b"").wide
     text = f"\\{code} *a\\nb\\\\c\n\\ISCC-SUM (a\\rb) = {code}\n{code} *a\\nb\n"
     assert [entry.name for entry in listing.read_text(text, "m").entries] == [
@@ -218,7 +218,7 @@ def test_names_that_look_like_something_else(line, name):
 
 
 def test_lines_that_look_like_units():
-    """Indented codes are entries; units are only what stands below the entry of their file."""
+    """Indented codes are entries; units must follow the entry of their file."""
     wide, data = codes_of(b"").wide, codes_of(b"").data_code
     found = listing.read_text(f"  {wide}\n  {wide}\n", "m")
     assert [entry.line for entry in found.entries] == [1, 2]
@@ -255,11 +255,11 @@ def test_a_json_object_behind_comments_has_its_line():
 @pytest.mark.parametrize("wrap", ["{}", "[{}]", '{}\n{{"iscc": 1}}'])
 @pytest.mark.parametrize("key", ["iscc", "filename", "filesize", "datahash"])
 def test_a_json_object_in_which_a_key_stands_twice_is_refused(wrap, key):
-    """One of the two values would be taken, and the other one not checked."""
+    """Otherwise, one of the two values would not be checked."""
     computed = codes_of(b"")
     record = {"iscc": computed.wide, "filename": "a", "filesize": 0, "datahash": computed.datahash}
     text = json.dumps(record)[:-1] + f', "{key}": {json.dumps(record[key])}}}'
-    with pytest.raises(InputError, match="each key stands once"):
+    with pytest.raises(InputError, match="without repeated keys"):
         listing.read_text(wrap.format(text), "m")
 
 
@@ -279,7 +279,7 @@ SHORT = "ISCC:" + codes.encode(b"\x40\x01" + bytes.fromhex(hex_digest(b""))[:8])
     ["{} *a", "#name\tiscc\na\t{}", "Name,ISCC\na,{}", '{{"iscc": "{}", "name": "a"}}', "{}"],
 )
 def test_bare_codes_of_64_bits_are_none(text):
-    """Too short to be told from a word, where lines were run together; with a prefix they are."""
+    """Too short to be distinguished from words in lines run together; they need a prefix."""
     assert listing.read_text(text.format(SHORT), "m").entries[0].expected == SHORT
     with pytest.raises(InputError, match="no valid entry"):
         listing.read_text(text.format(SHORT[5:]), "m")
@@ -300,7 +300,7 @@ def test_names_that_only_look_like_the_beginning_of_a_line(name):
 
 
 def test_a_large_file_that_is_no_manifest_is_told_early(monkeypatch):
-    """Its lines are not all kept to be reported."""
+    """Not all of its lines are kept for the report."""
     monkeypatch.setattr(listing, "MOST_WITHOUT_ENTRY", 10)
     read = []
     lines = ((number, "no entry") for number in range(1, 1000) if not read.append(number))
@@ -332,7 +332,7 @@ def test_tables_end_to_end_have_a_header_each():
 
 
 def test_a_dataset_with_two_codes_in_a_table_of_pairs_is_listed_twice():
-    """One of the two would be checked, and the other one not; the same one counts once."""
+    """Otherwise, one of the codes would not be checked; equal lines count once."""
     one, other = codes_of(b"").wide, codes_of(b"a").wide
     header = "file_id\tiscc_hash\tmatch_iscc_hash\tfilesize\n"
     rows = f"a\t{one}\t\t\n" * 2 + f"a\t{other}\t\t\nb\t{one}\t\t\na\t{one}\t\t1\n"
@@ -390,7 +390,7 @@ DATA = codes_of(b"").data_code
     ],
 )
 def test_lines_that_are_no_entries(line, reason):
-    """They have a reason, and end nothing; where there is nothing else, it is an error."""
+    """They get a reason, and reading continues; if there are no entries, it is an error."""
     found = listing.read_text(f"{WIDE} *good\n{line}\n{WIDE} *too\n", "m")
     assert [(entry.line, entry.name) for entry in found.entries] == [(1, "good"), (3, "too")]
     [invalid] = found.invalid
@@ -462,7 +462,7 @@ def test_empty_manifests_are_errors():
 
 
 def mutated(line: str, chance: random.Random) -> str:
-    """With one to three characters changed, lost, doubled, or exchanged with others."""
+    """A text with one to three characters changed, lost, doubled, or exchanged."""
     characters = list(line)
     for _ in range(chance.randint(1, 3)):
         place = chance.randrange(len(characters) + 1)
@@ -481,7 +481,7 @@ def mutated(line: str, chance: random.Random) -> str:
 
 @EXPLORES
 def test_mutated_lines():
-    """Each is an entry or has a reason; a dataset passes with its own code alone."""
+    """Each line is an entry or has a reason; a dataset only passes with its own code."""
     content = b"a" * 30_000
     truth = codes_of(content)
     entry = Entry("x", truth.wide, *truth[2:])
@@ -535,7 +535,7 @@ ANY_LINE = st.one_of(
 @example(["#", json.dumps({"iscc": WIDE, "name": "a"})])
 @example(["# comment", "", json.dumps({"iscc": WIDE, "name": "a"}), "# comment"])
 def test_no_line_disappears(lines):
-    """But blank ones, comments, headers, and units that agree with the line above."""
+    """Except blank lines, comments, headers, and units that agree with the line above."""
     numbered = list(enumerate(lines, start=1))
     try:
         found = listing.collect(numbered, "m")
@@ -555,7 +555,7 @@ def test_no_line_disappears(lines):
 
 
 def is_json_array(lines: list[str]) -> bool:
-    """Whether there is an array among lines, in which they mean nothing."""
+    """Whether lines, without comments, are a JSON array, in which line ends mean nothing."""
     content = "\n".join(line for line in lines if not line.startswith("#"))
     try:
         return isinstance(json.loads(content), list)
@@ -594,7 +594,7 @@ COMMENTS = ["# made by hand\n", "#\n", "\n", " \n", "#1.tif\t{w}\n", "# name and
 
 
 def part(chance: random.Random) -> bytes:
-    """One manifest: of some format, with some line ends, perhaps without the last of them."""
+    """A manifest of some format, with some line ends, perhaps without the last one."""
     header, template = "", chance.choice(list(LINE_OF.values()))
     if chance.random() < 0.5:
         header, template = chance.choice(list(TABLES.items()))
@@ -630,7 +630,7 @@ def filled(template: str, name: str) -> str:
 
 
 def names_in(text: str) -> set[str]:
-    """The datasets of which a code, or the BLAKE3 hash, is anywhere in a text."""
+    """The datasets whose code or BLAKE3 hash is anywhere in a text."""
     lowered = text.lower()
     return {
         name
@@ -645,7 +645,7 @@ def names_in(text: str) -> set[str]:
 
 @EXPLORES
 def test_manifests_put_end_to_end(tmp_path):
-    """Whatever they are: no line with a code is lost, and nothing is OK but what is intact."""
+    """Of any formats: no line with a code is lost, and only intact datasets are OK."""
     chance = exploring.chance(1)
     path = tmp_path / "m"
     lines = read = 0
@@ -676,7 +676,7 @@ def test_manifests_put_end_to_end(tmp_path):
 
 
 def check_audit(chance: random.Random, found: listing.Listing, text: str) -> None:
-    """What is OK is intact; and of what is listed, everything may be OK only if nothing is gone."""
+    """OK is only reported for intact datasets; if a listed one is gone, not everything is OK."""
     names = sorted(names_in(text))
     changed = chance.choice(names) if names else None
     for gone in (*names, None):

@@ -1,4 +1,4 @@
-"""The manifest: names come back as they went in, and what is no manifest is refused."""
+"""The manifest: names are preserved, and anything that is not a manifest is refused."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -130,7 +130,7 @@ def test_refusals_name_line_and_reason(folder, content, message):
 
 
 def test_tables_made_by_hand_are_read(folder):
-    """Headers in any letter case, commas or semicolons, quotes where a name needs them."""
+    """Headers in any letter case, commas or semicolons, names in quotes if necessary."""
     for separator in ",;":
         rows = ["Name,ISCC,colour", f"a.tif,{WIDE},red", f'"a, ""b"";.tif", {WIDE.lower()} ,']
         text = "\n".join(rows)
@@ -215,14 +215,14 @@ def test_what_a_line_is(line, table, is_first, what):
     ],
 )
 def test_a_line_that_swallowed_the_next_one_is_refused(folder, columns, fields):
-    """Where the last line feed was missing; the other line may be of any format."""
+    """The last line feed was missing; the next line may be of any format."""
     text = "\t".join(columns) + "\n" + "\t".join(fields) + "\n"
     with pytest.raises(InputError, match="line 2"):
         read(folder / "merged.tsv", text)
 
 
 def test_a_code_may_stand_in_a_column_of_its_own(folder):
-    """Also the last one; and in a name that is not the last."""
+    """Also the last one; and in a name that is not in the last column."""
     unit = codes_of(b"some bytes").instance_code
     text = f"#name\tiscc\tinstance_code\n{CODE}.tif\t{WIDE}\t{unit}\n"
     [entry] = read(folder / "unit.tsv", text)
@@ -245,7 +245,7 @@ def test_quoted_text_is_short_and_printable(text):
 
 
 def test_a_file_without_lines_is_no_manifest(folder):
-    """Endless, or a large binary file: told after a million characters."""
+    """Endless, or a large binary file: refused after a million characters."""
     for path, name in ((Path("/dev/zero"), "zero"), (folder / "binary", "binary")):
         if name == "binary":
             path.write_bytes(b"#name\tiscc\n" + b"\0" * 10_000_000)

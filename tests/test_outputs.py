@@ -1,4 +1,4 @@
-"""Outputs: all of a run, whole, or none; and nothing else of a file changes but its content."""
+"""Outputs: all of a run, complete, or none; only the content of a file changes."""
 
 import os
 import signal
@@ -96,7 +96,7 @@ def test_names_and_links_of_a_file_stay(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that is small")
 def test_a_full_disk_leaves_nothing_that_looks_whole(tmp_path):
-    """Of a file that is copied over, which would have kept its first pages."""
+    """A file that is copied over would otherwise keep its first pages."""
     program = """
 import os, subprocess, sys
 from pathlib import Path
@@ -135,7 +135,7 @@ def test_a_link_to_nothing_yet_is_followed(tmp_path):
 
 
 def test_a_file_that_cannot_be_replaced_is_overwritten(tmp_path, monkeypatch):
-    """As in a directory that we may not write to; root always may, so that is made up here."""
+    """As in a read-only directory; simulated, since root may write anywhere."""
     path = tmp_path / "m"
     path.write_bytes(b"old and longer")
     inode = path.stat().st_ino
@@ -163,7 +163,7 @@ def test_a_writable_file_in_a_directory_that_is_not(tmp_path):
 
 
 def test_two_runs_never_share_a_temporary_file(tmp_path, monkeypatch):
-    """And one that is there already is not followed, nor overwritten."""
+    """An existing one is neither followed nor overwritten."""
     (tmp_path / "mine").write_bytes(b"kept")
     monkeypatch.setattr(outputs.secrets, "token_hex", lambda _: "guessed")
     (tmp_path / ".guessed.part").symlink_to(tmp_path / "mine")
@@ -191,7 +191,7 @@ def test_a_pipe_gets_everything_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_in_the_midst_of_writing_leaves_nothing(tmp_path, sent):
-    """A million lines are written, slowly enough to be interrupted."""
+    """A million lines are written slowly enough to be interrupted."""
     program = """
 import sys, time
 import command
@@ -235,7 +235,7 @@ command.run(main)
 
 
 def test_signals_wait_until_all_outputs_are_there(tmp_path, monkeypatch):
-    """Between two outputs that take their places the program cannot be ended."""
+    """The program cannot be ended between two outputs that replace their targets."""
     replaced = []
 
     def replace(staged: outputs.Staged) -> None:
@@ -256,7 +256,7 @@ def refusal(outs: list[Path], inputs: list[Path]) -> str:
 
 
 def test_an_output_is_never_an_input_or_another_output(tmp_path):
-    """Files are known by what they are: by other names, through links, in a directory."""
+    """Files are compared by identity: under other names, through links, in a directory."""
     (tmp_path / "d").mkdir()
     for name in ("a", "d/f"):
         (tmp_path / name).write_bytes(b"kept")

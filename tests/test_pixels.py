@@ -1,4 +1,4 @@
-"""Codes of pixels and of appearance, held against iscc-core, NumPy and exact arithmetic."""
+"""Codes of pixels and of appearance, compared with iscc-core, NumPy and exact arithmetic."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_grey_levels_of_few_bits_are_what_is_written(tmp_path):
 
 
 def png_of(width: int, height: int, depth: int, colour: int, scanlines: bytes) -> bytes:
-    """A PNG, chunk by chunk, as its specification has it."""
+    """A PNG, chunk by chunk, as specified."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         check = zlib.crc32(kind + content)
@@ -198,7 +198,7 @@ def test_a_pyramid_is_its_full_resolution(tmp_path):
 
 
 def write_set(folder: Path, names: list[str]) -> np.ndarray:
-    """An OME-TIFF of several files, a plane in each, which all describe all; and its pixels."""
+    """An OME-TIFF of several files with one plane each, which all describe all; and its pixels."""
     array = pixels_of("ZYX", "uint16")
     blocks = "".join(
         f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{z}'
@@ -217,7 +217,7 @@ def write_set(folder: Path, names: list[str]) -> np.ndarray:
 
 
 def test_files_of_an_ome_tiff_may_have_lost_their_endings(tmp_path, program):
-    """As in a list for which Galaxy took off the endings of names."""
+    """As in a list for which Galaxy removed the extensions of names."""
     names = ["z0.ome.tif", "z1.ome.tif", "z2.ome.tif"]
     want = five_axes(write_set(tmp_path, names), "ZYX")
     called = ["z0.ome", "z1", "z2.ome.tif"]
@@ -312,7 +312,7 @@ def test_an_image_of_one_plane_has_one_line(tmp_path):
 
 
 def test_colours_count_alike(tmp_path):
-    """A picture is the mean of its channels, each stretched: so a faint channel counts as well."""
+    """A picture is the mean of its channels, each scaled, so that faint channels count as well."""
     array = pixels_of("YXS", "uint8")
     faint = array.copy()
     faint[..., 2] = faint[..., 2] // 4 * 4
@@ -362,7 +362,7 @@ def distance(code: str, other: str) -> int:
 
 
 def vectors() -> list[dict]:
-    """Arrays with what their codes have to be, by NumPy, exact fractions and iscc-core."""
+    """Arrays with their expected codes, by NumPy, exact fractions and iscc-core."""
     found = []
     for axes, dtype in [
         ("YX", "uint8"),
@@ -459,7 +459,7 @@ BIOCODES = {
 
 
 def test_grey_images_have_the_codes_of_iscc_bio(tmp_path, program):
-    """In one run that says nothing else, though libpng has a warning for one of them."""
+    """In one run without other output, although libpng has a warning for one of them."""
     images = [(TEST_DATA if name.endswith(".tif") else SKIMAGE) / name for name in BIOCODES]
     done = program("iscc_pixels", *images, "--manifest", "m")
     assert (done.returncode, done.stderr) == (0, "")
@@ -486,7 +486,7 @@ def test_tiffs_of_others():
 
 
 def test_a_zarr_of_others():
-    """Zipped, from Galaxy's own tests; the one chunk is decoded without zarr."""
+    """Zipped, from Galaxy's own tests; the only chunk is decoded without zarr."""
     path = TEST_DATA / "pixels" / "images.zarr.zip"
     with zipfile.ZipFile(path) as packed:
         chunk = packed.read("OMEzarrImages/Images/s0/0/0/0/0/0")
@@ -654,7 +654,7 @@ def test_columns_of_images_are_checked(tmp_path, field, value, complaint):
 
 
 def test_manifests_of_images_run_together_lose_no_line(tmp_path):
-    """With or without a last line feed: two lines, or none that is believed."""
+    """With or without a final line feed: two lines, or none that is valid."""
     [entry] = coded(TEST_DATA / "nuclei.tif")
     header, line = manifest.lines([entry])
     (tmp_path / "m").write_text(header + line + header + line)

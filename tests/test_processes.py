@@ -1,4 +1,4 @@
-"""Servers of the local Galaxy end with all that they started, whatever happens."""
+"""Servers of the local Galaxy end with all their child processes, whatever happens."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def server_command(tmp_path: Path) -> list[str]:
 
 
 def wait_for_ids(log: Path) -> list[int]:
-    """The ids of the server and its job, as soon as its log has them."""
+    """The process ids of the server and its job, as soon as its log has them."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         words = log.read_text().split() if log.exists() else []
@@ -94,7 +94,7 @@ def test_a_server_that_does_not_answer_is_an_error_with_its_log(tmp_path):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_servers_end_when_we_are_interrupted(tmp_path, sent):
-    """Ctrl-C, kill, and a terminal that closes."""
+    """By Ctrl-C, kill, or a closed terminal."""
     program = """
         import os, signal, sys, time
         from pathlib import Path

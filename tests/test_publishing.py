@@ -1,4 +1,4 @@
-"""What GitHub and the Tool Shed are told: valid files, and no changed tool of an old version."""
+"""What GitHub and the Tool Shed get: valid files, and a new version for every changed tool."""
 
 import os
 import re
@@ -57,7 +57,7 @@ def test_github_workflows_have_no_weakness():
 
 
 def test_github_lints_all_workflows():
-    """By name, since the action does not look for them."""
+    """By name, since the action does not find them."""
     [action] = [
         step["with"]
         for step in yaml.safe_load((GITHUB / "workflows/test.yml").read_text())["jobs"]["lint"][
@@ -71,14 +71,14 @@ def test_github_lints_all_workflows():
 
 
 def test_github_tests_the_oldest_galaxy_that_the_tools_are_made_for():
-    """Their profile. The newest one is that of the packages, and the weekly run's."""
+    """Their profile. The newest one is that of the packages and of the weekly run."""
     profiles = {expanded(tool).get("profile") for tool in TOOLS}
     test = (GITHUB / "workflows/test.yml").read_text()
     assert set(re.findall(r"branch=release_(\S+)", test)) == profiles
 
 
 def test_github_counts_the_tests():
-    """The command that says how many there have to be, with shell and tools of this system."""
+    """The command that computes their number, run with the shell and tools of this system."""
     steps = yaml.safe_load((GITHUB / "workflows/test.yml").read_text())["jobs"]["report"]["steps"]
     [command] = [step["run"] for step in steps if step.get("name") == "No test is missing"]
     counted = command.splitlines()[0] + '; echo "$expected"'
@@ -104,12 +104,12 @@ def test_github_has_the_planemo_that_is_used_here(jobs):
 
 @pytest.mark.parametrize("part", ["dev", "galaxy", "pulsar", "tools"])
 def test_pins_are_for_every_system(part):
-    """Dependabot does as the first lines say."""
+    """Dependabot follows the first lines of these files."""
     assert " --universal --python-version 3.11 " in (REQUIREMENTS / f"{part}.txt").read_text()
 
 
 def test_the_tool_shed_takes_the_repositories():
-    """All that planemo asks, but whether the public Tool Shed has this version already."""
+    """All checks of planemo, except whether the public Tool Shed has this version already."""
     options = ["--tools", "--ensure_metadata", "--skip", "version_bumped", "--fail_level", "warn"]
     assert run("planemo", "shed_lint", *options, ".").count("Linting repository") == len(TOOLS) + 1
 
@@ -125,7 +125,7 @@ def test_no_file_is_large():
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch) -> Path:
-    """A repository with a tool, published under version 0.1.0+galaxy7 on its main branch."""
+    """A repository with a tool, published as version 0.1.0+galaxy7 on its main branch."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     (tmp_path / "tools").mkdir()
@@ -197,7 +197,7 @@ def test_the_version_is_that_of_the_tools():
 
 
 def test_the_containers_that_contributing_asks_for_have_what_the_tools_require():
-    """Of all tools that require more than one package."""
+    """For all tools that require more than one package."""
     text = (PROJECT / "CONTRIBUTING.md").read_text()
     lines = re.findall(r"For (\w+):\n\n```\n#targets\tbase_image\timage_build\n(.*)\n```", text)
     required = {

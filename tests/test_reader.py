@@ -1,4 +1,4 @@
-"""The process that reads images: what it hands over, and how it ends."""
+"""The process that reads images: what it passes on, and how it ends."""
 
 import errno
 import gc
@@ -34,7 +34,7 @@ pytestmark = NEEDS_FORK
 
 @pytest.fixture
 def start(monkeypatch):
-    """Start readers; end them after the test."""
+    """Start readers, and end them after the test."""
     started: list[Reader] = []
 
     def run(ahead: int = reader.AHEAD_BYTES, projections: bool = False) -> Reader:
@@ -107,7 +107,7 @@ def test_its_end_is_noticed_and_its_exit_code_given(tmp_path, start):
     ],
 )
 def test_a_dataset_that_ends_its_reader_is_named_and_can_be_skipped(tmp_path, program, does, why):
-    """As a library does that is given what it cannot bear, or that never comes to an end."""
+    """A library may crash on its input, or never finish."""
     environment = lame_library(tmp_path, does)
     lame, *others = [f"{TEST_DATA}/{name}" for name in ("cell.png", "nuclei.tif", "retina.jpg")]
     done = program("iscc_pixels", lame, *others, "--manifest", "m", env=environment)
@@ -129,7 +129,7 @@ def test_a_dataset_that_ends_its_reader_is_named_and_can_be_skipped(tmp_path, pr
     ],
 )
 def test_a_reader_that_is_killed_ends_the_run(tmp_path, program, sent, how):
-    """As Linux does where memory is short: whatever dataset it was reading is not to blame."""
+    """As Linux does when memory is short: the dataset being read is not to blame."""
     environment = lame_library(tmp_path, f"os.kill(os.getpid(), {sent})")
     path = TEST_DATA / "cell.png"
     arguments = [path, "--manifest", "m", "--skipped", "s"]
@@ -143,7 +143,7 @@ def test_a_reader_that_is_killed_ends_the_run(tmp_path, program, sent, how):
 
 
 def test_its_end_is_known_where_we_were_told_not_to_ask(tmp_path, program):
-    """Some programs ignore SIGCHLD, and so does what they start: ends are forgotten then."""
+    """If a parent program ignores SIGCHLD, so do its children, and exit statuses are lost."""
     environment = lame_library(tmp_path, "os.abort()")
     with (tmp_path / "sitecustomize.py").open("a") as stream:
         stream.write("import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n")
@@ -177,7 +177,7 @@ def test_what_failed_gives_its_memory_back_at_once(monkeypatch, start):
 
 
 def lame_library(tmp_path: Path, does: str, seconds: int = 1) -> dict[str, str]:
-    """An environment in which a PNG is decoded so, for at most so many seconds."""
+    """An environment in which PNGs are decoded by this code, with a time limit in seconds."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys, time\n"
         "class Finder:\n"
@@ -221,7 +221,7 @@ def test_none_is_left_when_the_first_process_goes(tmp_path, sent):
 
 
 def test_a_terminal_that_closes_does_not_end_what_nohup_started(tmp_path):
-    """All processes of the terminal get SIGHUP then; the first one ignores it."""
+    """All processes of the terminal then get SIGHUP; the first one ignores it."""
     does = "open('begun', 'x').close() or time.sleep(2) or original(data)"
     environment = lame_library(tmp_path, does)
     with (tmp_path / "sitecustomize.py").open("a") as stream:

@@ -1,7 +1,7 @@
-"""Seals: made, checked and attacked, against iscc-crypto, openssl and the receipt of a real hub.
+"""Seals: made, checked and attacked, using iscc-crypto, openssl and a receipt of a real hub.
 
-The fixtures in test-data/seals were made by others: the note signed by iscc-crypto with a key of
-OpenSSH, the time stamp by `openssl ts`, the receipt by a hub that ran on loopback.
+The fixtures in test-data/seals were made independently: the note was signed by iscc-crypto with an
+OpenSSH key, the time stamp was made by `openssl ts`, and the receipt by a hub on loopback.
 """
 
 import base64
@@ -58,12 +58,12 @@ PASSPHRASE = "open sesame, 42 thieves"
 
 @pytest.fixture(autouse=True)
 def trail(tmp_path) -> Path:
-    """The sealed file is called trail.tsv where the scripts run."""
+    """The sealed file, as trail.tsv in the directory where the scripts run."""
     return Path(shutil.copy(TRAIL, tmp_path / "trail.tsv"))
 
 
 def answers(report: Path) -> dict[str, list[str]]:
-    """The answer to each question in a report, and the sentence on it."""
+    """The answer to each question in a report, with its explanation."""
     lines = report.read_text().splitlines()
     assert lines[0] == "#question\tanswer\texplanation"
     return {question: rest for question, *rest in (line.split("\t") for line in lines[1:])}
@@ -104,7 +104,7 @@ def test_what_is_not_trusted_is_not_taken_for_checked(script, tmp_path):
 
 
 def make_key(folder: Path, name: str = "key", passphrase: str = "") -> Path:
-    """A key pair as OpenSSH makes it: NAME, and NAME.pub."""
+    """A key pair made by OpenSSH: NAME and NAME.pub."""
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "jane@lab"]
     subprocess.run([*command, "-f", folder / name], check=True)
     return folder / name
@@ -119,7 +119,7 @@ def sealed_with(script: Callable, folder: Path, key: Path, *options: object) -> 
 
 
 def test_our_signatures_are_valid_to_others(script, tmp_path):
-    """iscc-crypto takes the note for signed, openssl its signature, iscc-schema its form."""
+    """iscc-crypto accepts the note, openssl its signature, iscc-schema its form."""
     key = make_key(tmp_path)
     note = sealed_with(script, tmp_path, key, "--hub-number", "2748")["note"]
     assert iscc_crypto.verify_json(note).is_valid
@@ -144,7 +144,7 @@ def test_our_signatures_are_valid_to_others(script, tmp_path):
 
 
 def test_keys_of_all_kinds_sign_alike(script, tmp_path):
-    """One key as OpenSSH, PKCS#8 and iscc-crypto write it makes notes of one signer."""
+    """A key in the formats of OpenSSH, PKCS#8 and iscc-crypto makes notes of one signer."""
     secret = ed25519.Ed25519PrivateKey.generate()
     pair = iscc_crypto.key_from_secret(
         "z" + base58.b58encode(bytes.fromhex("8026") + secret.private_bytes_raw()).decode()
@@ -202,7 +202,7 @@ def test_base58_is_as_others_have_it(data):
 
 
 def test_the_receipt_of_a_hub():
-    """Literal values: what the hub answered, when it answered."""
+    """Literal values: the hub's answer and its time."""
     sealed = json.loads(SEALED.read_text())
     hub = keys.read_document((SEALS / "hub.did.json").read_bytes(), "hub").methods
     found = receipts.check(sealed["receipt"], NOTE, hub)
@@ -224,7 +224,7 @@ def rsa_key() -> rsa.RSAPrivateKey:
 
 
 class Hub:
-    """A stand-in for an ISCC hub: checks notes as one does, and signs receipts with iscc-crypto."""
+    """A substitute for an ISCC hub: checks notes like one, and signs receipts with iscc-crypto."""
 
     def __init__(self, number: int = 0):
         self.number = number
@@ -264,7 +264,7 @@ def signer(tmp_path) -> Path:
 
 @pytest.mark.parametrize("key", [elliptic_key, rsa_key])
 def test_sealed_stamped_declared_and_verified(script, tmp_path, signer, key):
-    """All on loopback: a real `openssl ts`, and a hub that checks what it takes."""
+    """On loopback: a real `openssl ts`, and a hub that checks its input."""
     authority, hub = make_authority(tmp_path / "tsa", key), Hub(7)
     asked = []
 
@@ -322,7 +322,7 @@ def test_a_certificate_that_had_expired_and_one_that_has_since(tmp_path):
 
 
 def test_an_expired_certificate_is_said(script, tmp_path, signer, monkeypatch):
-    """A stamp from before that is good, and the report says that a certificate has expired."""
+    """An earlier stamp is valid, and the report says that a certificate has expired."""
     expired = datetime(2026, 11, 25, tzinfo=UTC)
     real = stamps.check
     monkeypatch.setattr(stamps, "check", lambda *a: real(*a)._replace(expired=expired))
@@ -347,7 +347,7 @@ def test_an_expired_certificate_is_said(script, tmp_path, signer, monkeypatch):
         ),
         ((500, b""), 'expected a time stamp, but the server says 500 "Internal Server Error"'),
         ((302, b""), 'expected a time stamp, but the server says 302 "Found"'),
-        ((200, b"x" * 70_000), "there are more than 65,536 bytes"),
+        ((200, b"x" * 70_000), "it has more than 65,536 bytes"),
     ],
 )
 def test_answers_that_are_no_time_stamp(script, tmp_path, signer, answer, said):
@@ -365,25 +365,25 @@ def refuse_to_sign(script, folder: Path, key: Path, said: str, *options: object)
 
 
 def test_a_stamp_of_something_else(script, tmp_path, signer):
-    """Of other data; of the same, but in answer to another question; with SHA-1."""
+    """A stamp of other data; a stamp of these data for another request; a stamp with SHA-1."""
     authority = make_authority(tmp_path / "tsa")
     replies = [authority.stamp(b"other")]
     with serving(lambda path, body: (200, replies[0])) as url:
-        refuse_to_sign(script, tmp_path, signer, "it is about something else", "--stamp", url)
+        refuse_to_sign(script, tmp_path, signer, "it is for other data", "--stamp", url)
     replayed = authority.stamp(b"data")
     with (
         serving(lambda path, body: (200, replayed)) as url,
-        pytest.raises(InputError, match="it answers another question"),
+        pytest.raises(InputError, match="it answers another request"),
     ):
         stamps.request(url, b"data")
-    with pytest.raises(stamps.StampError, match="signed in a way that is not known"):
+    with pytest.raises(stamps.StampError, match="its signature algorithm is not supported"):
         stamps.check(authority.stamp(b"data", "sha1"), b"data", authority.root)
     for name in ("sha384", "sha512"):
         stamps.check(authority.stamp(b"data", name), b"data", authority.root)
 
 
 def test_a_clock_that_is_wrong(script, tmp_path, signer, monkeypatch):
-    """By more than ten minutes, which is what hubs take."""
+    """By more than ten minutes, the tolerance of hubs."""
     authority = make_authority(tmp_path / "tsa")
     real = seal.time_of
     with serving(lambda path, body: (200, authority.reply(body))) as url:
@@ -395,7 +395,7 @@ def test_a_clock_that_is_wrong(script, tmp_path, signer, monkeypatch):
 
 
 def test_what_an_authority_says_beside_the_stamp_is_not_kept(script, tmp_path, signer):
-    """As many do: the words Operation Okay; or that the stamp was granted with changes."""
+    """Many authorities add the words Operation Okay, or grant a stamp with changes."""
     authority = make_authority(tmp_path / "tsa")
 
     def talk(path: str, query: bytes) -> tuple[int, bytes]:
@@ -416,7 +416,7 @@ def test_what_an_authority_says_beside_the_stamp_is_not_kept(script, tmp_path, s
 
 
 def test_a_signature_that_is_no_authoritys(script, tmp_path, signer):
-    """A stamp signed with a certificate that is for something else."""
+    """A stamp signed with a certificate for another purpose."""
     authority = make_authority(tmp_path / "tsa")
     key = serialization.load_pem_private_key((authority.folder / "tsa.key").read_bytes(), None)
     builder = certificate(named("Stamps"), named("Stamps"), key, ENDS)
@@ -425,7 +425,7 @@ def test_a_signature_that_is_no_authoritys(script, tmp_path, signer):
     other = signed.public_bytes(serialization.Encoding.PEM)
 
     def sign_with(pem: bytes, reply: bytes) -> bytes:
-        """The content of a reply, signed by hand."""
+        """Sign the content of a reply without `openssl ts`."""
         (authority.folder / "cert.pem").write_bytes(pem)
         [(_, [status, (_, [_, (_, [(_, [_, _, (_, [_, (_, [(_, info)])]), *_])])])])] = (
             stamps.read_der(reply)
@@ -444,7 +444,7 @@ def test_a_signature_that_is_no_authoritys(script, tmp_path, signer):
 
 
 def test_certificates_of_the_same_root_by_another(tmp_path):
-    """Authorities send a certificate of their root that an older root issued; it does no harm."""
+    """Authorities send a certificate of their root issued by an older root, which is accepted."""
     authority, old = make_authority(tmp_path / "tsa"), make_authority(tmp_path / "old")
     keys_of_roots = [
         serialization.load_pem_private_key((each.folder / "root.key").read_bytes(), None)
@@ -461,7 +461,7 @@ def test_certificates_of_the_same_root_by_another(tmp_path):
 
 
 def test_a_root_that_expired_since(tmp_path, monkeypatch):
-    """The first of the chain to expire is the one that is said."""
+    """The report names the first certificate of the chain to expire."""
     authority = make_authority(tmp_path / "tsa", root_lasts=timedelta(days=1))
     reply = authority.stamp(b"data")
 
@@ -480,13 +480,13 @@ def test_a_root_that_expired_since(tmp_path, monkeypatch):
     "data", ["30", "3001", "3080", "308100", "30810101", "10", "1f00", "300130"]
 )
 def test_what_is_not_der(data):
-    """Values without a length, or that are shorter; lengths and tags that could be others."""
+    """Values without a length or too short; non-canonical lengths and tags."""
     with pytest.raises(stamps.StampError, match="it is not DER"):
         stamps.read_der(bytes.fromhex(data))
 
 
 def test_fractions_of_a_second():
-    """As precise as an authority likes; what is below a microsecond is left out."""
+    """With any number of digits; those below a microsecond are cut off."""
     for text, microseconds in [
         (b"20261124135530Z", 0),
         (b"20261124135530.5Z", 500_000),
@@ -500,7 +500,7 @@ def test_fractions_of_a_second():
 
 
 def test_servers_that_are_broken(script, tmp_path, signer, monkeypatch):
-    """One that does not speak HTTP, and one that sends a byte now and then."""
+    """For example, a server that does not speak HTTP, and one that sends a byte now and then."""
 
     def answer(listener: socket.socket, pieces: list[bytes]) -> None:
         connection, _ = listener.accept()
@@ -514,7 +514,7 @@ def test_servers_that_are_broken(script, tmp_path, signer, monkeypatch):
     slow = [b"HTTP/1.0 200 OK\r\n\r\n", *[b"x"] * 10]
     for pieces, said in [
         ([b"nonsense\r\n\r\n"], "expected an answer, but"),
-        (slow, "not there after"),
+        (slow, "took more than"),
     ]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             thread = threading.Thread(target=answer, args=(listener, pieces))
@@ -526,7 +526,7 @@ def test_servers_that_are_broken(script, tmp_path, signer, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_receipt_is_not_lost(script, tmp_path, signer):
-    """If the seal cannot be written, it is printed, as a hub gives a receipt once."""
+    """If the seal cannot be written, it is printed, since a hub issues a receipt only once."""
     with serving(Hub().answer) as url:
         options = ["--key", signer, "--seal", "/dev/full", "--declare", url]
         done = script("iscc_seal", "sign", "trail.tsv", *options)
@@ -556,7 +556,7 @@ def test_a_seal_is_not_written_over(script, tmp_path, signer):
 
 
 def test_a_hub_that_refuses(script, tmp_path, signer):
-    """Its number is another one; the file is declared already; it confirms another note."""
+    """It has another number; the file is declared already; it confirms another note."""
     hub = Hub(7)
     with serving(hub.answer) as url:
         refuse_to_sign(script, tmp_path, signer, "Nonce hub_id mismatch", "--declare", url)
@@ -593,7 +593,7 @@ WEAK = [0, 1, seal.P - 1, seal.P, seal.P + 1, seal.ORDER_8, seal.P - seal.ORDER_
 @pytest.mark.parametrize("y", WEAK)
 @pytest.mark.parametrize("sign_bit", [0, 1])
 def test_keys_that_anybody_can_sign_with(y, sign_bit):
-    """The points of Ed25519 of small order, and other spellings of them."""
+    """The points of Ed25519 of small order, also in non-canonical form."""
     key = (y + (sign_bit << 255)).to_bytes(32, "little")
     text = seal.encode(seal.PUBLIC_KEY + key)
     with pytest.raises(InputError, match="line 1: expected a public key"):
@@ -604,7 +604,7 @@ def test_keys_that_anybody_can_sign_with(y, sign_bit):
 
 
 def test_the_weak_keys_are_those_with_which_one_signature_is_good_for_much():
-    """Of the identity: one signature is good for everything, by the library that checks them."""
+    """With the identity as key, the library accepts one signature for any data."""
     identity = (1).to_bytes(32, "little")
     assert seal.verifies(identity, identity + bytes(32), b"anything")
     # Eight times a point of small order is the identity, by the curve's own formula.
@@ -618,7 +618,7 @@ D = -121665 * pow(121666, -1, seal.P) % seal.P
 
 
 def roots_of(square: int) -> list[int]:
-    """The square roots modulo P, which is 5 modulo 8."""
+    """Square roots modulo P, which is 5 modulo 8."""
     root = pow(square, (seal.P + 3) // 8, seal.P)
     turned = root * pow(2, (seal.P - 1) // 4, seal.P) % seal.P
     return [each for each in (root, turned) if (each * each - square) % seal.P == 0]
@@ -636,7 +636,7 @@ def eight_times(point: tuple[int, int]) -> tuple[int, int]:
 
 
 def holds(file: bytes, sealed: bytes, folder: Path) -> bool:
-    """Whether a file and its seal pass everything, the cheapest first."""
+    """Whether a file and its seal pass all checks, the cheapest first."""
     path = folder / "file"
     path.write_bytes(file)
     try:
@@ -669,7 +669,7 @@ def test_every_byte_of_the_file_counts(tmp_path):
 
 @EXPLORES
 def test_every_byte_of_the_seal_counts(tmp_path):
-    """Each changed in one way, with make fuzz in others; whitespace of JSON may be any."""
+    """Each byte is changed in one way, and in others with make fuzz; JSON whitespace may change."""
     file, sealed = TRAIL.read_bytes(), SEALED.read_bytes()
     random = chance(1)
     tried = 0
@@ -687,7 +687,7 @@ def test_every_byte_of_the_seal_counts(tmp_path):
 
 @EXPLORES
 def test_every_byte_of_a_time_stamp_counts(tmp_path):
-    """Also those that no signature covers, and that openssl does not look at."""
+    """Including bytes that no signature covers and openssl ignores."""
     sealed = json.loads(SEALED.read_text())
     reply = base64.b64decode(sealed["timestamp_token"])
     data, roots = seal.canonical(sealed["note"]), (SEALS / "tsa-root.pem").read_bytes()
@@ -816,7 +816,7 @@ def test_what_is_no_seal_is_refused_in_a_sentence(script, tmp_path, sealed):
 
 
 def fails(script, folder: Path, sealed: dict, *options: object) -> dict[str, list[str]]:
-    """The answers on a seal that does not hold."""
+    """The answers for a seal that does not hold."""
     (folder / "seal.json").write_text(json.dumps(sealed))
     options = [*(options or TRUSTING), "--report", "report"]
     done = script("iscc_seal", "verify", "trail.tsv", "--seal", "seal.json", *options)
@@ -826,7 +826,7 @@ def fails(script, folder: Path, sealed: dict, *options: object) -> dict[str, lis
 
 
 def signed_by(secret: ed25519.Ed25519PrivateKey, **fields: object) -> dict:
-    """The fixture's note signed by somebody else, or with other fields."""
+    """The fixture's note, signed by another key, or with other fields."""
     public = seal.encode(seal.PUBLIC_KEY + secret.public_key().public_bytes_raw())
     note = {**NOTE, **fields, "signature": {"version": seal.VERSION, "pubkey": public}}
     note["signature"]["proof"] = seal.encode(secret.sign(jcs.canonicalize(note)))
@@ -834,7 +834,7 @@ def signed_by(secret: ed25519.Ed25519PrivateKey, **fields: object) -> dict:
 
 
 def test_another_key_than_the_trusted_one(script, tmp_path):
-    """Signed by a stranger: as himself, and in the name of the trusted one."""
+    """Signed by a stranger, with the stranger's key or naming the trusted one."""
     note = signed_by(ed25519.Ed25519PrivateKey.generate())
     found = fails(script, tmp_path, {"note": note})
     assert [found[each][0] for each in ("signature", "signer")] == ["valid", "unknown"]
@@ -858,14 +858,13 @@ def test_a_note_whose_iscc_is_of_another_file(script, tmp_path):
 
 
 def test_witnesses_of_something_else(script, tmp_path):
-    """The stamp and the receipt of the fixture beside a note that somebody else signed."""
+    """The stamp and receipt of the fixture, with a note that somebody else signed."""
     sealed = json.loads(SEALED.read_text())
     sealed["note"] = signed_by(ed25519.Ed25519PrivateKey.generate())
     found = fails(script, tmp_path, sealed)
     assert found["time"] == [
         "not valid",
-        "the time stamp is wrong: it is about something else; the signer claims "
-        "2026-11-24T13:55:30.471Z",
+        "the time stamp is wrong: it is for other data; the signer claims 2026-11-24T13:55:30.471Z",
     ]
     assert found["ISCC-ID"] == ["not valid", "the receipt is wrong: it is about another note"]
     # Nor without anybody to trust for them.
@@ -881,12 +880,14 @@ def test_an_authority_that_is_not_trusted(script, tmp_path):
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path):
-    """Beside the authority's, where openssl does not look."""
+    """Added to the authority's, which openssl ignores."""
     authority, other = make_authority(tmp_path / "tsa"), make_authority(tmp_path / "other")
     config = authority.folder / "tsa.conf"
     config.write_text(config.read_text() + "certs = more.pem\n")
     (authority.folder / "more.pem").write_bytes((other.folder / "tsa.pem").read_bytes())
-    with pytest.raises(stamps.StampError, match="with it that are not the authority's"):
+    with pytest.raises(
+        stamps.StampError, match="it contains certificates that are not the authority's"
+    ):
         stamps.check(authority.stamp(b"data"), b"data", authority.root)
     (authority.folder / "more.pem").write_bytes(authority.root)
     assert stamps.check(authority.stamp(b"data"), b"data", authority.root)
@@ -902,7 +903,7 @@ def test_stamps_that_are_none(script, tmp_path, token):
 
 
 def receipt_signed(**fields: object) -> tuple[dict, dict[str, bytes]]:
-    """A receipt of a stand-in hub for the fixture's note, with other fields; and the hub's keys."""
+    """A substitute hub's receipt for the fixture's note, with other fields; and its keys."""
     hub = Hub()
     receipt = json.loads(hub.answer("/declaration", json.dumps(NOTE).encode())[1])
     del receipt["proof"]
@@ -928,13 +929,13 @@ def test_receipts_that_are_none():
         ({"credentialSubject": {**subject, "id": "did:key:z6Mk"}}, "another signer"),
         (
             {"credentialSubject": {**subject, "declaration": other_id}},
-            "it is of hub 1, and the note",
+            "it is from hub 1, but the note",
         ),
         ({"credentialSubject": {**subject, "declaration": no_id}}, "is not an ISCC-ID"),
         ({"credentialSubject": {**subject, "declaration": header}}, "is not an ISCC-ID"),
         ({"credentialSubject": {**subject, "declaration": version}}, "is not an ISCC-ID"),
         ({"credentialSubject": {**subject, "declaration": later}}, "its time is not that of the"),
-        ({"issuer": "did:web:other.example"}, "is not the hub that you trust"),
+        ({"issuer": "did:web:other.example"}, "not by the hub that you trust"),
     ]:
         receipt, hub = receipt_signed(**fields)
         with pytest.raises(receipts.ReceiptError, match=said):
@@ -960,7 +961,7 @@ def test_receipts_that_are_none():
 
 
 def test_the_context_of_a_proof_is_the_beginning_of_that_of_the_receipt():
-    """As the hub itself signed them."""
+    """As in receipts signed by the hub itself."""
     hub = Hub()
     receipt = json.loads(hub.answer("/declaration", json.dumps(NOTE).encode())[1])
     trusted = keys.read_document(json.dumps(hub.keys.controller_document).encode(), "hub").methods
@@ -988,7 +989,7 @@ def test_the_context_of_a_proof_is_the_beginning_of_that_of_the_receipt():
 
 
 def test_lists_of_keys(tmp_path, signer):
-    """Keys of OpenSSH and of ISCC, names, comments; other kinds of keys, as GitHub lists them."""
+    """Keys of OpenSSH and ISCC, names, comments; other types of keys, as GitHub lists them."""
     public = Path(f"{signer}.pub").read_text()
     multikey = iscc_crypto.key_generate().public_key
     text = (
@@ -1003,7 +1004,7 @@ def test_lists_of_keys(tmp_path, signer):
 
 
 def test_lists_of_keys_that_are_odd():
-    """A line ends with a line feed. A byte order mark, and odd bytes in comments, do no harm."""
+    """Only line feeds end lines; a byte order mark and odd bytes in comments are accepted."""
     ours, other = (iscc_crypto.key_generate().public_key for _ in range(2))
     for odd in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029":
         text = f"# nobody {odd}{other} Mallory\n{ours} Jane{odd}{other} Mallory\r\n"
@@ -1076,7 +1077,7 @@ def test_lists_of_keys_that_are_none(text, said):
 
 
 def test_files_of_those_who_are_trusted_are_read_in_any_case(script, tmp_path):
-    """Also if the seal has neither time stamp nor receipt."""
+    """Even if the seal has neither time stamp nor receipt."""
     (tmp_path / "seal.json").write_text(json.dumps({"note": NOTE}))
     options = ["--seal", "seal.json", "--trusted", SEALS / "signer.pub"]
     for option, said in (("--hub", "a controller document"), ("--tsa-root", "certificates in PEM")):
@@ -1092,21 +1093,21 @@ def test_what_is_passed_on_is_what_was_checked(tmp_path):
     entry = iscc_seal.code(source)
     assert b"".join(iscc_seal.read_pieces(source, entry)) == TRAIL.read_bytes()
     other = iscc_seal.code(iscc_seal.inputs.from_path(str(SEALED)))
-    with pytest.raises(InputError, match="it was changed meanwhile"):
+    with pytest.raises(InputError, match="it was changed while being read"):
         list(iscc_seal.read_pieces(source, other))
 
 
 def test_somebody_has_to_be_trusted(script):
     done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED)
     assert done.returncode == 2
-    assert "expected the keys of those whom you trust (--trusted)" in done.stderr
+    assert "expected the keys of signers that you trust (--trusted)" in done.stderr
 
 
 # Secrets
 
 
 def test_secrets_appear_nowhere(tmp_path, trail):
-    """No output, no error, no file, no command line has the key or its passphrase."""
+    """The key and its passphrase are in no output, error, file or command line."""
     key = make_key(tmp_path, passphrase=PASSPHRASE)
     secret = serialization.load_ssh_private_key(key.read_bytes(), PASSPHRASE.encode())
     command = [sys.executable, SCRIPTS["iscc_seal"], "sign", trail, "--key", key, "--seal"]
@@ -1115,7 +1116,7 @@ def test_secrets_appear_nowhere(tmp_path, trail):
     assert right == 0
     wrong, seen_then = on_a_terminal([*command, tmp_path / "t"], PASSPHRASE[:-1])
     assert wrong == 2
-    assert b"this is not its passphrase; try again" in seen_then
+    assert b"wrong passphrase; try again" in seen_then
     assert b"Passphrase of" in seen
     files = [path.read_bytes() for path in set(tmp_path.iterdir()) - before]
     assert len(files) == 1
@@ -1130,9 +1131,9 @@ def test_secrets_appear_nowhere(tmp_path, trail):
 
 
 def on_a_terminal(command: list[object], typed: str) -> tuple[int, bytes]:
-    """Run a program on a terminal and answer its first question; its status, and all that one sees.
+    """Run a program on a terminal and answer its first question; its status, and all visible text.
 
-    Seen are the terminal, and the command lines and environments of the processes at that moment.
+    This is the terminal's, and the command lines and environments of processes at that moment.
     """
     main, other = pty.openpty()
     process = subprocess.Popen(
@@ -1260,7 +1261,7 @@ def test_a_form(script, tmp_path):
     done = script("iscc_seal", "verify", "--inputs", "form")
     assert done.stderr == 'iscc_seal verify: cannot read "a hub": No such file or directory\n'
     done = script("iscc_seal", "verify", "--inputs", "form", "--seal", SEALED)
-    assert "--seal: the form says that already" in done.stderr
+    assert "--seal: the form specifies this already" in done.stderr
 
 
 def test_openssl_is_needed_for_stamps_alone(script, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""iscc_similarity: every pair, whatever the order; exact only where bytes are the same."""
+"""iscc_similarity finds every pair, in any order; only equal bytes are exact duplicates."""
 
 import io
 import json
@@ -49,7 +49,7 @@ CLUSTERS = "#name\tcluster\tcluster_size\trepresentative\trelation\tdistance\tno
 
 
 class Done(NamedTuple):
-    """How a run of the script ended, as subprocess says it."""
+    """The result of a run of the script, in the format of subprocess."""
 
     returncode: int
     stdout: str
@@ -58,7 +58,7 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def similarity(tmp_path, monkeypatch, capsys) -> Callable[..., Done]:
-    """Run the script in this process, in a fresh folder: similarity("--manifest", "m.tsv")."""
+    """Run the script in this process, in a fresh directory: similarity("--manifest", "m.tsv")."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> Done:
@@ -69,9 +69,9 @@ def similarity(tmp_path, monkeypatch, capsys) -> Callable[..., Done]:
 
 
 def iscc(data: int, instance: int, narrow: bool = False) -> str:
-    """An ISCC-CODE of a Data-Code and an Instance-Code of 128 bits; narrow has the first halves.
+    """An ISCC-CODE of a Data-Code and an Instance-Code of 128 bits, or of their first halves.
 
-    An Instance-Code below 2**64 stands for one with 64 more bits behind it, all different ones.
+    An Instance-Code below 2**64 gets 64 more bits, different for each.
     """
     if instance < 1 << 64:
         instance = (instance << 64) + (0x9E3779B97F4A7C15 * (instance + 1) & ((1 << 64) - 1))
@@ -81,7 +81,7 @@ def iscc(data: int, instance: int, narrow: bool = False) -> str:
 
 
 def ones(count: int, start: int = 0) -> int:
-    """A 128-bit number with `count` bits set, from bit `start` of the left on."""
+    """A 128-bit number with `count` bits set, from bit `start` on, counted from the left."""
     return ((1 << count) - 1) << (128 - start - count)
 
 
@@ -90,7 +90,7 @@ def entry(name: str, data: int, instance: int, narrow: bool = False, size: int =
 
 
 def apart(a: Entry, b: Entry, by: str = "content") -> tuple[int | None, int]:
-    """How many bits of two entries differ, of how many; None if they cannot be compared."""
+    """The differing bits of two entries, and the bits compared; None if not comparable."""
     if by == "content":
         wide = all(len(codes.parse(each.iscc).data) == 16 for each in (a, b))
         return distance(a.iscc, b.iscc), 128 if wide else 64
@@ -108,7 +108,7 @@ def by_brute_force(
     reference: list[Entry] | None = None,
     by: str = "content",
 ) -> Counter:
-    """The contract, pair by pair, with bits counted one by one."""
+    """The expected pairs, by comparing all pairs and counting bits one by one."""
     found = Counter()
     pairs = combinations(entries, 2) if reference is None else product(entries, reference)
     for a, b in pairs:
@@ -145,7 +145,7 @@ def found_links(
 
 
 def named(pairs: Pairs, entries: list[Entry], others: list[Entry]) -> Counter:
-    """Pairs as brute force gives them."""
+    """Pairs in the format of `by_brute_force`."""
     rows = zip(*(each.tolist() for each in pairs), strict=True)
     return Counter(
         (
@@ -203,7 +203,7 @@ def test_distance_0_is_not_exact():
 
 
 def test_what_is_known_to_differ_is_not_exact():
-    """Narrow Instance-Codes of 64 bits may agree by chance; the size tells."""
+    """Narrow Instance-Codes of 64 bits may agree by chance; different sizes show it."""
     a, b = entry("a", 0, 5, narrow=True, size=10**6), entry("b", 0, 5, narrow=True, size=10**6 + 1)
     same_size = Entry("c", a.iscc, a.filesize, datahash="1e20aa")
     other_hash = Entry("d", a.iscc, a.filesize, datahash="1e20bb")
@@ -216,7 +216,7 @@ def test_what_is_known_to_differ_is_not_exact():
 
 
 def test_wide_instance_codes_are_compared_to_the_last_bit():
-    """Two that differ in one bit, anywhere, are of different files; narrow ones have 64 of them."""
+    """Two codes that differ in any one bit are of different files; narrow codes have 64 bits."""
     same = iscc(0, 5 << 64)
     for bit in (127, 64, 63, 0):
         other = iscc(0, 5 << 64 ^ 1 << bit)
@@ -228,7 +228,7 @@ def test_wide_instance_codes_are_compared_to_the_last_bit():
 
 
 def test_a_note_that_makes_a_difference_makes_another_fingerprint():
-    """Of two with the same code only the one that is not noted as tiny is near to the third."""
+    """Of two datasets with the same code, only the one not noted as tiny is near the third."""
     tiny, large = Entry("tiny", iscc(0, 1), noted="tiny"), Entry("large", iscc(0, 1))
     other = Entry("other", iscc(1, 2))
     for entries in ([tiny, large, other], [large, tiny, other]):
@@ -262,12 +262,12 @@ def number_of(bits: set[int]) -> int:
 
 
 def image_code(bits: set[int]) -> str:
-    """The Image-Code of 256 bits of which these are set."""
+    """The Image-Code of 256 bits with these bits set."""
     return "ISCC:" + codes.encode(b"\x21\x07" + number_of(bits).to_bytes(32))
 
 
 def entry_lists(names: str) -> st.SearchStrategy[list[Entry]]:
-    """Up to a dozen entries that have much in common; their names begin with `names`."""
+    """Up to a dozen entries with much in common; their names begin with `names`."""
     looks = st.lists(st.sets(st.integers(0, 255), max_size=20), max_size=3)
     entries = st.builds(
         lambda flips, instance, narrow, size, datahash, pixels, looks: Entry(
@@ -396,7 +396,7 @@ def test_clusters_are_connected_components(entries, by_and_threshold):
 @examples(100)
 @given(entry_lists("a"), THRESHOLDS, st.none() | st.integers(0, 64))
 def test_nothing_is_dropped_without_a_kept_copy(entries, by_and_threshold, most):
-    """Exact duplicates are dropped, and near-duplicates up to `most` bits if it is not None."""
+    """Exact duplicates are dropped, and near-duplicates up to `most` bits unless that is None."""
     by, threshold = by_and_threshold
     of = 256 if by == "appearance" else 128
 
@@ -468,8 +468,10 @@ def test_compact_pairs_join_the_same_datasets(entries, by_and_threshold):
 
 
 def test_compact_pairs_of_two_groups_are_the_closest():
-    """Of two files, wide and narrow codes: a and c differ in 9 of 128 bits, b and c in none of 64,
-    and d in 4 of 64 from a and b. The first dataset of a fingerprint stands for the others.
+    """Two groups of files with wide and narrow codes are paired by their closest members.
+
+    a and c differ in 9 of 128 bits, b and c in 0 of 64, and d in 4 of 64 from a and b. The first
+    dataset of a fingerprint represents the others.
     """
     entries = [
         entry("a", 0, 1),
@@ -522,9 +524,9 @@ def test_compact_pairs_with_a_reference_name_each_exact_copy_once(
 
 
 def test_a_dropped_dataset_is_a_duplicate_of_one_that_is_kept():
-    """Distances: 1-2 10, 2-3 2, 1-3 12. 3 is closer to 2, which is dropped itself.
+    """Distances: 1-2 10, 2-3 2, 1-3 12. Dataset 3 is closer to 2, which is itself dropped.
 
-    4 is like 3 and 5 like 2, but for the name; 6 is alone.
+    4 equals 3, and 5 equals 2, except for the name; 6 has no duplicate.
     """
     known = [(0, 1), (ones(10), 2), (ones(12), 3), (ones(12), 3), (ones(10), 2), (ones(64, 64), 6)]
     entries = [entry(str(n), data, instance) for n, (data, instance) in enumerate(known, start=1)]
@@ -550,7 +552,7 @@ SEARCH, BRUTE_FORCE = 10.0**9, 0.0  # what a comparison costs; it decides betwee
 
 
 def all_distances(hashes_a: np.ndarray, hashes_b: np.ndarray) -> np.ndarray:
-    """Bits counted all at once."""
+    """All Hamming distances, with bits counted all at once."""
     a, b = (np.unpackbits(each.view(np.uint8), axis=1) for each in (hashes_a, hashes_b))
     return (a[:, None] != b[None]).sum(axis=2)
 
@@ -577,7 +579,7 @@ def hashes_with_neighbours(seed: int, count: int, words: int, most_flips: int) -
     ],
 )
 def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
-    """More hashes than a slice, a tile or a band holds, against all distances at once."""
+    """With more hashes than in a slice, a tile or a band; compared with all distances at once."""
     monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
     monkeypatch.setattr(hamming, "LOOKUPS_AT_ONCE", 100)
@@ -609,7 +611,7 @@ def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
 @pytest.mark.parametrize("threshold", [1, 12])
 @pytest.mark.parametrize("with_others", [False, True])
 def test_shares_of_the_work_add_up_to_the_whole(monkeypatch, with_others, threshold, way, jobs):
-    """And come while a chunk, or a band of rows, is under way."""
+    """Shares are also reported while a chunk or a band of rows is being processed."""
     monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
     monkeypatch.setattr(hamming, "LOOKUPS_AT_ONCE", 500)
@@ -628,7 +630,7 @@ def test_shares_of_the_work_add_up_to_the_whole(monkeypatch, with_others, thresh
 
 
 def test_hashes_that_differ_in_every_bit():
-    """256 is more than a byte can hold."""
+    """A distance of 256 does not fit into a byte."""
     hashes = np.array([[0] * 4, [2**64 - 1] * 4], dtype=np.uint64)
     assert [each.tolist() for each in hamming.nearest(hashes[:1], hashes[1:])] == [[256], [0]]
     assert not len(hamming.pairs_within(hashes, None, 255).a)
@@ -636,7 +638,7 @@ def test_hashes_that_differ_in_every_bit():
 
 
 def test_chunks_are_numbers_of_their_bits():
-    """Beside the end of a word, across it, and the whole of their hash's first and last bits."""
+    """Chunks at the end of a word, across two words, and at the first and last bits of a hash."""
     words = [0x0123456789ABCDEF, 0xFEDCBA9876543210, 0x5A5A00FF12345678, 0x1]
     hashes = np.array([words], dtype=np.uint64)
     for width in (1, 5, 22):
@@ -647,7 +649,7 @@ def test_chunks_are_numbers_of_their_bits():
 
 @pytest.mark.parametrize("bits", [64, 128, 256])
 def test_chunks_cannot_all_differ_by_more_than_their_radius(bits):
-    """They have no bit in common, and their (radius + 1) add up to more than the threshold."""
+    """Chunks do not overlap, and their (radius + 1) add up to more than the threshold."""
     for threshold in range(bits + 1):
         layouts = list(hamming.layouts(bits, threshold))
         assert layouts
@@ -668,10 +670,10 @@ def pairs_of_a_sample(hashes: np.ndarray, threshold: int, found: hamming.HashPai
 
 
 def test_hashes_that_crowd_together_are_compared_by_brute_force(monkeypatch):
-    """Two groups that have 96 of 128 bits in common, and none of them with each other.
+    """Two groups with 96 of 128 bits in common, and no pair between them.
 
-    The search is given up when brute force would be done; the shares of all that was done add up
-    to the whole.
+    The search is given up when brute force would be done; the shares of all work done add up to the
+    whole.
     """
     rng = np.random.default_rng(0)
     hashes = np.array([[0, 0], [2**64 - 1] * 2], dtype=np.uint64)[rng.integers(0, 2, 8000)]
@@ -695,9 +697,9 @@ def test_hashes_that_crowd_together_are_compared_by_brute_force(monkeypatch):
 
 @pytest.mark.parametrize("with_others", [False, True])
 def test_bits_that_do_not_vary_are_not_searched_by(monkeypatch, with_others):
-    """40 of the first bits are those of one hash, 16 others vary in one of 20; brute force fails.
+    """40 of the first bits never vary, 16 others vary in one of 20 hashes; brute force is disabled.
 
-    The chunks have the 72 others only, so that few candidates are looked at.
+    The chunks only use the other 72 bits, so that few candidates are compared.
     """
     monkeypatch.setattr(hamming, "compare", lambda *_: pytest.fail("searched in vain"))
     monkeypatch.setattr(hamming, "REORDERED_AT_ONCE", 1000)
@@ -744,7 +746,7 @@ def test_the_limit_is_for_all_parts_of_the_work_together(monkeypatch, way, jobs)
 
 
 def test_the_nearest_hash_is_found_in_every_tile():
-    """Others in three tiles of columns, the nearest in each of them, the hash itself nearer."""
+    """The nearest hash is in each of three tiles of columns in turn; the hash itself is nearer."""
     rng = np.random.default_rng(3)
     hashes = rng.integers(0, 2**64, (3 * hamming.TILE_COLUMNS, 2), dtype=np.uint64)
     itself = np.arange(40) * 300
@@ -764,7 +766,7 @@ def test_the_nearest_hash_is_found_in_every_tile():
 
 
 def test_nothing_is_near_where_there_is_no_other():
-    """128 bits may all differ, which is not the same."""
+    """No other hash is not the same as a distance of 128 bits."""
     zeros, ones_ = np.zeros((1, 2), np.uint64), np.full((1, 2), 2**64 - 1, np.uint64)
     assert hamming.nearest(zeros, ones_)[0].tolist() == [128]
     assert hamming.nearest(zeros, zeros[:0])[0].tolist() == [hamming.NOTHING_NEAR]
@@ -827,7 +829,7 @@ def test_codes_are_decoded_all_at_once_as_one_by_one(monkeypatch):
 @examples(100)
 @given(entry_lists("a"), entry_lists("b"), st.sampled_from(BITS))
 def test_the_nearest_is_that_of_brute_force(entries, reference, by_and_most):
-    """Against itself and against a reference; the closest by bits of 128, those of 64 doubled."""
+    """In one set and against a reference; by bits of 128, with distances of 64 bits doubled."""
     by, most = by_and_most
     rows = np.arange(len(entries))
     for others in (None, reference):
@@ -887,15 +889,15 @@ IMAGES = "#name\tiscc\tpixels\timage_code\n"
 
 
 def image_line(name: str, number: int, *looks: int, pixels: str = "uint8 z1c1t1y9x9") -> str:
-    """A line of a manifest of pixels; `looks` are Image-Codes with so many bits set."""
+    """A line of a manifest of pixels; `looks` are the numbers of bits set in its Image-Codes."""
     of_looks = " ".join(image_code(set(range(count))) for count in looks)
     return f"{name}\t{iscc(number << 64, number)}\timagewalk {pixels}\t{of_looks}\n"
 
 
 def test_all_outputs_of_pictures_that_look_alike(tmp_path, similarity):
-    """a and b differ in 48 bits, b and c in 49, a and d in 8 at best; e is featureless, twice.
+    """a and b differ in 48 bits, b and c in 49, a and d in at least 8; two are featureless.
 
-    The Data-Codes of all are within 3 bits.
+    All Data-Codes are within 3 bits of each other.
     """
     lines = [image_line("a", 1, 0), image_line("b", 2, 48), image_line("c", 3, 97)]
     lines += [image_line("d", 4, 200, 8), image_line("e", 5), image_line("e2", 5)]
@@ -938,7 +940,7 @@ def test_all_outputs_of_pictures_that_look_alike(tmp_path, similarity):
 
 
 def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
-    """Turned, a figure has several codes; each plane has one. f3 has the pixels of p2 as well."""
+    """A figure that may be rotated has several codes, a plane has one. f3 has the pixels of p2."""
     (tmp_path / "figures").write_text(
         IMAGES + image_line("f1", 9, 200, 50) + image_line("f2", 8, 250) + image_line("f3", 2)
     )
@@ -970,7 +972,7 @@ def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
 
 
 def test_more_image_codes_than_there_are_orientations_are_refused(tmp_path, similarity):
-    """One line of many would make room for as many in all others."""
+    """One line with many codes would take memory for as many in all other lines."""
     for count, status in ((16, 0), (17, 2)):
         codes = image_line("a", 1, *range(60, 60 + count)), image_line("b", 2, 60)
         (tmp_path / "m").write_text(IMAGES + "".join(codes))
@@ -1050,7 +1052,7 @@ def test_what_can_be_compared_is_known_before_anything_is_coded(
 def test_codes_of_bytes_and_of_pixels_in_one_table_are_compared_each_within_their_kind(
     tmp_path, similarity
 ):
-    """The codes are equal, sizes and hashes are not known; another type is near at distance 0."""
+    """Codes are equal, sizes and hashes unknown; another pixel type is near, at distance 0."""
     byte_lines = "".join(f"{name}\t{iscc(1 << 64, 1)}\t\t\n" for name in ("b1", "b2"))
     pixel_lines = image_line("p1", 1) + image_line("p2", 1)
     other_type = image_line("p3", 1, pixels="int8 z1c1t1y9x9")
@@ -1070,7 +1072,7 @@ def test_codes_of_bytes_and_of_pixels_in_one_table_are_compared_each_within_thei
 
 
 def test_tiny_datasets_are_known_by_their_size_or_their_note(tmp_path, similarity):
-    """A manifest may have been cut to a few columns; the size tells more where both are there."""
+    """A manifest may have been cut to a few columns. If both are present, the size counts."""
     for columns, row in (("filesize\tnote", "2047\t"), ("note", "tiny"), ("note", "empty")):
         rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
         (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
@@ -1322,7 +1324,7 @@ def test_a_name_that_stands_for_two_cannot_be_on_a_list(tmp_path, similarity):
 
 
 def test_exact_copies_with_other_data_codes_are_folded_too(tmp_path, similarity):
-    """No file has such codes, but a manifest may; 1,500 are 1,124,250 pairs."""
+    """No file has such codes, but a manifest may; 1,500 make 1,124,250 pairs."""
     rows = (f"{n}\t{iscc(n << 64, 1)}\n" for n in range(1500))
     (tmp_path / "m.tsv").write_text("#name\tiscc\n" + "".join(rows))
     arguments = ("--manifest", "m.tsv", "--pairs", "p", "--threshold", 0)
@@ -1339,7 +1341,7 @@ def test_exact_copies_with_other_data_codes_are_folded_too(tmp_path, similarity)
 
 
 def test_a_matrix_needs_no_pairs(tmp_path, similarity):
-    """All 1,999,000 pairs are near here, and nobody asks for them."""
+    """All 1,999,000 pairs are near, but no output needs them."""
     write_manifest(tmp_path / "m.tsv", [entry(str(n), n << 64, n) for n in range(2000)])
     arguments = ("--manifest", "m.tsv", "--threshold", 128, "--matrix", "x", "--clusters", "c")
     done = similarity(*arguments)
@@ -1348,7 +1350,7 @@ def test_a_matrix_needs_no_pairs(tmp_path, similarity):
 
 
 def test_compact_pairs_of_a_thousand_copies(tmp_path, similarity):
-    """499,500 exact pairs in full, 999 compact; one near copy is near to the first alone."""
+    """499,500 exact pairs in full, 999 compact; a near copy is only paired with the first."""
     near = entry("near", ones(5), 2)
     write_manifest(tmp_path / "m.tsv", [entry(f"{i:04}", 0, 1) for i in range(1000)] + [near])
     arguments = ("--manifest", "m.tsv", "--pairs", "p.tsv", "--max-pairs", 1000)
@@ -1375,7 +1377,7 @@ def test_compact_pairs_of_a_thousand_copies(tmp_path, similarity):
 
 
 def test_the_limit_counts_pairs_of_datasets(tmp_path, similarity):
-    """40 copies of one, 40 of another that is near: 1,560 exact and 1,600 near pairs."""
+    """40 copies of one file, and 40 of a near-duplicate: 1,560 exact and 1,600 near pairs."""
     copies = [entry(f"{i}", ones(5) if i % 2 else 0, i % 2) for i in range(80)]
     write_manifest(tmp_path / "m.tsv", copies)
     done = similarity("--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3159)
@@ -1486,7 +1488,7 @@ def test_one_dataset_alone_is_compared_with_nothing(tmp_path, similarity):
 
 
 def test_the_heat_map_leaves_out_what_has_no_duplicate(tmp_path, similarity, monkeypatch):
-    """Of more than forty datasets; of fewer, and with a reference of fewer, all are drawn."""
+    """With more than forty datasets; up to forty, also of a reference, all are drawn."""
     drawn = []
 
     def heat_map(side, other, distances, exact, threshold, scale):
@@ -1523,7 +1525,7 @@ EXACT_COLOUR = (0xE8, 0x59, 0x0C)  # of cells, and in the key
     [(0, True), (1, True), (2, False), (7, False), (60, True), (101, False), (401, False)],
 )
 def test_pictures(tmp_path, similarity, count, with_reference):
-    """Of so many datasets, with all hostile names; the same bytes each time."""
+    """Pictures of this many datasets, with all hostile names; the same bytes each time."""
     names = [HOSTILE_NAMES[i] if i < len(HOSTILE_NAMES) else f"image {i}" for i in range(count)]
     hashes = hashes_with_neighbours(count, count, 2, 20)
     entries = [
@@ -1552,7 +1554,7 @@ def test_pictures(tmp_path, similarity, count, with_reference):
 
 
 def test_the_heat_map_shows_what_there_is():
-    """Cells by their colours: 1 and 3 are exact copies, 2 is 4 and 4 is 64 bits from them."""
+    """Cells by colour: 1 and 3 are exact copies, 2 is 4 and 4 is 64 bits from them."""
     distances = np.array([[0, 4, 0, 64], [4, 0, 4, 64], [0, 4, 0, 64], [64, 64, 64, 0.0]])
     exact = np.eye(4, dtype=bool)
     exact[0, 2] = exact[2, 0] = True
@@ -1578,7 +1580,7 @@ def test_the_heat_map_shows_what_there_is():
 @examples(100)
 @given(entry_lists("a"), st.sampled_from(BITS), st.sampled_from([0, 12, 40, 127, 128, 256]))
 def test_frames_are_the_clusters(entries, by_and_most, threshold):
-    """In the order of the heat map, those of the table are framed."""
+    """The clusters of the table are framed, in the order of the heat map."""
     by, most = by_and_most
     threshold = min(threshold, most)
     found = found_links(entries, threshold, by=by)
@@ -1601,7 +1603,7 @@ def test_frames_are_the_clusters(entries, by_and_most, threshold):
 
 
 def test_histograms_show_every_dataset():
-    """10 exact, 20 at distance 3, 30 at 40, 40 that are too small: 1 : 2 : 3 : 4 by area."""
+    """10 exact, 20 at distance 3, 30 at 40, and 40 too small ones have areas of 1 : 2 : 3 : 4."""
     nearest = np.repeat([0, 3, 40, np.nan], [10, 20, 30, 40])
     exact = np.arange(100) < 10
     png = picture.histograms("", nearest, exact, "", {"1": 1}, 12)
@@ -1623,7 +1625,7 @@ def test_histograms_show_every_dataset():
 
 
 def test_bars_count_every_cluster_and_every_dataset():
-    """Four alone, three pairs, and a cluster of twelve; of eight datasets one exact, two near."""
+    """Four single datasets, three pairs, a cluster of twelve; of eight, one exact and two near."""
     entries = [entry(f"{n}", n << 64, n) for n in range(4)]
     for number, copies in enumerate((2, 2, 12, 2), start=4):
         entries += [entry(f"{number} {copy}", number << 64, number) for copy in range(copies)]
@@ -1647,7 +1649,7 @@ def test_labels_are_short_text():
 
 
 def test_copies_are_exact_ones_unless_near_ones_are_asked_for(tmp_path, similarity):
-    """The chain of three: b is 10 bits from a, c is 13 from a and 21 from b."""
+    """A chain of three: b is 10 bits from a, c is 13 from a and 21 from b."""
     write_manifest(tmp_path / "m.tsv", [*CHAIN, entry("a2", 0, 1)])
     exact = ["a2\ta\texact\t0\t128\t100.0\t4\t1"]
     near = ["b\ta\tnear\t10\t128\t92.2\t2\t1"]
@@ -1691,7 +1693,7 @@ def test_an_archive_without_a_manifest_is_an_error(tmp_path, similarity, key):
 
 
 def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_path, similarity):
-    """It strips its lines: " a" on the list of what to drop would take away "a" as well."""
+    """The tool strips lines: " a" on the list of datasets to drop would also remove "a"."""
     write_manifest(tmp_path / "m.tsv", [entry("x", 0, 1), entry(" a", 0, 1), entry("b", 0, 2)])
     lists = ["--keep", "k", "--drop", "d"]
     assert similarity("--manifest", "m.tsv", *lists).returncode == 0
@@ -1703,7 +1705,7 @@ def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_pat
 
 
 def test_exact_links_of_all_kinds_are_counted_before_there_is_one(monkeypatch):
-    """Of which size, hash and width are known or not: 800 fingerprints, all exact duplicates."""
+    """Size, hash and width are known for some: 800 fingerprints, all exact duplicates."""
     hashes = (None, "1e20" + "0" * 64)
     kinds = [*product((False, True), (None, 10**6), hashes)]
     entries = [
@@ -1743,7 +1745,7 @@ def test_near_links_of_all_widths_are_counted_before_there_is_one(monkeypatch):
 
 @pytest.mark.parametrize("with_reference", [False, True])
 def test_pairs_that_are_not_all_found_are_estimated_in_datasets(monkeypatch, with_reference):
-    """All 3,000 near, of 1,000 fingerprints, or with 1,500 of 500; wide and narrow ones."""
+    """3,000 datasets, all near: of 1,000 fingerprints, or with 1,500 of 500; wide and narrow."""
     monkeypatch.setattr(links, "SAMPLE", 100)
     entries = [
         entry(f"{n} {copy}", n << 70, n, narrow=n < 300) for n in range(1000) for copy in range(3)
@@ -1756,7 +1758,7 @@ def test_pairs_that_are_not_all_found_are_estimated_in_datasets(monkeypatch, wit
 
 
 def test_the_estimate_is_of_a_sample_of_all(monkeypatch):
-    """One half is alike, the other is not: of 2,000 datasets 1,000 make 499,500 pairs."""
+    """One half is similar, the other is not: 1,000 of 2,000 datasets make 499,500 pairs."""
     monkeypatch.setattr(links, "SAMPLE_COMPARISONS", 500_000)  # 251 of 2,000
     rng = np.random.default_rng(2)
     entries = [
@@ -1767,7 +1769,7 @@ def test_the_estimate_is_of_a_sample_of_all(monkeypatch):
 
 
 def test_pairs_of_fingerprints_that_are_too_many_are_said_in_datasets(tmp_path, similarity):
-    """Three fingerprints of one Data-Code, which three datasets have each."""
+    """Three fingerprints with one Data-Code, each shared by three datasets."""
     entries = [entry(f"{n} {copy}", 0, n) for n in range(3) for copy in range(3)]
     write_manifest(tmp_path / "m.tsv", entries)
     done = similarity("--manifest", "m.tsv", "--pairs", "p", "--max-pairs", 3)
@@ -1780,7 +1782,7 @@ def test_pairs_of_fingerprints_that_are_too_many_are_said_in_datasets(tmp_path, 
 @pytest.mark.parametrize("with_reference", [False, True])
 @pytest.mark.parametrize("variants", [1, 16])
 def test_the_limit_counts_pairs_of_pictures_and_not_of_their_codes(variants, with_reference):
-    """Each code of one picture is within 4 bits of each code of every other one."""
+    """Each code of a picture is within 4 bits of each code of every other picture."""
 
     def pictures(count: int, variants: int) -> list[Entry]:
         looks = (" ".join(image_code({n, 255 - i}) for i in range(variants)) for n in range(count))
@@ -1815,7 +1817,7 @@ def test_an_estimate_is_never_below_what_was_found(tmp_path, similarity, monkeyp
 
 
 def test_no_comparing_process_outlives_the_first_one(tmp_path):
-    """The codes crowd together in two groups, so that each part of the search takes seconds."""
+    """Codes are crowded in two groups, so that each part of the search takes seconds."""
     rng = np.random.default_rng(4)
     data = [
         (-(i % 2)) % (1 << 128) ^ int(tail) for i, tail in enumerate(rng.integers(0, 2**62, 80_000))

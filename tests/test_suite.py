@@ -1,4 +1,4 @@
-"""What holds the suite together: formatting, lint, versions, copies, and true test data."""
+"""Consistency of the suite: formatting, lint, versions, copies, and correct test data."""
 
 import re
 import subprocess
@@ -84,14 +84,14 @@ def test_xml_is_formatted():
 
 
 def test_modules_of_the_same_name_are_equal():
-    """Remote execution sends a tool's own folder alone, so each has a real copy (make copies)."""
+    """Remote execution only sends a tool's own directory, so each has a real copy (make copies)."""
     for copies in MODULES.values():
         assert not any(copy.is_symlink() for copy in copies)
         assert len({copy.read_bytes() for copy in copies}) == 1
 
 
 def files_needed(script: Path) -> list[str]:
-    """A script, and what it imports of its folder, directly or through another module."""
+    """A script and the modules of its directory that it imports, directly or indirectly."""
     modules = {path.stem: path.read_text() for path in script.parent.glob("*.py")}
     needed, new = set(), {script.stem}
     while new:
@@ -114,7 +114,7 @@ def test_a_folder_has_no_module_that_none_of_its_scripts_needs(folder):
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_macros_are_one_file(folder):
-    """Galaxy's server reads them, so a link does."""
+    """Only Galaxy's server reads them, so links are sufficient."""
     assert (folder / "macros.xml").readlink() == Path("../../macros/macros.xml")
 
 
@@ -128,7 +128,7 @@ def test_required_files_are_those_that_the_script_needs(tool):
 
 
 def test_required_packages_are_those_that_are_installed_for_the_tools():
-    """By name and version, as Galaxy looks for them, and the same for the fast tests."""
+    """By name and version, as Galaxy looks for them, and the same versions for the fast tests."""
     required = {
         f"{requirement.text}=={requirement.get('version')}"
         for tool in TOOLS
@@ -154,10 +154,10 @@ def test_versions_agree():
     ids=lambda tool: tool.stem,
 )
 def test_codes_in_xml_tests_are_those_of_iscc_core(tool):
-    """But for one that is broken on purpose, which stands in a message. Two are of pixels.
+    """Except for a broken code, which is expected in a message. Two codes are of pixels.
 
-    Those of trails are compared in test_trail.py, and those of seals in test_seal.py; a gate sees
-    none.
+    Codes of trails are checked in test_trail.py, and those of seals in test_seal.py; the tests of
+    iscc_gate have none.
     """
     tests = ElementTree.tostring(expanded(tool).find("tests"), encoding="unicode")
     found = re.findall(r"ISCC:[A-Z2-7]+|1e20[0-9a-f]{64}", tests)
@@ -170,7 +170,7 @@ def test_codes_in_xml_tests_are_those_of_iscc_core(tool):
 
 
 def images() -> dict[str, tuple[np.ndarray, str]]:
-    """What is in the images that iscc_pixels codes in its XML tests, with the axes.
+    """The contents of the images that iscc_pixels codes in its XML tests, with their axes.
 
     The pixels of nuclei.tif are the end of the file.
     """
@@ -200,8 +200,10 @@ def images() -> dict[str, tuple[np.ndarray, str]]:
 
 
 def image_code(channels: np.ndarray) -> str:
-    """The Image-Code of channels: shape (channels, rows, columns). By iscc-core, of the mean of
-    their thumbnails, each of them the mean of every 32nd part of the rows and of the columns."""
+    """The Image-Code, by iscc-core, of channels: shape (channels, rows, columns).
+
+    It is that of the mean of their thumbnails, each made of the means of 32 by 32 equal areas.
+    """
     thumbnails = []
     for channel in channels:
         rows, columns = channel.shape
@@ -213,7 +215,7 @@ def image_code(channels: np.ndarray) -> str:
 
 
 def pixel_line(array: np.ndarray, axes: str, narrow: bool = False) -> str:
-    """What stands behind the name in the manifest of an image."""
+    """The fields after the name in the manifest of an image."""
     image = five_axes(array, axes)
     _, _, line = manifest_line("", stream_of(image), narrow).rstrip("\n").partition("\t")
     is_picture = image.shape[0] == image.shape[2] == 1
@@ -222,7 +224,7 @@ def pixel_line(array: np.ndarray, axes: str, narrow: bool = False) -> str:
 
 
 def test_lines_in_xml_tests_of_pixels_are_those_of_iscc_core():
-    """Whole lines stand in tokens; the only other code is the Image-Code of a figure."""
+    """Tokens contain whole lines; the only other code is the Image-Code of a figure."""
     [tool] = [tool for tool in TOOLS if tool.stem == "iscc_pixels"]
     root = ElementTree.parse(tool).getroot()
     known = images()
@@ -244,7 +246,7 @@ def with_zarr(name: str) -> np.ndarray:
 
 
 def test_images_in_test_data_are_what_their_readme_says():
-    """As Pillow, tifffile and zarr read them."""
+    """As read by Pillow, tifffile and zarr."""
     known = images()
     crop, colours, corners = (known[name][0] for name in ("@CROP@", "@COLOURS@", "@TWO_DEPTHS@"))
     read = {
@@ -268,8 +270,10 @@ def test_images_in_test_data_are_what_their_readme_says():
 
 
 def test_distances_in_xml_tests_are_those_of_iscc_core():
-    """7 of 128 bits, and 5 of 64, between the image and its retouched copy, and those of
-    unrelated images: bits counted."""
+    """Bits are counted: 7 of 128, and 5 of 64, between the image and its retouched copy.
+
+    Distances between unrelated images are counted as well.
+    """
     nuclei, retouched = codes_of_file("nuclei.tif"), codes_of_file("nuclei_retouched.tif")
     assert distance(nuclei.wide, retouched.wide) == 7
     assert distance(nuclei.narrow, retouched.narrow) == 5
@@ -280,7 +284,7 @@ def test_distances_in_xml_tests_are_those_of_iscc_core():
 
 
 def test_distances_by_appearance_in_xml_tests_are_those_of_iscc_core():
-    """20 of 256 bits between the figure, upright, and plane 15, and more from all others."""
+    """20 of 256 bits between the upright figure and plane 15, and more to all other planes."""
     [figure, colours] = manifest.read(TEST_DATA / "figures.tsv", "figures.tsv")
     planes = manifest.read(TEST_DATA / "planes.tsv", "planes.tsv")
     pictures = [np.asarray(Image.open(TEST_DATA / "pixels" / "figure.jpg"))]
@@ -295,20 +299,20 @@ def test_distances_by_appearance_in_xml_tests_are_those_of_iscc_core():
 
 
 def apart(figure: Entry, plane: Entry) -> int:
-    """Of the Image-Codes of a figure the one closest to that of a plane: bits that differ."""
+    """Differing bits between the closest Image-Code of a figure and that of a plane."""
     other = iscc_core.Code(plane.image_code)
     return min((iscc_core.Code(each) ^ other) for each in figure.image_code.split())
 
 
 def thumbnail_code(picture: np.ndarray) -> str:
-    """The Image-Code of a plane by iscc-core, of its mean in 32 by 32 equal areas."""
+    """The Image-Code, by iscc-core, of a plane's means in 32 by 32 equal areas."""
     means = weights(picture.shape[0]) @ picture.astype(object) @ weights(picture.shape[1]).T
     grey = np.rint(((means - means.min()) / np.ptp(means) * 255).astype(float)).astype(int)
     return iscc_core.gen_image_code_v0(grey.ravel().tolist(), bits=256)["iscc"]
 
 
 def test_manifests_of_conversions_hold_what_iscc_core_computes():
-    """But for the JPEG, which is decoded by another library than NumPy."""
+    """Except for the JPEG, which would need a decoder."""
     stack = tifffile.imread(TEST_DATA / "nuclei_3d.tif")
     nuclei = tifffile.imread(TEST_DATA / "nuclei.tif")
     grey = np.clip(nuclei >> 4, 0, 255).astype("u1")

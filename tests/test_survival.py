@@ -1,4 +1,4 @@
-"""What codes of pixels and of appearance survive: the table in docs/pixels.md, computed anew."""
+"""What codes of pixels and of appearance survive: the table in docs/pixels.md, recomputed."""
 
 import io
 from collections.abc import Callable
@@ -29,13 +29,13 @@ def pixels_of(name: str) -> np.ndarray:
 
 
 def grey_8_bit(array: np.ndarray) -> np.ndarray:
-    """Stretched to all of 8 bits, as a program does that makes a figure of it."""
+    """Scaled to the full range of 8 bits, as by a program that makes a figure."""
     low, high = np.percentile(array, [0.5, 99.5])
     return (np.clip((array - low) / (high - low), 0, 1) * 255).round().astype("u1")
 
 
 def through(kind: str, array: np.ndarray, **options: object) -> np.ndarray:
-    """What is left of an 8-bit picture that was saved in a format with losses."""
+    """An 8-bit picture after saving it in a lossy format."""
     stored = io.BytesIO()
     Pillow.fromarray(array).save(stored, kind, **options)
     return np.asarray(Pillow.open(stored))
@@ -47,7 +47,7 @@ def resized(array: np.ndarray, width: int) -> np.ndarray:
 
 
 def with_patch(array: np.ndarray, share: float) -> np.ndarray:
-    """With a square painted over that has this share of the area."""
+    """A picture with a painted square that has this share of the area."""
     array = array.copy()
     side = round((share * array.shape[0] * array.shape[1]) ** 0.5)
     array[array.shape[0] // 3 :, array.shape[1] // 3 :][:side, :side] = array.min()
@@ -119,13 +119,13 @@ def data_distance(one: Entry, other: Entry) -> int:
 
 
 def image_distance(one: Entry, other: Entry) -> int:
-    """Of the closest codes, where one side has several."""
+    """The distance between the closest codes, if one side has several."""
     return min(bits_apart(one.image_code, each, 32) for each in other.image_code.split(" "))
 
 
 @pytest.fixture(scope="module")
 def distances(tmp_path_factory) -> dict[str, list[tuple[int, int, int]]]:
-    """For each change, of each picture: Data-Codes, Image-Codes, and these where `turned`."""
+    """For each change, of each picture: Data-Codes, Image-Codes, and these with `turned`."""
     folder = tmp_path_factory.mktemp("survival")
     found = {}
     for change, make in CHANGES.items():
@@ -151,7 +151,7 @@ def span(numbers: list[int]) -> str:
 
 
 def test_what_is_stored_without_loss_is_equal(tmp_path):
-    """In as many formats as the table says, whatever the picture."""
+    """In as many formats as the table states, for every picture."""
     equal = []
     for name in PICTURES:
         array = np.ascontiguousarray(pixels_of(name)[:128, :128])
@@ -214,7 +214,7 @@ FIGURES["the same, in green"] = lambda array: np.stack(
 
 @pytest.fixture(scope="module")
 def fields() -> dict[str, np.ndarray]:
-    """Fields of view of micrographs and photographs, in grey, none of which overlap."""
+    """Fields of view of micrographs and photographs, in grey, without overlaps."""
     paths = [SKIMAGE / f"{name}.png" for name in PHOTOGRAPHS]
     paths += [SKIMAGE / f"{name}.jpg" for name in ("hubble_deep_field", "retina", "rocket")]
     found = {}
@@ -230,7 +230,7 @@ def fields() -> dict[str, np.ndarray]:
 
 
 def looks(picture: np.ndarray, turned: bool) -> list[str]:
-    """The Image-Codes of a picture that is in memory: shape (rows, columns) or with colours."""
+    """The Image-Codes of a picture in memory: shape (rows, columns), or with colours."""
     thumbnails = []
     for channel in np.atleast_3d(picture).transpose(2, 0, 1):
         thumbnails.append(Thumbnail(*channel.shape))
@@ -240,7 +240,7 @@ def looks(picture: np.ndarray, turned: bool) -> list[str]:
 
 
 def distances_to(pictures: list[np.ndarray], figures: list[np.ndarray], turned: bool) -> np.ndarray:
-    """How many bits the closest codes of each figure and each picture differ in."""
+    """The distances between the closest codes of each figure and each picture."""
 
     def bits(codes: list[str]) -> np.ndarray:
         return np.array([list(iscc_core.decode_base32(code[5:])[2:]) for code in codes], "u1")
@@ -259,7 +259,7 @@ def distances_to(pictures: list[np.ndarray], figures: list[np.ndarray], turned: 
 
 @pytest.mark.parametrize("change", FIGURES)
 def test_the_table_says_which_figures_are_found(fields, change):
-    """With the codes of all orientations: the closest is the picture itself, and no other."""
+    """With the codes of all orientations, the only match is the picture itself."""
     pictures = [*fields.values()]
     apart = distances_to(pictures, [FIGURES[change](each) for each in pictures], turned=True)
     own = apart.diagonal()
@@ -270,7 +270,7 @@ def test_the_table_says_which_figures_are_found(fields, change):
 
 
 def test_unrelated_pictures_do_not_look_alike(fields):
-    """Turned, two fields at the rim of one round photograph do, in which a person sees the same."""
+    """Except two rotated fields at the rim of a round photograph, similar to people as well."""
     pictures = [*fields.values()]
     upright = distances_to(pictures, pictures, turned=False)
     assert (upright + 1000 * np.eye(len(pictures), dtype=int)).min() > WORTH_A_LOOK

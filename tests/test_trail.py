@@ -1,4 +1,4 @@
-"""iscc_trail: of what each dataset was made; exports come from strangers."""
+"""iscc_trail records what each dataset was made from; exports are untrusted."""
 
 import gzip
 import io
@@ -66,7 +66,7 @@ def job_attributes(key: str, tool: str, into: list[str], out: list[str], **more:
 
 
 def list_attributes(name: str, **elements: str) -> dict:
-    """A flat collection: identifiers and keys of datasets."""
+    """A flat collection, from identifiers and keys of datasets."""
     inside = [
         {"element_identifier": identifier, "hda": {"encoded_id": key}}
         for identifier, key in elements.items()
@@ -75,7 +75,7 @@ def list_attributes(name: str, **elements: str) -> dict:
 
 
 class Maker:
-    """Makes an export of Galaxy, or what looks like one."""
+    """Makes an export of Galaxy, or something similar."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -115,7 +115,7 @@ class Maker:
 
 @pytest.fixture
 def export(tmp_path) -> Maker:
-    """Two raw images, one of them smoothed, and a figure of that."""
+    """Two raw images, one of them smoothed, and a figure made from that."""
     maker = Maker(tmp_path / "run.zip")
     maker.dataset("a", "raw 1.tif", b"a" * 30_000)
     maker.dataset("b", "raw 2.tif", b"b" * 30_000, hid=2)
@@ -129,7 +129,7 @@ def export(tmp_path) -> Maker:
 
 @pytest.fixture
 def trail(script, tmp_path) -> Callable[..., bytes]:
-    """Make a trail, and give the table."""
+    """Make a trail, and return the table."""
 
     def run(*arguments: object) -> bytes:
         done = script("iscc_trail", *arguments, "--trail", "trail.tsv")
@@ -171,12 +171,12 @@ AGAIN = ("smooth", "1.2+galaxy0", '{"mode": {"kind": "b"}, "radius": "1"}')
 
 
 def smoothed(content: bytes, radius: int) -> bytes:
-    """What the tool did that is called smooth in the recorded runs."""
+    """The output of the tool called smooth in the recorded runs."""
     return bytes((byte + radius) % 256 for byte in content)
 
 
 def raw_images(export: Path) -> dict[str, bytes]:
-    """The images that were uploaded before a recorded run."""
+    """The images uploaded before a recorded run."""
     beginnings = {"it's 1.tif": "it_s_1.tif_", "b.tif": "b.tif_", "c.tif": "c.tif_"}
     with zipfile.ZipFile(export) as archive:
         members = archive.namelist()
@@ -187,7 +187,7 @@ def raw_images(export: Path) -> dict[str, bytes]:
 
 
 def test_an_export_of_galaxy_25_1(trail):
-    """A list that was smoothed, one element of it, a panel of all, and a figure of both."""
+    """A smoothed list, one element of it, a panel of all, and a figure of both."""
     table = trail(EXPORTS / "invocation.zip").decode().splitlines()
     raw = raw_images(EXPORTS / "invocation.zip")
     smooth = {name: smoothed(content, 5) for name, content in raw.items()}
@@ -281,7 +281,7 @@ def test_uploads_have_no_parameters(export, trail):
 
 
 def test_several_exports_are_one_trail(export, trail, lineage, tmp_path):
-    """What one run made and the other was given is one dataset, whatever it is called."""
+    """An output of one run that is an input of another is one dataset, whatever its name."""
     later = Maker(tmp_path / "later.zip")
     later.dataset("x", "from a colleague", b"d" * 30_000)
     later.dataset("y", "final", b"y" * 30_000)
@@ -302,7 +302,7 @@ def test_several_exports_are_one_trail(export, trail, lineage, tmp_path):
 
 
 def test_a_trail_is_a_manifest(export, trail, script, tmp_path):
-    """iscc_verify and iscc_similarity read it as it is, as other names show."""
+    """iscc_verify and iscc_similarity read it unchanged; they find datasets under other names."""
     trail(export.write())
     (tmp_path / "figure 2b.tif").write_bytes(b"d" * 30_000)
     done = script("iscc_verify", "figure 2b.tif", "--manifest", "trail.tsv", "--report", "r.tsv")
@@ -363,7 +363,7 @@ def test_names_that_were_taken_twice_are_known_again(export, trail, tmp_path):
 
 
 def test_what_a_tool_undid_again_is_no_circle(export, lineage):
-    """Inverted twice, an image is the same: it was not made of itself."""
+    """An image that was inverted twice is the same, but was not made from itself."""
     export.dataset("e", "inverted", b"e" * 30_000, hid=5)
     export.dataset("f", "inverted again", b"a" * 30_000, hid=6)
     export.job("4", "invert", ["a"], ["e"], create_time="2026-11-29T00:00:00")
@@ -387,7 +387,7 @@ def test_datasets_that_are_made_of_each_other_end(export, lineage):
 
 
 def test_copies_with_another_name_have_a_line_and_the_same_content(export, trail, lineage):
-    """Also where the original has no name of its own any longer."""
+    """Even if the original no longer has a name of its own."""
     chain = {"copied_from_history_dataset_association_id_chain": ["d"], "dataset_uuid": "uuid of d"}
     same = {"file_name": "datasets/d.tiff"} | chain
     export.dataset("e", "Figure 2b", b"", hid=7, **same)
@@ -409,7 +409,7 @@ def test_a_result_of_which_there_are_copies_is_a_result(export, lineage):
 
 
 def test_a_file_that_somebody_listed_leads_to_the_job_that_made_it(export, lineage, tmp_path):
-    """Though the list says neither when it was made nor of what; the job's time is known."""
+    """Even if the list has neither times nor sources; the job has a time."""
     figure = codes_of(b"d" * 30_000)
     header = "#name\tiscc\tdatahash\tfrom"
     (tmp_path / "t.tsv").write_text(f"{header}\nFigure 2b\t{figure.wide}\t{figure.datahash}\t\n")
@@ -468,7 +468,7 @@ def test_jobs_that_failed_made_nothing(export, trail, lineage):
 
 
 def test_a_folder_has_the_code_of_its_files(export, trail, tree):
-    """In the order of iscc-sum --tree; without its files it is not exported."""
+    """In the order of iscc-sum --tree; without its files, it is not exported."""
     (tree / ".isccignore").unlink()
     (tree / "link").unlink()
     (tree / "linked").unlink()
@@ -539,7 +539,7 @@ def test_from_may_be_the_last_column_and_have_several_sources(lineage, tmp_path)
     [
         ("from", "1e20", "expected datahashes, or not-exported: and a name, in the column from"),
         ("step", "two", "expected a number in the column step"),
-        ("datahash", "", "expected a datahash: a trail knows datasets by it"),
+        ("datahash", "", "expected a datahash: a trail identifies datasets by it"),
         ("parameters", "\\x", "invalid escape sequence"),
     ],
 )
@@ -562,7 +562,7 @@ def test_hashes_in_capitals_are_the_same(by_hand, lineage):
 
 
 def test_names_of_slashes(by_hand, script):
-    """A dataset may be called by what is behind one of the last slashes."""
+    """A dataset may be given by the part of its name after one of the last slashes."""
     name = "/" * 100_000 + "b"
     by_hand.write_text(by_hand.read_text().replace("edited.tif", name))
     for slashes, found in ((0, True), (99, True), (100, False), (99_999, False), (100_000, True)):
@@ -580,7 +580,7 @@ def test_a_manifest_is_no_trail(script, tmp_path):
 
 @pytest.mark.parametrize("content", [gzip.compress(b"tar", mtime=0), b"II*\0"])
 def test_what_is_neither_an_export_nor_a_trail(script, tmp_path, content):
-    """Galaxy also offers exports as tar.gz."""
+    """Including exports as tar.gz, which Galaxy also offers."""
     (tmp_path / "run.tar.gz").write_bytes(content)
     assert "expected an export of Galaxy as RO-Crate, which is a zip file, or a trail" in refused(
         script, tmp_path, "run.tar.gz"
@@ -588,9 +588,9 @@ def test_what_is_neither_an_export_nor_a_trail(script, tmp_path, content):
 
 
 def test_a_trail_that_comes_through_a_pipe(script, tmp_path):
-    """It would be empty when it is read for the second time."""
+    """A pipe would be empty when read for the second time."""
     os.mkfifo(tmp_path / "pipe")
-    assert "as it is read more than once, but got a pipe" in refused(script, tmp_path, "pipe")
+    assert "as it is read more than once, found a pipe" in refused(script, tmp_path, "pipe")
 
 
 def test_a_name_that_is_not_there(export, script):
@@ -603,7 +603,7 @@ def test_a_name_that_is_not_there(export, script):
 
 
 def test_pixels_are_joined_to_the_image_that_they_are_of(export, trail, script, tmp_path):
-    """A plane that a figure shows is tied to the stack."""
+    """A plane shown in a figure is linked to its stack."""
     stack = (TEST_DATA / "nuclei_3d.tif").read_bytes()
     export.dataset("s", "nuclei_3d.tif", stack)
     export.collection("stacks", **{"nuclei_3d.tif": "s"})
@@ -629,7 +629,7 @@ def test_pixels_are_joined_to_the_image_that_they_are_of(export, trail, script, 
 
 
 def test_of_a_file_only_the_surest_matches_count(export, program, tmp_path):
-    """Its bytes, else its pixels, else what looks like it; and none only where nothing does."""
+    """Matches by bytes, else by pixels, else by similarity; none only if there is no other."""
     export.dataset("s", "nuclei_3d.tif", (TEST_DATA / "nuclei_3d.tif").read_bytes())
     stack = tifffile.imread(TEST_DATA / "nuclei_3d.tif")
     tifffile.imwrite(tmp_path / "plane.tif", stack[15], photometric="minisblack")
@@ -692,7 +692,7 @@ def test_pixels_of_no_dataset_are_counted_and_of_several_refused(export, script,
 
 
 def test_a_manifest_of_bytes_says_which_image_is_meant(export, trail, program, tmp_path):
-    """Though two datasets of the trail have the same name in their collections."""
+    """Even if two datasets of the trail have the same name in their collections."""
     stack = (TEST_DATA / "nuclei_3d.tif").read_bytes()
     export.dataset("r", "nuclei_3d.tif", b"r" * 30_000)
     export.dataset("s", "nuclei_3d.tif", stack)
@@ -717,7 +717,7 @@ def test_a_manifest_of_bytes_says_which_image_is_meant(export, trail, program, t
 
 
 def run_of(steps: int, tmp_path: Path, across: int = 1) -> Path:
-    """A trail of so many steps, each over a list of so many datasets."""
+    """A trail of this many steps, each over a list of this many datasets."""
     rows = ["#name\tiscc\tdatahash\tstep\ttool\tversion\tparameters\tfrom\tended\trecorded_by"]
     before: list[str] = []
     for step in range(steps):
@@ -747,7 +747,7 @@ def test_a_picture_fits_a_page(script, tmp_path, steps, across):
 
 
 def test_a_picture_of_a_long_analysis_with_an_input_at_each_step_fits_a_page(export, script):
-    """And raw data stand beside the step that needs them, not all at the top."""
+    """Raw data are drawn next to the step that uses them, not all at the top."""
     for number in range(40):
         before = "d" if number == 0 else f"made{number - 1}"
         export.dataset(f"raw{number}", f"reference {number}", b"r%d" % number)
@@ -762,7 +762,7 @@ def test_a_picture_of_a_long_analysis_with_an_input_at_each_step_fits_a_page(exp
 
 
 def test_a_picture_of_datasets_that_are_made_of_each_other(script, tmp_path):
-    """Nobody's analysis, but a table that can be written."""
+    """No analysis has such cycles, but a table may."""
     rows = []
     for number in range(60):
         codes = [codes_of(b"%d" % (each % 60)) for each in (number, number + 1, number + 7)]
@@ -792,7 +792,7 @@ def test_a_picture_with_something_missing_at_each_step_fits_a_page(script, tmp_p
 
 
 def test_boxes_do_not_overlap():
-    """As they did where several steps in a row have two inputs beside the last one."""
+    """Even if several consecutive steps have two inputs besides the previous step."""
     into = {
         f"{letter}{step}": {f"a{step - 1}"} if step else () for step in range(8) for letter in "abc"
     }
@@ -802,7 +802,7 @@ def test_boxes_do_not_overlap():
 
 
 def test_edges_bend_where_they_pass_layers_and_nowhere_else():
-    """Also beside a node that has none."""
+    """Including an edge next to a node without edges."""
     into = {"alone": "", "raw": "ab", "a": "b", "b": "f", "f": ""}
     nodes = {key: Node("step", "", into=set(each)) for key, each in into.items()}
     drawn = plan(nodes)
@@ -848,7 +848,7 @@ def test_two_long_rows_of_the_same_steps_are_drawn_in_seconds(script, tmp_path, 
 
 
 def test_letters_stay_inside_their_node(script, tmp_path):
-    """Wide ones as well: nothing is drawn on the left of the nodes."""
+    """Including wide ones: nothing is drawn to the left of the nodes."""
     path = run_of(2, tmp_path)
     path.write_text(path.read_text().replace("data 0", "W" * 60).replace("tool0", "M" * 60))
     done = script("iscc_trail", path, "--picture", "p.png")
@@ -861,7 +861,7 @@ def test_letters_stay_inside_their_node(script, tmp_path):
 
 
 def refused(script: Callable, tmp_path: Path, export: Path) -> str:
-    """Why an export is refused: one sentence, status 2, and nothing is written anywhere."""
+    """The message that refuses an export: one sentence, status 2, and nothing is written."""
     before = sorted(tmp_path.rglob("*"))
     given = ("--trail", "t.tsv", "--lineage", "l.tsv", "--picture", "p.png")
     done = script("iscc_trail", export, *given)
@@ -905,7 +905,7 @@ def test_a_bomb_of_zeros(export, script, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("apart", [0, 29])
 def test_a_bomb_of_members_that_share_their_bytes(export, script, tmp_path, apart):
-    """All of them, or only the last byte of one and the first of the next one's header."""
+    """All bytes, or only the last byte of one and the first of the next one's header."""
     content = export.write().read_bytes()
     entry = content.index(b"PK\x01\x02")
     size = struct.unpack("<H", content[entry + 28 : entry + 30])[0]
@@ -923,7 +923,7 @@ def test_a_bomb_of_members_that_share_their_bytes(export, script, tmp_path, apar
 
 
 def test_a_file_that_is_read_again_and_again(export, script, tmp_path):
-    """Gigabytes in kilobytes would be: each file belongs to one dataset and its copies."""
+    """Gigabytes in kilobytes are prevented: each file belongs to one dataset and its copies."""
     export.dataset("e", "other", b"", file_name="datasets/a.tiff")
     assert "expected files of one dataset each" in refused(script, tmp_path, export.write())
 
@@ -957,14 +957,14 @@ def test_a_file_that_is_damaged(export, script, tmp_path):
     place = content.index(b"datasets/a.tiff") + 200
     content[place] ^= 255
     export.path.write_bytes(content)
-    assert "a zip archive that is whole" in refused(script, tmp_path, export.path)
+    assert "an intact zip archive" in refused(script, tmp_path, export.path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_an_archive_that_is_cut_off(export, script, tmp_path, share):
     content = export.write().read_bytes()
     export.path.write_bytes(content[: int(len(content) * share)])
-    assert "a zip archive that is whole" in refused(script, tmp_path, export.path)
+    assert "an intact zip archive" in refused(script, tmp_path, export.path)
 
 
 def test_another_version(export, script, tmp_path):
@@ -1046,7 +1046,7 @@ def test_json_that_would_be_much_more_in_memory(export, script, tmp_path, monkey
 
 @pytest.mark.timeout(30)
 def test_thousands_of_copies_and_of_one_name(export, trail):
-    """In a time that grows with their number, and not with its square."""
+    """Time is proportional to their number, not to its square."""
     chain = "copied_from_history_dataset_association_id_chain"
     copied = {chain: ["d"], "dataset_uuid": "uuid of d"}
     for number in range(20_000):
@@ -1077,7 +1077,7 @@ def test_thousands_of_names(by_hand, lineage):
 
 @pytest.mark.timeout(20)
 def test_hundreds_of_datasets_that_are_the_same(export, lineage):
-    """As tables of zeros are: each may have come from any other."""
+    """For example tables of zeros: each may have come from any other."""
     for number in range(800):
         export.dataset(f"e{number}", f"raw/{number}", b"%d" % number)
         export.dataset(f"f{number}", f"once/{number}", b"one")
@@ -1114,7 +1114,7 @@ def test_a_line_that_no_tool_would_read(export, script, tmp_path, monkeypatch):
 
 
 def test_ten_thousand_jobs(export, lineage):
-    """Each made of the one before, in any order in the export."""
+    """A chain of jobs, in any order in the export."""
     for number in range(10_000):
         export.dataset(f"k{number}", f"data {number}", b"%d" % number)
         export.job(f"j{number}", "next", [f"k{number - 1}" if number else "a"], [f"k{number}"])
@@ -1125,7 +1125,7 @@ def test_ten_thousand_jobs(export, lineage):
 
 
 def changed(value: object, random: Random) -> object:
-    """JSON in which one value somewhere is another one."""
+    """JSON with one value changed somewhere."""
     if isinstance(value, dict) and value and random.random() < 0.9:
         key = random.choice([*value])
         return value | {key: changed(value[key], random)}
@@ -1137,7 +1137,7 @@ def changed(value: object, random: Random) -> object:
 
 
 def outcome(script: Callable, tmp_path: Path) -> int:
-    """What comes of a changed export: a whole trail, or one sentence and nothing."""
+    """The result for a changed export: a complete trail, or one sentence and no output."""
     for name in ("t.tsv", "l.tsv"):
         (tmp_path / name).unlink(missing_ok=True)
     done = script("iscc_trail", "changed.zip", "--trail", "t.tsv", "--lineage", "l.tsv")

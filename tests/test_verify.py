@@ -1,4 +1,4 @@
-"""iscc_verify: each dataset and each line is accounted for once, and OK means the same bytes."""
+"""iscc_verify accounts for each dataset and line once, and only equal bytes are OK."""
 
 import json
 import random
@@ -24,7 +24,7 @@ REPORT = "#name\tstatus\tdistance\tbits\tdetail\tmatched_by\tline\texpected\tact
 
 
 def counts(**found: int) -> str:
-    """What is said on standard output."""
+    """The counts on standard output."""
     return ", ".join(f"{found.get(status, 0)} {status}" for status in audit.STATUSES) + "\n"
 
 
@@ -212,7 +212,7 @@ KINDS = st.sampled_from([None, U8, I8])
     st.lists(st.tuples(NAMES, SOME, KINDS), max_size=8),
 )
 def test_codes_of_bytes_and_of_pixels_are_never_paired(manifest_, datasets):
-    """And OK is said of the same pixels, type and sizes only; "" says that these are unknown."""
+    """OK requires the same pixels, type and sizes; "" means that type and sizes are unknown."""
     lines = [
         listed(name, content, line)._replace(pixels=pixels)
         for line, (name, content, pixels) in enumerate(manifest_, 1)
@@ -238,7 +238,7 @@ def test_codes_of_bytes_and_of_pixels_are_never_paired(manifest_, datasets):
 
 
 def test_what_differs_between_two_images_is_said():
-    """Sizes and types, or values; in an image of other sizes or type values are not compared."""
+    """Sizes and types, or values; if sizes or types differ, values are not compared."""
     big = [random.Random(n).randbytes(20_000) for n in range(2)]
     wide, flat = "imagewalk uint16 z1c1t1y100x100", "imagewalk uint8 z2c1t1y100x100"
 
@@ -410,7 +410,7 @@ def test_a_line_of_pixels_that_contradicts_itself_is_explained():
     ],
 )
 def test_dots_in_names_are_no_extensions(before, after):
-    """As in dates and numbers: images of a series, here in reverse order, are told apart."""
+    """Dots as in dates and numbers: images of a series, in reverse order here, are told apart."""
     manifest_ = [(name, CONTENTS[line]) for line, name in enumerate(before, 1)]
     pairs = list(zip(after, [2, 1], strict=False))
     for status, datasets in (
@@ -422,7 +422,7 @@ def test_dots_in_names_are_no_extensions(before, after):
 
 
 def test_content_that_is_listed_elsewhere_is_said():
-    """Two datasets exchanged, and a copy of what is there under its own name."""
+    """Two exchanged datasets, and a copy of a dataset that is present under its own name."""
     before = [("a", A), ("b", B), ("c", C)]
     findings = audited(before, [("a", B), ("b", A), ("c", C), ("copy", C)])
     assert [each.detail for each in findings] == [
@@ -435,7 +435,7 @@ def test_content_that_is_listed_elsewhere_is_said():
 
 
 def test_many_equal_datasets_under_other_names():
-    """30,000 of them are moved, each to an entry of its own, at once."""
+    """30,000 of them are MOVED, each matched to its own entry, quickly."""
     before = [(f"old {number}", A) for number in range(30_000)]
     after = [(f"new {number}", A) for number in range(30_000)]
     findings = audited(before, after)
@@ -445,7 +445,7 @@ def test_many_equal_datasets_under_other_names():
 
 @given(st.integers(0, 255), st.booleans())
 def test_no_bit_of_a_code_may_differ(bit, narrow):
-    """Wide codes have 256 bits and narrow ones 128; whichever is flipped, it is not OK."""
+    """Wide codes have 256 bits and narrow ones 128; with any one flipped, nothing is OK."""
     now = audit.Actual.of(entry_of("a", A))
     then = listed("a", A, 1, narrow)
     decoded = bytearray(codes.decode(codes.digits_of(then.expected)))
@@ -507,7 +507,7 @@ def test_folders_as_a_whole_and_file_by_file(tmp_path, script):
 
 
 def test_lists_know_folders_from_names_with_slashes(tmp_path, script):
-    """A file is OK whatever is listed below its name; a folder may be listed in both forms."""
+    """A file is OK whatever is listed below its name; a directory may be listed in both forms."""
     folder(tmp_path, {"s": A, "dir/x": B, "dir/y": C})
     lines = [("s", A), ("s/forward", B), ("dir/", B + C), ("dir/x", B), ("dir/y", C)]
     text = "".join(f"{codes_of(content).wide} *{name}\n" for name, content in lines)
@@ -539,7 +539,7 @@ def test_codes_that_were_pasted(tmp_path, script):
 
 
 def test_what_iscc_sum_writes_is_verified(tmp_path, script):
-    """The file of each of its output forms; then a byte changes, which it must not pass."""
+    """A file in each of its output formats is verified; after a byte changes, it must fail."""
     iscc_sum = Path(sys.executable).parent / "iscc-sum"
     folder(tmp_path, {"a 1": A, "b": B})
     for options in ([], ["--tag"], ["--units"], ["-z"], ["--narrow"]):
@@ -582,11 +582,13 @@ def test_refusals(tmp_path, script, manifest_lines, files, message):
 def test_a_manifest_is_needed(script):
     done = script("iscc_verify", "a")
     assert done.returncode == 2
-    assert done.stderr.endswith("iscc_verify: the argument --manifest is needed\n")
+    assert done.stderr.endswith(
+        "iscc_verify: expected --manifest with the manifest to check against, found none\n"
+    )
 
 
 def test_mismatches_are_the_lines_that_count(tmp_path, script):
-    """And a list of them, with nothing in it but the header, where all is well."""
+    """If everything matches, the list of mismatches only has a header."""
     for name in ("a", "b", "c"):
         (tmp_path / name).write_bytes(name.encode() * 30_000)
     script("iscc_manifest", "a", "b", "--manifest", "m.tsv")
@@ -631,12 +633,12 @@ def test_a_name_with_a_line_break_cannot_be_on_a_list(tmp_path, script, name, op
     write_form(tmp_path, datasets=dataset, codes=codes_of(A).wide)
     done = script("iscc_verify", "--inputs", "inputs.json", option, "list")
     assert done.returncode == 2
-    assert "has a line break" in done.stderr
+    assert "found a line break" in done.stderr
     assert not (tmp_path / "list").exists()
 
 
 def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_path, script):
-    """It strips its lines, so "a " that passed would let "a" pass, which did not."""
+    """The tool strips lines: "a " that passed would also select "a", which failed."""
     for name in ("a", "a "):
         (tmp_path / name).write_bytes(name.encode())
     script("iscc_manifest", "a", "a ", "--manifest", "m.tsv")
@@ -650,7 +652,7 @@ def test_a_list_that_filter_collection_would_take_for_another_is_refused(tmp_pat
 
 
 def test_a_manifest_that_comes_through_a_pipe_is_read_from_its_beginning(tmp_path, script):
-    """It is longer than what is looked at to tell its format; every format, none of it is lost."""
+    """In every format, and longer than the part read to detect the format; nothing is lost."""
     names = [f"{number:0100}.bin" for number in range(200)]
     for number, name in enumerate(names):
         (tmp_path / name).write_bytes(b"%d" % number)
@@ -712,7 +714,7 @@ def test_two_manifests_are_counted(tmp_path, script):
 
 
 def test_long_lines_take_no_long_time(tmp_path, script):
-    """A name of many folders beside a folder, and what looks like a digest; minutes, if squared."""
+    """A name of many directories next to a directory, and a long digest; quickly."""
     (tmp_path / "folder").mkdir()
     code = codes_of(b"").wide
     lines = ["#name\tiscc", f"{'a/' * 100_000}b\t{code}", f"folder\t{code}"]
@@ -738,7 +740,7 @@ def write_form(tmp_path: Path, **inputs: object) -> None:
     ],
 )
 def test_two_things_to_check_against_are_refused(tmp_path, script, inputs, arguments, word):
-    """One of them would win without a word."""
+    """Otherwise one of them would silently be ignored."""
     write_form(tmp_path, datasets=[], **inputs)
     (tmp_path / "m").write_text(HEADER + manifest_line("a", b"a"))
     done = script("iscc_verify", "--inputs", "inputs.json", *arguments)
@@ -747,7 +749,7 @@ def test_two_things_to_check_against_are_refused(tmp_path, script, inputs, argum
 
 
 def test_a_manifest_whose_lines_end_in_carriage_returns_hides_nothing(tmp_path, script):
-    """Alone, and behind another one; b's file is gone."""
+    """Alone, and after another manifest; the file of b is missing."""
     (tmp_path / "a").write_bytes(b"a")
     a, b = (HEADER + manifest_line(name, name.encode()) for name in "ab")
     for text in (a + b.replace("\n", "\r"), a.rstrip("\n") + b, a.rstrip("\n") + b[len(HEADER) :]):
@@ -769,7 +771,7 @@ LISTS = ("--passed", "p", "--failed", "f", "--report", "r")
 
 
 def test_a_directory_that_was_emptied_is_reported(tmp_path, script):
-    """Its only file is in the other one now, where it is MOVED."""
+    """Its only file is now in the other directory, where it is MOVED."""
     folder(tmp_path / "one", {"x": A})
     folder(tmp_path / "two", {"y": B})
     script("iscc_manifest", "one", "two", "--per-file", "--manifest", "m")
@@ -796,7 +798,7 @@ def test_a_directory_that_lost_a_file_to_another_one_fails(tmp_path, script):
 
 
 def test_the_same_file_name_in_another_directory_is_not_the_same_name(tmp_path, script):
-    """Chunks of all images have the same names: one in another image was moved."""
+    """Chunks of all images have the same names: one found in another image was moved."""
     for image in ("one.zarr", "two.zarr"):
         folder(tmp_path / image, {"0/0": image.encode() * 1000})
     folder(tmp_path / "one.zarr", {"0/7": A})
@@ -817,7 +819,7 @@ def test_a_second_line_of_the_same_name_fails_no_dataset(tmp_path, script):
 
 
 def test_slashes_at_the_end_of_a_name(tmp_path, script):
-    """A directory is listed with one by `iscc-sum --tree`; a dataset of a form may be called so."""
+    """`iscc-sum --tree` adds one to a directory's name; a dataset of a form may have one."""
     folder(tmp_path, {"d/x": A, "f": B})
     items = [
         {"element_identifier": "f/", "source_path": str(tmp_path / "f")},
@@ -844,7 +846,7 @@ def test_slashes_at_the_end_of_a_name(tmp_path, script):
 @pytest.mark.parametrize("column", ["data_code", "instance_code"])
 @pytest.mark.parametrize("name", ["a", "old"])
 def test_units_beside_a_code_are_checked(tmp_path, script, column, name):
-    """Where no datahash says more; also in bits that the code beside them does not have."""
+    """If there is no datahash; also in bits that the code of the same line does not have."""
     (tmp_path / "a").write_bytes(A)
     right, other = codes_of(A), codes_of(B)
     decoded = bytearray(codes.decode(codes.digits_of(getattr(right, column))))
@@ -866,7 +868,7 @@ def test_units_beside_a_code_are_checked(tmp_path, script, column, name):
 
 
 def test_many_slashes_take_no_long_time():
-    """Few beginnings of a name are looked at, however many slashes it has."""
+    """Only few prefixes of a name are tried, however many slashes it has."""
     names = {"d" * length for length in (3, 2000)}
     directories = audit.Directories(names)
     assert directories.lengths == {3, 2000}
@@ -933,7 +935,7 @@ def test_who_does_not_belong_together(manifest_, datasets, expected):
 
 
 def test_the_first_line_with_the_content_is_named():
-    """Two others list it, and a dataset of each of these names is there."""
+    """Two other lines list it, and there is a dataset with each of these names."""
     before = [("x", A), ("y", A), ("z", B)]
     findings = audited(before, [("x", A), ("y", A), ("z", A)])
     assert findings[2].status == "CHANGED"
@@ -954,7 +956,7 @@ def test_content_is_found_by_a_line_that_does_not_say_the_size():
 
 
 def test_manifests_take_the_place_of_datasets(tmp_path, script):
-    """No dataset is read: there is none. Two manifests, one of them with a name that is new."""
+    """There are no datasets to read, only two manifests, one of them with a new name."""
     (tmp_path / "m").write_text(HEADER + manifest_line("a", A) + manifest_line("b", B))
     (tmp_path / "f1").write_text(HEADER + manifest_line("b", C))
     (tmp_path / "f2").write_text(HEADER + manifest_line("new", A))
@@ -1014,7 +1016,7 @@ def test_codes_of_bytes_and_of_pixels_are_not_checked_against_each_other(
 def test_datasets_and_codes_of_pixels_are_refused_before_anything_is_read(
     tmp_path, script, options
 ):
-    """Or that would take hours. The manifest is named, and what can be done."""
+    """Reading could take hours. The message names the manifest, and what to do."""
     line = manifest_line("a", A) if options else pixel_line("a", A)
     (tmp_path / "m").write_text((HEADER if options else PIXEL_HEADER) + line)
     done = script("iscc_verify", "no such file", "--manifest", "m", "--report", "r", *options)
@@ -1026,7 +1028,7 @@ def test_datasets_and_codes_of_pixels_are_refused_before_anything_is_read(
 
 
 def test_lines_of_pixels_do_not_say_that_a_folder_is_listed_file_by_file(tmp_path, script):
-    """They are called after it, where it holds several images."""
+    """Images in a directory that contains several have names that begin with the directory's."""
     (tmp_path / "z").mkdir()
     (tmp_path / "z" / "chunk").write_bytes(A)
     lines = manifest_line("z", A).rstrip("\n") + "\t\t\n", pixel_line("z/0", B)
@@ -1036,7 +1038,7 @@ def test_lines_of_pixels_do_not_say_that_a_folder_is_listed_file_by_file(tmp_pat
 
 
 def test_lines_of_an_image_of_both_kinds_do_not_make_each_other_invalid(tmp_path, script):
-    """As in a trail, or where manifests were put end to end: each is there for its kind."""
+    """As in a trail or in concatenated manifests: each line is meant for its kind."""
     no_pixels = [manifest_line(name, A).rstrip("\n") + "\t\t\n" for name in ("d/a.tif", "b.txt")]
     planes = [pixel_line(name, B) for name in ("d/a.tif", "d/a.tif/0/z1c0t0", "lost.tif")]
     (tmp_path / "m").write_text(PIXEL_HEADER + "".join(no_pixels + planes))
@@ -1053,7 +1055,7 @@ def test_lines_of_an_image_of_both_kinds_do_not_make_each_other_invalid(tmp_path
 
 
 def test_a_name_of_many_parts_needs_no_memory_for_each(tmp_path, script):
-    """Of a line of pixels beside bytes: the square of its length would be 45 GB."""
+    """A line of pixels next to lines of bytes: the square of its length would be 45 GB."""
     deep = "d" + "/a" * 150_000
     no_pixels = manifest_line("b.txt", A).rstrip("\n") + "\t\t\n"
     (tmp_path / "m").write_text(PIXEL_HEADER + no_pixels + pixel_line(deep, B))
@@ -1085,7 +1087,7 @@ def test_lines_of_a_kind_that_is_not_there_are_invalid(tmp_path, script):
 
 
 def test_a_list_may_be_declared_to_be_of_pixels(tmp_path, script):
-    """As OMERO's annotations are exported: names and codes. Then type and sizes are not known."""
+    """As exported from OMERO annotations: names and codes. Type and sizes are then unknown."""
     (tmp_path / "omero.csv").write_text(f"name,iscc\na.czi,{codes_of(A).wide}\n")
     (tmp_path / "f").write_text(PIXEL_HEADER + pixel_line("a.ome.tif", A))
     options = ["--found", "f", "--manifest", "omero.csv", "--report", "r"]
@@ -1108,7 +1110,7 @@ def test_a_list_may_be_declared_to_be_of_pixels(tmp_path, script):
 @pytest.mark.parametrize("column", ["data_code", "instance_code"])
 @pytest.mark.parametrize("code", ["garbage", "ISCC:GAD", "\u0663", codes_of(C).wide])
 def test_what_is_there_has_no_codes_that_are_none(tmp_path, script, column, code):
-    """Nor one of other bytes."""
+    """Codes of other bytes are refused as well."""
     fields = dict(zip(HEADER.split("\t"), manifest_line("a", A).split("\t"), strict=True))
     fields[column] = code
     (tmp_path / "f").write_text(HEADER + "\t".join(fields.values()))
@@ -1122,7 +1124,7 @@ def test_what_is_there_has_no_codes_that_are_none(tmp_path, script, column, code
 
 @pytest.mark.parametrize("column", ["filesize", "datahash", "data_code"])
 def test_what_is_there_has_to_be_known_in_full(tmp_path, script, column):
-    """And to agree: or OK would be said of what one column says and another does not."""
+    """Columns must be complete and agree, or OK might be true of one of them only."""
     (tmp_path / "m").write_text(HEADER + manifest_line("a", A))
     place = HEADER.removeprefix("#").rstrip("\n").split("\t").index(column)
     for other in (
@@ -1141,7 +1143,7 @@ def test_what_is_there_has_to_be_known_in_full(tmp_path, script, column):
 
 
 def test_json_says_pixels_as_a_table_does(tmp_path, script):
-    """And is not taken for codes of bytes; type and sizes are compared."""
+    """Such a code is not taken for one of bytes; type and sizes are compared."""
     (tmp_path / "f").write_text(PIXEL_HEADER + "".join(pixel_line(name, A) for name in "abcd"))
     items = [
         {"name": name, "iscc": codes_of(A).wide, "pixels": pixels}
@@ -1155,13 +1157,15 @@ def test_json_says_pixels_as_a_table_does(tmp_path, script):
 
 
 def test_a_manifest_is_not_checked_against_itself(tmp_path, script):
-    """All would be OK; a form of Galaxy proposes the newest table at both places."""
+    """Everything would be OK; a Galaxy form proposes the newest table in both places."""
     (tmp_path / "m").write_text(HEADER + manifest_line("a", A))
     (tmp_path / "link").symlink_to("m")
     (tmp_path / "other").write_text(HEADER + manifest_line("a", A))
     done = script("iscc_verify", "--found", "other", "--found", "link", "--manifest", "m")
     assert done.returncode == 2
-    assert done.stderr.startswith('iscc_verify: "m": expected another manifest to check against')
+    assert done.stderr.startswith(
+        'iscc_verify: "m": expected two manifests, one of the current data'
+    )
     assert done.stderr.count("\n") == 1
     done = script("iscc_verify", "--found", "other", "--manifest", "m")
     assert (done.returncode, done.stdout) == (0, counts(OK=1))

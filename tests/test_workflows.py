@@ -1,4 +1,4 @@
-"""The workflows: complete and tidy, and run in a real Galaxy."""
+"""The workflows are complete and tidy, and run in a real Galaxy."""
 
 import io
 import re
@@ -119,7 +119,7 @@ def test_by_planemo(planemo_results, name, index):
 @pytest.mark.galaxy
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_the_editor_finds_nothing_amiss(client, name):
-    """No value left out, no tool in another version, as it would say when it opens a workflow."""
+    """No missing value, no tool in another version: what it reports when it opens a workflow."""
     workflow = client.get(
         f"workflows/{client.import_workflow(WORKFLOWS[name])}/download?style=editor"
     )
@@ -141,7 +141,7 @@ UNFOUND = {name for name in HOSTILE if name != name.strip()}
 
 
 def written(name: str) -> str:
-    """A name as a table has it."""
+    """A name as in a table."""
     escaped = name.replace("\\", "\\\\")
     return f"\\{escaped}" if escaped.startswith("#") else escaped
 
@@ -153,7 +153,7 @@ def manifest_of(datasets: dict[str, bytes]) -> bytes:
 
 @pytest.fixture
 def pairs(client) -> dict:
-    """A list of pairs, of which the second has the same two contents the other way round."""
+    """A list of pairs; the second has the contents of the first in reverse order."""
     a, b = client.upload("a", HOSTILE["it's.tif"]), client.upload("b", HOSTILE["#name"])
     return client.paired_list("pairs", {"it's day 1": (a, b), "$(day) 2": (b, a)})
 
@@ -184,7 +184,7 @@ def test_what_is_dropped_is_a_copy_of_what_is_kept(client):
 
 @pytest.mark.galaxy
 def test_a_flattened_delivery_is_found_in_the_manifest_of_the_nested_one(client, pairs):
-    """The manifest that the first workflow makes is what the third wants."""
+    """The output of the first workflow is an input of the third."""
     fingerprint = client.import_workflow(WORKFLOWS["fingerprint-collection"])
     manifest = client.invoke(fingerprint, {"Collection": pairs})["Manifest"]
     verify = client.import_workflow(WORKFLOWS["verify-delivery"])
@@ -318,7 +318,7 @@ def test_twice_the_same_bytes(client):
 
 @pytest.mark.galaxy
 def test_conversions_that_are_not_honest_are_named(client):
-    """A stack as it is but compressed; in 8 bits; a plane less; and as a lossy JPEG."""
+    """A stack that is only compressed; in 8 bits; without a plane; and as a lossy JPEG."""
     stack = tifffile.imread(TEST_DATA / "nuclei_3d.tif")
     plane = (stack[15] - stack.min()).astype("u1")
     before = {

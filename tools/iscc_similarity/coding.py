@@ -16,22 +16,23 @@ from inputs import Dataset
 from manifest import Entry
 from messages import InputError, Progress, quote
 
-# With larger pieces the kernel has to clear fresh memory for each: 2 MiB takes a third longer.
+# For larger pieces, the kernel clears fresh memory each time: with 2 MiB, coding takes a third
+# longer.
 READ_BYTES = 256 * 1024
 
-# What a worker gets at once: large enough that asking for more costs nothing beside the work,
-# small enough that no worker is left with much when the others have ended.
+# The unit of work: large enough that requesting more costs nothing in comparison, small enough that
+# no worker has much left to do when the others have finished.
 PORTION_BYTES = 8 * 1024 * 1024
 PORTION_DATASETS = 32
 
-# Below this mean size, in bytes, the library's threads cost more than the coding (measured).
+# Below this mean size, in bytes, the library's threads cost more than the coding itself (measured).
 MIN_BYTES_FOR_THREADS = 1024 * 1024
 
 
 class Source(NamedTuple):
-    """A dataset and where its bytes are: one file, or those of a directory, in their order.
+    """A dataset and its files: one, or those of a directory in order.
 
-    `files` are named as messages call them; `size` is in bytes.
+    `files` are pairs of the name used in messages and the path; `size` is in bytes.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Source(NamedTuple):
 
 
 def split_directories(datasets: Sequence[Dataset]) -> list[Dataset]:
-    """The same datasets, with each directory replaced by the files in it: `dataset/inner/path`."""
+    """The datasets, with each directory replaced by the files in it: `dataset/inner/path`."""
     return [
         each
         for dataset in datasets
@@ -62,10 +63,10 @@ def is_directory(dataset: Dataset) -> bool:
 
 
 def code_all(datasets: Sequence[Dataset], wide: bool = True, jobs: int = 1) -> list[Entry]:
-    """The entries of all datasets, in their order, whatever the number of processes.
+    """Code all datasets; the entries are in their order, whatever the number of processes.
 
-    The largest come first, so that the last process to end has little left to do. Raises
-    InputError, naming the dataset, if one cannot be read, or if a process dies over it.
+    The largest are coded first, so that processes finish at about the same time. Raises InputError,
+    naming the dataset, if one cannot be read, or if a process dies while reading it.
     """
     sources = [find(dataset) for dataset in datasets]
     sizes = [source.size for source in sources]
@@ -103,9 +104,9 @@ def in_workers(
     jobs: int,
     report: workers.Report,
 ) -> Iterator[tuple[int, object]]:
-    """What `work(item, report)` makes of each dataset, with its index, in whatever order they come.
+    """Apply `work(item, report)` to each dataset; yields (index, result) in any order.
 
-    Raises InputError, naming the dataset, if a process dies over it.
+    Raises InputError, naming the dataset, if a process dies while reading it.
     """
     try:
         yield from workers.in_processes(work, items, portions(sizes), jobs, report)
@@ -115,11 +116,11 @@ def in_workers(
 
 
 def use_batch_scheduling() -> None:
-    """Ask Linux to treat this process, and those that it starts, as batch jobs.
+    """Ask Linux to treat this process, and its child processes, as batch jobs.
 
-    For every file the library passes 64 pieces of work to another thread, one by one, and waits
-    for each. A thread that wakes up does then not push the other one aside, which halves the time
-    of small files (benchmarks/README.md). Where Linux refuses, nothing else changes.
+    For every file, the library passes 64 pieces of work to another thread, one by one, and waits
+    for each. With batch scheduling, a thread that wakes up does not displace the other, which
+    halves the time for small files (benchmarks/README.md). If Linux refuses, nothing else changes.
     """
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):
@@ -127,7 +128,7 @@ def use_batch_scheduling() -> None:
 
 
 def portions(sizes: Sequence[int]) -> list[list[int]]:
-    """Indices of datasets, the largest first, in portions that are worth handing out."""
+    """Group the indices of datasets, largest first, into portions large enough to hand out."""
     result: list[list[int]] = []
     room = files = 0
     for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
@@ -141,25 +142,25 @@ def portions(sizes: Sequence[int]) -> list[list[int]]:
 
 
 def find(dataset: Dataset) -> Source:
-    """Find the files of a dataset. Raises InputError if there is none, or only a pipe, say."""
+    """Find the files of a dataset. Raises InputError if it cannot be read or is, e.g., a pipe."""
     name, path = dataset.name, dataset.path
     with reading(name):
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             files = [(f"{name}/{inner}", file) for inner, file in list_files(path, name)]
             return Source(name, files, sum(file.stat().st_size for _, file in files))
-        # Opening a pipe would wait for ever.
+        # Opening a pipe could block forever.
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"cannot read {quote(name)}: it is not a regular file")
         return Source(name, [(name, path)], status.st_size)
 
 
 def code(source: Source, report: Callable[[float], None], wide: bool) -> Entry:
-    """Read a dataset once and give its entry, with a WIDE or a SUM (narrow) ISCC-CODE.
+    """Read a dataset once and return its entry, with a WIDE or SUM (narrow) ISCC-CODE.
 
-    The code of a directory is that of the bytes of all its files, one after the other, as
-    `iscc-sum --tree` computes it. `report(n)` is called for every n bytes. Raises InputError,
-    naming the dataset, if anything of it cannot be read to the end, or changes meanwhile.
+    A directory is coded as the concatenated bytes of all its files, as `iscc-sum --tree` does.
+    `report(n)` is called for every n bytes. Raises InputError, naming the file, if any file cannot
+    be read to the end, or changes meanwhile.
     """
     processor = IsccSumProcessor()
     for name, path in source.files:
@@ -172,12 +173,12 @@ def code(source: Source, report: Callable[[float], None], wide: bool) -> Entry:
                 report(len(piece))
             after = os.fstat(stream.fileno())
             if (before.st_size, before.st_mtime_ns) != (length, after.st_mtime_ns):
-                raise InputError(f"cannot read {quote(name)}: it was changed meanwhile")
+                raise InputError(f"cannot read {quote(name)}: it was changed while being read")
     return entry_of(source.name, processor, wide)
 
 
 def entry_of(name: str, processor: IsccSumProcessor, wide: bool) -> Entry:
-    """The entry of what a processor was given, which takes nothing more afterwards."""
+    """The entry of the bytes given to a processor, which accepts no more afterwards."""
     result = processor.result(wide=wide, add_units=True)
     data_code, instance_code = result.units
     return Entry(name, result.iscc, result.filesize, result.datahash, data_code, instance_code)

@@ -1,4 +1,4 @@
-"""Fonts for names: data may be called anything, in any script."""
+"""Find fonts for names, which may be in any script."""
 
 from matplotlib import font_manager
 
@@ -7,10 +7,10 @@ MISSING = "□ a letter for which no font is installed"
 
 
 def fonts_for(text: str) -> tuple[list[str], bool]:
-    """Installed fonts that together have the characters of a text, and whether some are missing.
+    """Installed fonts that together cover a text, and whether any characters are missing.
 
-    matplotlib brings one with it that has Latin, Greek, Cyrillic and Arabic letters, among others,
-    but no Chinese, Japanese or Korean ones. Characters that no font has are drawn as boxes.
+    matplotlib comes with a font for Latin, Greek, Cyrillic and Arabic letters, among others, but
+    not for Chinese, Japanese or Korean. Characters that no font covers are drawn as boxes.
     """
     fonts = [FIRST]
     missing = {ord(character) for character in text if character.isprintable()}

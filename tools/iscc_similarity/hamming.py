@@ -1,21 +1,21 @@
-"""All pairs of hashes within a Hamming distance: arrays in, arrays out, and no pair missed.
+"""Find all pairs of hashes within a Hamming distance: arrays in, arrays out, and no pair missed.
 
-A hash is a row of one, two or four unsigned 64-bit words, the first bit of which is the highest
-bit of the first word. Where the threshold is small beside the number of bits, most pairs are never
-looked at (multi-index hashing: Norouzi, Punjani and Fleet, 2012, https://arxiv.org/abs/1307.2982):
+A hash is a row of one, two or four unsigned 64-bit words; its first bit is the highest bit of the
+first word. If the threshold is small compared with the number of bits, most pairs are never
+compared (multi-index hashing: Norouzi, Punjani and Fleet, 2012, https://arxiv.org/abs/1307.2982):
 
-    Cut the bits into chunks, and give each a radius, so that the sum of (radius + 1) over all of
-    them is more than the threshold. Two hashes within the threshold then differ by no more than
-    its radius in at least one chunk: if they did not, they would differ by more than the threshold
-    in all. (That the radii need not be equal: Qin et al., 2018, https://doi.org/10.1109/ICDE.2018.00070.)
+    Cut the bits into chunks and give each chunk a radius, so that (radius + 1), summed over all
+    chunks, exceeds the threshold. Two hashes within the threshold then differ by no more than the
+    radius in at least one chunk; otherwise, they would differ by more than the threshold in total.
+    (The radii need not be equal: Qin et al., 2018, https://doi.org/10.1109/ICDE.2018.00070.)
 
-    So, for each chunk: sort the hashes by it, look up for each hash those whose chunk differs by
-    at most the radius, and compare these candidates in full. A pair that several chunks find is
+    For each chunk: sort the hashes by it, look up for each hash those whose chunk differs by at
+    most the radius, and compare these candidates in full. A pair that several chunks find is
     taken from the first of them.
 
-How to cut is decided by what it costs, which is also compared with brute force: all pairs in tiles
-that fit the processor's cache. The set of pairs is the same, whatever is chosen; their order is
-not.
+The layout of the chunks is the one with the lowest estimated cost. If brute force costs less, all
+pairs are compared, in tiles that fit the processor's cache. The set of pairs does not depend on
+this choice, but their order does.
 """
 
 import math
@@ -32,33 +32,33 @@ from workers import Report
 
 WORD_BITS = 64
 
-# A table of where each value of a chunk begins takes 8 bytes a value: 32 MiB at most.
+# The table of where each value of a chunk begins takes 8 bytes per value: at most 32 MiB.
 MOST_CHUNK_BITS = 22
 INDEX_BITS = WORD_BITS - MOST_CHUNK_BITS
 
-# What is compared at once: arrays of this many 64-bit words stay in a processor's cache.
+# Sizes of blocks: arrays of this many 64-bit words stay in a processor's cache.
 LOOKUPS_AT_ONCE = 1 << 18
 CANDIDATES_AT_ONCE = 1 << 16
 TILE_ROWS, TILE_COLUMNS = 16, 4096
-# Rows of tiles that one worker takes on.
+# Rows in the unit of work of one worker.
 BAND_ROWS = 64 * TILE_ROWS
 REORDERED_AT_ONCE = 1 << 16
 
 NOTHING_NEAR = 0xFFFF  # more bits than any hash has
 
-# Bits that nearly all hashes have in common are of no use in a chunk: they are left out if, in a
-# sample, the others are less than this share.
+# Bits that have the same value in nearly all hashes are useless in a chunk. A bit is left out if,
+# in a sample, its rarer value has less than this share.
 SAMPLE = 1000
 LEAST_BALANCE = 1 / 8
 
 # Nanoseconds, measured on one core (benchmarks/README.md); only their ratios matter.
-COST_OF_SORTING = 75.0  # a hash, for each chunk
-COST_OF_TABLE = 3.0  # a value that a chunk may have
-COST_OF_CALLS = 40_000.0  # into NumPy, for each pattern of bits that may differ in a chunk
-COST_OF_LOOKUP = 6.0  # a hash, for each such pattern
-COST_OF_CANDIDATE = 6.0  # for each word that is left of a folded hash
-COST_OF_COMPARISON = 1.0  # by brute force, for each word
-WORTH_A_WORKER = 50e6  # to start one takes about 20 ms
+COST_OF_SORTING = 75.0  # per hash and chunk
+COST_OF_TABLE = 3.0  # per possible value of a chunk
+COST_OF_CALLS = 40_000.0  # of NumPy, per pattern of bits that may differ in a chunk
+COST_OF_LOOKUP = 6.0  # per hash and such pattern
+COST_OF_CANDIDATE = 6.0  # per word of a folded hash
+COST_OF_COMPARISON = 1.0  # by brute force, per word
+WORTH_A_WORKER = 50e6  # starting one takes about 20 ms
 
 
 class HashPairs(NamedTuple):
@@ -70,7 +70,7 @@ class HashPairs(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What to compare: the hashes of a with those of b, or of one set (b is a) all with all."""
+    """What to compare: the hashes of a with those of b or, if one_set (b is a), with each other."""
 
     a: np.ndarray
     b: np.ndarray
@@ -92,7 +92,7 @@ class Task(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """The bits of a hash from `start` on, `width` of them, and how many of these may differ."""
+    """`width` bits of a hash, from bit `start` on, of which at most `radius` may differ."""
 
     start: int
     width: int
@@ -100,15 +100,15 @@ class Chunk(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How to search: by which chunks, once the bits are in another order, if that is given."""
+    """How to search: the chunks, after bringing the bits into `order`, if that is not None."""
 
     chunks: list[Chunk]
-    cost: float  # if the hashes spread evenly
+    cost: float  # assuming evenly spread hashes
     order: np.ndarray | None
 
 
 class TooManyPairsError(Exception):
-    """There are more pairs than the limit: `count`, or, from a sample, about so many."""
+    """There are more pairs than the limit: `count`, which may be an estimate from a sample."""
 
     def __init__(self, count: int, is_estimate: bool = False, are_exact: bool = False):
         super().__init__(count, is_estimate, are_exact)
@@ -127,20 +127,23 @@ def pairs_within(
     jobs: int = 1,
     report: Report = lambda share: None,
 ) -> HashPairs:
-    """Every pair of hashes at a Hamming distance of at most `threshold`, each once.
+    """Find every pair of hashes at a Hamming distance of at most `threshold`, each once.
 
-    hashes_a    uint64, shape (n, words), one, two or four words; fold equal hashes before, or all
-                their pairs are found
-    hashes_b    uint64, shape (m, words): pairs are one of a and one of b, in this order; None:
-                pairs are two of a, the smaller index first
+    hashes_a    uint64, shape (n, words), with one, two or four words. Remove repeated hashes first,
+                or all pairs of equal hashes are found
+    hashes_b    uint64, shape (m, words): pairs are one hash of a and one of b, in this order;
+                None: pairs are two hashes of a, the smaller index first
     threshold   bits, 0 to 64 * words
-    limit       raise TooManyPairsError as soon as more are found; its count is that of these
-    jobs        processes that share the work
-    report      is told which share of all work has been done since it was last told
+    limit       maximum number of pairs
+    jobs        number of processes that share the work
+    report      progress callback, called with the share of all work done since the last call
+
+    Raises TooManyPairsError as soon as more than `limit` pairs are found; its count is their
+    number.
 
     Time: for n random hashes of 128 bits and a threshold of 12, 0.2 s for 100,000 and 3 s for
     1,000,000 on one core; where brute force is faster, n * n / 2 comparisons, and never more than
-    about twice these. Memory: about 80 bytes a hash and job, and 20 a pair.
+    about twice as many. Memory: about 80 bytes per hash and process, and 20 per pair.
     """
     one_set = hashes_b is None
     task = Task(hashes_a, hashes_a if one_set else hashes_b, one_set, threshold)
@@ -156,7 +159,7 @@ def pairs_within(
         report(share)
 
     if plan.cost < by_brute_force:
-        # With more candidates than these, brute force would be done already.
+        # With more candidates than this, brute force is faster.
         budget = Budget(by_brute_force / (COST_OF_CANDIDATE * task.folded_words))
         find = partial(search, reorder_task(task, plan.order), plan.chunks, budget)
         with suppress(TooManyCandidatesError):
@@ -173,10 +176,10 @@ def run(
     jobs: int,
     report: Report,
 ) -> HashPairs:
-    """The pairs that `find(item, report)` gives for all items, in whatever order.
+    """Collect the pairs that `find(item, report)` finds for all items, in any order.
 
-    Workers are processes: of the time that NumPy takes for arrays that fit a cache, too much is
-    Python's own.
+    Workers are processes, not threads: with arrays that fit a cache, too much of the time is spent
+    in Python itself, under its lock.
     """
     work = partial(find_all, find, limit)
     if jobs == 1:
@@ -184,7 +187,7 @@ def run(
     else:
         portions = [[number] for number in range(len(items))]
         results = workers.in_processes(work, items, portions, jobs, report)
-    with closing(results):  # no worker goes on when there are too many pairs
+    with closing(results):  # stops the workers if there are too many pairs
         return concatenate((pairs for _, pairs in results), limit)
 
 
@@ -195,7 +198,7 @@ def find_all(
 
 
 def concatenate(blocks: Iterable[HashPairs], limit: float) -> HashPairs:
-    """Blocks of pairs as one. Raises TooManyPairsError as soon as there are more than `limit`."""
+    """Join blocks of pairs. Raises TooManyPairsError as soon as there are more than `limit`."""
     count = 0
     kept = [HashPairs(*(np.zeros(0, dtype) for dtype in (np.int64, np.int64, np.uint16)))]
     for block in blocks:
@@ -209,7 +212,7 @@ def concatenate(blocks: Iterable[HashPairs], limit: float) -> HashPairs:
 def distances(hashes_a: np.ndarray, hashes_b: np.ndarray) -> np.ndarray:
     """Hamming distances of all pairs: (n, words) and (m, words) of uint64 to (n, m) of uint16.
 
-    Of fewer than four words, uint8 can hold them, and is.
+    With fewer than four words, the result is uint8, which is large enough.
     """
     total = np.bitwise_count(hashes_a[:, None, 0] ^ hashes_b[None, :, 0])
     if hashes_a.shape[1] * WORD_BITS > np.iinfo(total.dtype).max:
@@ -224,9 +227,9 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The distance of each of n hashes, (n, words), to the nearest of m others, (m, words).
 
-    `itself`, int64 and of shape (n,), says which of the others is the hash itself and does not
-    count. Gives uint16, shape (n,), NOTHING_NEAR where there is no other; and int64, shape (n,),
-    which one is the nearest, the first of several. By brute force.
+    `itself`, int64, shape (n,), is the index of the hash itself among the others; it does not
+    count. Returns uint16, shape (n,), the distances, NOTHING_NEAR if there is no other hash; and
+    int64, shape (n,), the index of the nearest hash, the first of several. By brute force.
     """
     columns = np.ascontiguousarray(hashes_b.T)
     least = np.full(len(hashes_a), NOTHING_NEAR, dtype=np.uint16)
@@ -235,7 +238,7 @@ def nearest(
         rows = slice(top, top + TILE_ROWS)
         for left in range(0, len(hashes_b), TILE_COLUMNS):
             apart = distances(hashes_a[rows], columns[:, left : left + TILE_COLUMNS].T)
-            apart = apart.astype(np.uint16, copy=False)  # its minima take half as long, too
+            apart = apart.astype(np.uint16, copy=False)  # minima of uint16 take half as long
             if itself is not None:
                 i, j = np.arange(len(apart)), itself[rows] - left
                 here = (j >= 0) & (j < apart.shape[1])
@@ -249,12 +252,12 @@ def nearest(
 
 
 def make_plan(task: Task) -> Plan:
-    """The cheapest way to search, by bits that tell hashes of a sample apart.
+    """Make the cheapest plan for a search, from the bits that vary among a sample of the hashes.
 
-    A bit that a share p of the hashes sets is equal in two of them with probability
-    p * p + (1 - p) * (1 - p), which is 1/2 if it is balanced and 1 if it never varies.
+    A bit that is set in a share p of the hashes is equal in two of them with probability p * p + (1
+    - p) * (1 - p), which is 1/2 if it is balanced and 1 if it never varies.
     """
-    # Some hashes, by chance, but the same each time.
+    # A random sample, but the same each time.
     samples = [
         np.random.default_rng(0).choice(hashes, min(SAMPLE, len(hashes)))
         for hashes in (task.a, task.b)
@@ -277,7 +280,7 @@ def bits_of(hashes: np.ndarray) -> np.ndarray:
 
 
 def reorder_task(task: Task, order: np.ndarray | None) -> Task:
-    """The same with the bits of all hashes in another order, which changes no distance."""
+    """The task with the bits of all hashes in another order, which changes no distance."""
     if order is None:
         return task
     a = reorder_bits(task.a, order)
@@ -294,9 +297,10 @@ def reorder_bits(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def cut(bits: int, task: Task, information: float) -> tuple[list[Chunk], float]:
-    """The chunks of the first `bits` bits with which a search costs least, and what it costs.
+    """The cheapest chunks of the first `bits` bits for a search, and their cost.
 
-    `information` is the negative logarithm of the probability that a bit of two hashes is equal.
+    `information` is the negative binary logarithm of the probability that a bit of two hashes is
+    equal.
     """
     sorted_hashes = len(task.a) + (0 if task.one_set else len(task.b))
 
@@ -325,18 +329,18 @@ def cut(bits: int, task: Task, information: float) -> tuple[list[Chunk], float]:
 def layouts(bits: int, threshold: int) -> Iterator[list[Chunk]]:
     """Ways to cut hashes into chunks whose (radius + 1) add up to threshold + 1.
 
-    The radii of a layout differ by 1 at most; chunks of the smaller radius are as wide as the
-    others or narrower.
+    The radii of a layout differ by at most 1; chunks with the smaller radius are at most as wide as
+    the others.
     """
     for count in range(1, min(threshold + 1, bits) + 1):
         radius, more = divmod(threshold, count)
         larger, smaller = more + 1, count - more - 1
         radii = [radius] * larger + [radius - 1] * smaller
-        # Where no radius is smaller, all of these are the same.
+        # If no radius is smaller, all of these layouts are the same.
         for narrow in range(1, bits // count + 1):
             widths = shares(bits - smaller * narrow, larger) + [narrow] * smaller
             starts = accumulate(widths[:-1], initial=0)
-            # A chunk may leave bits out: it finds no less then, only more to compare.
+            # A chunk may leave out bits: it then finds more candidates, never fewer pairs.
             yield [
                 Chunk(start, min(width, MOST_CHUNK_BITS), radius)
                 for start, width, radius in zip(starts, widths, radii, strict=True)
@@ -344,21 +348,21 @@ def layouts(bits: int, threshold: int) -> Iterator[list[Chunk]]:
 
 
 def shares(total: int, parts: int) -> list[int]:
-    """A whole number in parts that differ by 1 at most."""
+    """Split an integer into parts that differ by at most 1."""
     return [total // parts + (part < total % parts) for part in range(parts)]
 
 
 def search(
     task: Task, chunks: list[Chunk], budget: "Budget", number: int, report: Report
 ) -> Iterator[HashPairs]:
-    """The pairs that the chunk of this number finds and none before it does."""
+    """The pairs that the chunk with this number finds and no earlier chunk does."""
     chunk = chunks[number]
     a = Sorted(task.a, chunk)
     b = a if task.one_set else Sorted(task.b, chunk)
     table = np.zeros((1 << chunk.width) + 1, dtype=np.int64)
     np.cumsum(np.bincount(b.values, minlength=1 << chunk.width), out=table[1:])
     patterns = list(patterns_within(chunk.width, chunk.radius))
-    share = 1 / (len(chunks) * len(patterns) * len(a.values))  # of the work: one lookup
+    share = 1 / (len(chunks) * len(patterns) * len(a.values))  # of the work, per lookup
 
     for start in range(0, len(a.values), LOOKUPS_AT_ONCE):
         values = a.values[start : start + LOOKUPS_AT_ONCE]
@@ -366,7 +370,7 @@ def search(
         for pattern in patterns:
             rows, wanted = every, values ^ pattern
             if task.one_set and pattern:
-                # Of two hashes, each of which finds the other, the one with the smaller value.
+                # Two hashes would find each other: only the one with the smaller value looks.
                 rows = np.flatnonzero(values < wanted)
                 wanted = wanted[rows]
             first = rows + (start + 1) if task.one_set and not pattern else table[wanted]
@@ -390,14 +394,14 @@ class Sorted:
     """Hashes in the order of the values of a chunk.
 
     values    int64, shape (n,), ascending
-    order     int64, shape (n,): where each of them was before
-    folded    uint64, shape (n,), one or two: the first half of each hash and the second in one, by
-              exclusive or; two of these differ in no more bits than the hashes, and unlike a half
-              they are seldom alike by chance
+    order     int64, shape (n,): the original index of each hash
+    folded    uint64, one or two arrays of shape (n,): the exclusive or of both halves of each hash.
+              Two folded hashes differ in no more bits than the hashes do, and, unlike halves, are
+              rarely similar by chance
     """
 
     def __init__(self, hashes: np.ndarray, chunk: Chunk):
-        # One sort of numbers that hold both is faster than one of the indices.
+        # Sorting numbers that hold both value and index is faster than argsort.
         both = chunk_of(hashes, chunk) << np.uint64(INDEX_BITS)
         both |= np.arange(len(hashes), dtype=np.uint64)
         both.sort()
@@ -420,7 +424,7 @@ def chunk_of(hashes: np.ndarray, chunk: Chunk) -> np.ndarray:
 
 
 def patterns_within(width: int, radius: int) -> Iterator[int]:
-    """Numbers of `width` bits of which at most `radius` are set."""
+    """Integers of `width` bits with at most `radius` bits set."""
     for count in range(radius + 1):
         for bits in combinations(range(width), count):
             yield sum(1 << bit for bit in bits)
@@ -437,9 +441,9 @@ def candidates(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
     """Positions in a and b of pairs that may be within the threshold, and the share of the work.
 
-    `rows` of a are beside `count` positions of b, from `first` on. They are looked at in slices,
-    of one row at least, so that memory does not grow with the number of candidates. The shares
-    that come with the slices add up to 1.
+    Each of the `rows` of a is paired with `count` positions of b, from `first` on. This is done in
+    slices of at least one row, so that memory does not grow with the number of candidates. The
+    shares of all slices add up to 1.
     """
     some = np.flatnonzero(count)
     if not len(some):
@@ -466,9 +470,9 @@ def candidates(
 
 
 def decode_runs(starts: np.ndarray, values: np.ndarray, length: int) -> np.ndarray:
-    """Run-length decoding: each value from its start up to the next one; the first start is 0.
+    """Run-length decoding: each value from its start up to the next start; the first start is 0.
 
-    What np.repeat does, but that is slow for values that stand alone, and lets no other thread run.
+    The result is that of np.repeat, which is slow for short runs and blocks other threads.
     """
     steps = np.zeros(length, dtype=np.int64)
     steps[starts] = np.diff(values, prepend=0)
@@ -476,7 +480,7 @@ def decode_runs(starts: np.ndarray, values: np.ndarray, length: int) -> np.ndarr
 
 
 class Budget:
-    """How many candidates are worth looking at, in one process."""
+    """The number of candidates that one process may compare before brute force is faster."""
 
     def __init__(self, candidates: float):
         self.left = candidates
@@ -488,7 +492,7 @@ class Budget:
 
 
 def compare(task: Task, start: int, report: Report) -> Iterator[HashPairs]:
-    """The pairs of a band of rows of the first set, from `start` on, by brute force."""
+    """Find the pairs of a band of rows of the first set, from `start` on, by brute force."""
     columns = np.ascontiguousarray(task.b.T)
     n = len(task.a)
     for top in range(start, min(start + BAND_ROWS, n), TILE_ROWS):

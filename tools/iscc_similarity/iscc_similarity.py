@@ -1,21 +1,23 @@
 """Find duplicates and near-duplicates within a collection, or between it and a reference.
 
-Two datasets are exact duplicates when their Instance-Codes are equal; what is known of sizes,
-hashes and types of pixels must agree. They are near-duplicates when the Hamming distance of their
-Data-Codes, 128 bits, is at most the threshold: up to 12 they are nearly the same, up to 24 related,
-up to 32 weakly related; larger distances are indistinguishable from chance. Datasets below 2,048
-bytes are compared for equality only. Files are compared by their bytes: one that was compressed or
-converted is no longer similar to the original. For images, manifests of iscc_pixels have codes of
-the pixels, and Image-Codes of what single pictures look like: compared by appearance, two pictures
-look alike if their Image-Codes differ in at most 48 of 256 bits; up to 72 bits they are worth a
-look, and larger distances are chance. Codes of bytes are never compared with codes of pixels.
+Two datasets are exact duplicates if their Instance-Codes are equal; sizes, hashes and types of
+pixels must agree where they are known. They are near-duplicates if the Hamming distance between
+their Data-Codes, of 128 bits, is at most the threshold: up to 12 bits they are nearly the same, up
+to 24 related, up to 32 weakly related; larger distances are indistinguishable from chance. Datasets
+below 2,048 bytes are compared for equality only. Files are compared by their bytes: a compressed or
+converted file is no longer similar to the original.
+
+For images, manifests of iscc_pixels contain codes of the pixels, and Image-Codes, which describe
+what a single picture looks like. Compared by appearance, two pictures look alike if their
+Image-Codes differ in at most 48 of 256 bits; up to 72 bits they are worth a look; larger distances
+are chance. Codes of bytes are never compared with codes of pixels.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    sys.path.insert(0, str(Path(__file__).parent))  # missing if PYTHONSAFEPATH is set
     import startup
 
     startup.begin()
@@ -54,10 +56,11 @@ MOST_LINKS = 10_000_000  # in memory, a few hundred MiB
 MOST_IN_MATRIX = 2_000
 MOST_CLOSEST = 100
 
-# The picture shows the nearest of all datasets, or, where that would be more comparisons, of some.
+# The histogram shows distances of all datasets, or of a sample if all would take more comparisons.
 MOST_COMPARISONS = 1_000_000_000
 LEAST_SAMPLE = 1_000
-# What has no match is shown with its nearest, unless that would be more comparisons: a minute.
+# A dataset without a match is listed with its nearest one, unless that would take more comparisons
+# than these, which take a minute.
 MOST_COMPARISONS_OF_NEAREST = 20_000_000_000
 
 KINDS = ("datasets", "manifests")
@@ -84,42 +87,42 @@ def make_parser() -> command.Parser:
         default=[],
         dest="references",
         metavar="M",
-        help="a manifest to compare with: only pairs with one of its datasets count then; may be "
+        help="a manifest to compare with; only pairs with one of its datasets then count; may be "
         "given several times",
     )
     parser.add_argument(
         "--compare",
         choices=[*THRESHOLDS],
         default=links.CONTENT,
-        help="compare the bytes or pixels of datasets, or what pictures look like, of which "
-        "manifests of iscc_pixels have Image-Codes (default %(default)s)",
+        help="compare the bytes or pixels of datasets, or what pictures look like, by the "
+        "Image-Codes in manifests of iscc_pixels (default %(default)s)",
     )
     parser.add_argument(
         "--threshold",
         type=command.integer(0, links.IMAGE_BITS),
         metavar="N",
-        help="maximum Hamming distance, in bits: of 128 of near-duplicates (default "
-        f"{THRESHOLDS[links.CONTENT]}), of 256 of pictures that look alike (default "
+        help="maximum Hamming distance: in bits of 128 for near-duplicates (default "
+        f"{THRESHOLDS[links.CONTENT]}), of 256 for pictures that look alike (default "
         f"{THRESHOLDS[links.APPEARANCE]})",
     )
     parser.add_output("--pairs", "table of all pairs, the closest first")
     parser.add_output("--clusters", "table of all datasets with their clusters")
-    parser.add_output("--matches", "the same with --reference: all datasets with their best match")
+    parser.add_output("--matches", "with --reference: table of all datasets with their best match")
     parser.add_argument(
         "--closest",
         type=command.integer(1, MOST_CLOSEST),
         metavar="N",
-        help="in --matches, list up to so many matches of each dataset, the best first (default "
-        "1); those that differ in their names alone count once",
+        help="in --matches, list up to N matches of each dataset, the best first (default 1); "
+        "matches that differ only in name count once",
     )
     parser.add_output("--keep", "list of the datasets that are not duplicates")
-    parser.add_output("--drop", "list of the others")
-    parser.add_output("--copies", "table of the others, and what each is a duplicate of")
+    parser.add_output("--drop", "list of the datasets that are duplicates")
+    parser.add_output("--copies", "table of the duplicates, each with the dataset it duplicates")
     parser.add_argument(
         "--duplicates",
         choices=[relations.EXACT, relations.NEAR],
-        help="which duplicates these three are about: exact ones only, or near ones, or "
-        f"pictures that look alike, as well (default {relations.EXACT})",
+        help="which duplicates --keep, --drop and --copies are about: exact ones only, or also "
+        f"near-duplicates, or pictures that look alike (default {relations.EXACT})",
     )
     parser.add_argument(
         "--drop-threshold",
@@ -132,8 +135,8 @@ def make_parser() -> command.Parser:
     parser.add_argument(
         "--compact",
         action="store_true",
-        help="in --pairs, list each exact duplicate once, with the first of its group, and pair "
-        "two groups by their closest members",
+        help="in --pairs, list each exact duplicate once, paired with the first of its group, and "
+        "pair two groups by their closest members",
     )
     parser.add_argument(
         "--max-pairs",
@@ -144,21 +147,21 @@ def make_parser() -> command.Parser:
     )
     parser.add_output(
         "--matrix",
-        f"table of all distances in bits of 128 or 256, for up to {MOST_IN_MATRIX:,} datasets",
+        f"table of all distances, in bits of 128 or 256, for up to {MOST_IN_MATRIX:,} datasets",
     )
-    parser.add_output("--picture", "the distances as a picture (PNG)")
+    parser.add_output("--picture", "plot of the distances (PNG)")
     return parser
 
 
 class Source(NamedTuple):
-    """What to compare, or the reference: datasets that have to be coded, or manifests of others."""
+    """What to compare, or the reference: datasets to be coded here, and manifests of others."""
 
     datasets: list[Dataset]
     manifests: list[Dataset]
 
 
 def find_duplicates(args: argparse.Namespace) -> Outcome:
-    """Compare all, write what was asked for, and say in one line what was found."""
+    """Compare all datasets, write the requested outputs, and return a summary of one line."""
     check_options(args)
     entries, *references = read_entries(args, sources(args))
     sides = links.fingerprints(entries, *references, by=args.compare)
@@ -213,7 +216,7 @@ def count_of_pairs(args: argparse.Namespace, exact: int, near: int, conjunction:
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Raise InputError for options that need others, or exclude them; choose the threshold."""
+    """Raise InputError for options that need or exclude others; set default thresholds."""
     if args.threshold is None:
         args.threshold = THRESHOLDS[args.compare]
     if args.compare == links.CONTENT and args.threshold > links.WIDE_BITS:
@@ -263,7 +266,7 @@ def read_source(form: Form, kind: str) -> Source:
 
 
 def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[Entry]]:
-    """The entries of each source, read or coded here, after all checks that need no work."""
+    """Read the entries of each source, or code them, after all checks that need no work."""
     paths = [each.path for source in sources for part in source for each in part]
     outputs.check(args.outputs, [args.inputs, *paths])
     read = [
@@ -283,10 +286,10 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
         )
     if args.keep or args.drop:
         lists.check_names(each.name for each in (*sources[0].datasets, *read[0]))
-    # What is coded here has codes of bytes, and no Image-Codes.
+    # Datasets that are coded here have codes of bytes, and no Image-Codes.
     of_bytes = [[Entry(each.name, iscc="") for each in source.datasets] for source in sources]
     check_kinds(args, *(part + more for part, more in zip(read, of_bytes, strict=True)))
-    # One call for both, so that workers share all of it and are started once.
+    # One call for both sources, so that workers share all the work and start only once.
     coded = coding.code_all(
         [each for source in sources for each in source.datasets], jobs=args.jobs
     )
@@ -297,7 +300,7 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
 def check_kinds(
     args: argparse.Namespace, entries: list[Entry], reference: list[Entry] | None = None
 ) -> None:
-    """Raise InputError if nothing can be compared: codes of pixels and of bytes never are."""
+    """Raise InputError if nothing can be compared: no Image-Codes, or pixels on one side only."""
     if args.compare == links.APPEARANCE:
         for what, side in (("the datasets", entries), ("the reference", reference)):
             if side and not any(each.image_code for each in side):
@@ -322,9 +325,9 @@ def check_kinds(
 
 
 def find_links(args: argparse.Namespace, sides: links.Sides) -> Links:
-    """The links of all fingerprints; raises InputError if there are too many, or a worker dies."""
-    # Each link is a row of the full table of pairs at least. Otherwise they only have to fit into
-    # memory.
+    """Find the links of all fingerprints. Raises InputError for too many, or if a worker dies."""
+    # Each link is at least one row of the full table of pairs. Without that table, the links only
+    # have to fit into memory.
     full_table = args.pairs and not args.compact
     limit = args.max_pairs if full_table else max(args.max_pairs, MOST_LINKS)
     try:
@@ -343,7 +346,7 @@ def find_links(args: argparse.Namespace, sides: links.Sides) -> Links:
 
 
 def find_nearest(found: Links, rows: np.ndarray) -> Pairs | None:
-    """What is nearest to each of some datasets, however far; None if it would take too long."""
+    """The nearest dataset to each of some datasets; None if that would take too long."""
     a, b = found.sides.both
     comparisons = len(b.wide) * a.codes.shape[1] * b.codes.shape[1]
     if len(rows) * comparisons > MOST_COMPARISONS_OF_NEAREST:
@@ -358,7 +361,7 @@ def find_nearest(found: Links, rows: np.ndarray) -> Pairs | None:
 
 
 def progress() -> Callable[[str, float], None]:
-    """Reports how far the comparison is, given shares of the work that have been done."""
+    """A progress callback that adds up shares of the work and reports how far the comparison is."""
     progress = Progress()
     done: Counter[str] = Counter()
 
@@ -370,7 +373,7 @@ def progress() -> Callable[[str, float], None]:
 
 
 def pairs_to_write(args: argparse.Namespace, found: Links, exact: int, near: int) -> Pairs:
-    """The pairs of the table; raises InputError if these are more than the limit."""
+    """The pairs for the table. Raises InputError if there are more than the limit."""
     if not args.compact and exact + near <= args.max_pairs:
         return relations.all_pairs(found)
     compact = relations.compact_pairs(found)
@@ -388,7 +391,7 @@ def pairs_to_write(args: argparse.Namespace, found: Links, exact: int, near: int
 
 
 def smaller(args: argparse.Namespace, near: bool) -> str:
-    """What to choose so that there are fewer pairs."""
+    """Advice on how to get fewer pairs."""
     return "a smaller threshold" if near and args.threshold else "fewer datasets"
 
 
@@ -407,7 +410,7 @@ def write_lists(
     found: Links,
     of_images: bool,
 ) -> None:
-    """Write what to keep and to drop; raises InputError if a name were on both lists."""
+    """Write what to keep and to drop. Raises InputError if a name would be on both lists."""
     near = args.duplicates == relations.NEAR
     found = found.within(args.drop_threshold) if near else found.select(found.exact)
     mask = relations.keep_mask(found)
@@ -434,10 +437,10 @@ def draw(
     found: Links,
     bars: dict[str, int],
 ) -> bytes:
-    """A heat map of few datasets; of many the distances to the nearest, and `bars`: a PNG."""
-    import picture  # takes a while to load
+    """Draw a heat map (PNG), or, if it would be too large, histograms of distances and `bars`."""
+    import picture  # slow to import
 
-    # What the libraries have to say of fonts and folders helps nobody here.
+    # The libraries' warnings about fonts and directories are of no use to users.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,9 +1,9 @@
-"""Which fingerprints are duplicates of which: exact and near links between all distinct ones.
+"""Find exact and near-duplicate links between the distinct fingerprints of datasets.
 
-A fingerprint is all that is known of a dataset but its name: its codes, size and hash. Datasets
-with the same fingerprint are exact duplicates of each other, so they are grouped before anything is
-compared: a thousand copies of a file cost no more than one, and are not listed two by two unless
-somebody asks for it.
+A fingerprint is everything known about a dataset except its name: its codes, size and hash.
+Datasets with the same fingerprint are exact duplicates, so they are grouped before anything is
+compared. A thousand copies of a file then cost no more than one, and their pairs are only listed on
+request.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,29 +18,29 @@ import hamming
 from hamming import TooManyPairsError
 from manifest import Entry
 
-CONTENT, APPEARANCE = "content", "appearance"  # what may be compared
+CONTENT, APPEARANCE = "content", "appearance"  # what is compared
 WIDE_BITS, NARROW_BITS = 128, 64  # of Data-Codes
 IMAGE_BITS = 256
 HASH_BYTES = WIDE_BITS // 8
 WIDE_LENGTH = len(codes.PREFIX) + codes.characters(codes.HEADER_BYTES + 2 * HASH_BYTES)
 
-# The value of each digit of base32, by its number in ASCII.
+# The value of each base32 digit, by its ASCII code.
 DIGIT_VALUES = np.zeros(128, dtype=np.uint8)
 DIGIT_VALUES[np.frombuffer(codes.BASE32.encode("ascii"), np.uint8)] = np.arange(32)
 CODES_AT_ONCE = 10_000
 
-# A sample of datasets is compared with all others to estimate the number of pairs: that many
-# datasets, or fewer where these would be more comparisons.
+# To estimate the number of pairs, a sample of datasets is compared with all others: this many
+# datasets, or fewer if that would exceed this many comparisons.
 SAMPLE, SAMPLE_COMPARISONS = 1_000, 100_000_000
 
 
 class Groups:
-    """Numbered groups of members, which are numbers as well.
+    """Numbered groups of members, which are integers as well.
 
     labels     int64, shape (n,): the group of each member
-    members    int64, shape (n,): the members in the order of their groups, then as given
-    size       int64, shape (groups,): how many members a group has
-    start      int64, shape (groups,): where they begin in `members`
+    members    int64, shape (n,): the members, ordered by group, then as given
+    size       int64, shape (groups,): the number of members of each group
+    start      int64, shape (groups,): where each group begins in `members`
     """
 
     def __init__(self, labels: np.ndarray, groups: int, members: np.ndarray | None = None):
@@ -51,22 +51,22 @@ class Groups:
         self.start = np.cumsum(self.size) - self.size
 
     def first(self) -> np.ndarray:
-        """The first member of each group, none of which is empty: int64, shape (groups,)."""
+        """The first member of each group: int64, shape (groups,). No group may be empty."""
         return self.members[self.start]
 
 
 class Fingerprints(NamedTuple):
-    """The distinct fingerprints of some datasets, in the order in which they come first.
+    """The distinct fingerprints of some datasets, in the order of their first occurrence.
 
-    rows          the datasets, by their rows from 0, that have each fingerprint
-    codes         uint64, shape (n, variants, words): Data-Codes of two words, of narrow ones the
-                  second is 0; or Image-Codes of four, where one that has fewer variants than others
-                  repeats its first
-    facts         uint64, shape (5, n): what exact duplicates have in common, which are the two
-                  words of the Instance-Code, the size in bytes, and numbers for the datahash and
-                  for the type and sizes of an image, 0 if the codes are of bytes
+    rows          the rows of the datasets, from 0, grouped by fingerprint
+    codes         uint64, shape (n, variants, words): Data-Codes of two words, the second 0 if
+                  the code is narrow; or Image-Codes of four, where a fingerprint with fewer
+                  variants than others repeats its first
+    facts         uint64, shape (5, n), equal for exact duplicates: the two words of the
+                  Instance-Code, the size in bytes, a number for the datahash, and a number for
+                  the type and sizes of an image, 0 if the codes are of bytes
     known         bool, shape (5, n): which of these facts are known
-    comparable    bool, shape (n,): whether the Data-Code means something, or there are Image-Codes
+    comparable    bool, shape (n,): whether the Data-Code is meaningful, or there are Image-Codes
     """
 
     rows: Groups
@@ -106,24 +106,24 @@ class Sides(NamedTuple):
 
     @property
     def variants(self) -> int:
-        """The most codes that a fingerprint has."""
+        """The largest number of codes of any fingerprint."""
         return max(side.codes.shape[1] for side in self.both)
 
     @property
     def bits(self) -> int:
-        """The most bits that are compared, of which the threshold is given."""
+        """The largest number of bits compared; the threshold refers to it."""
         return IMAGE_BITS if self.by == APPEARANCE else WIDE_BITS
 
 
 class Links(NamedTuple):
     """Duplicates among fingerprints; arrays of shape (links,).
 
-    Of one set a <= b; a fingerprint that several datasets have is linked with itself.
+    If there is one set, a <= b; a fingerprint shared by several datasets is linked with itself.
 
     a, b        int64: fingerprints of both sides
-    exact       bool: whether they are exact duplicates; near-duplicates, or alike, otherwise
-    distance    uint16: of their codes, in bits
-    bits        uint16: how many bits were compared: of Data-Codes 64 or 128, of Image-Codes 256
+    exact       bool: whether they are exact duplicates, not near-duplicates or similar pictures
+    distance    uint16: between their codes, in bits
+    bits        uint16: number of bits compared, 64 or 128 of Data-Codes, 256 of Image-Codes
     """
 
     sides: Sides
@@ -134,7 +134,7 @@ class Links(NamedTuple):
     bits: np.ndarray
 
     def within(self, threshold: int) -> Self:
-        """Exact duplicates, and the others up to a distance in `sides.bits`."""
+        """The exact duplicates, and other links up to a distance in `sides.bits`."""
         scaled = self.distance.astype(np.int64) * (self.sides.bits // self.bits)
         return self.select(self.exact | (scaled <= threshold))
 
@@ -145,7 +145,7 @@ class Links(NamedTuple):
 def fingerprints(
     entries: Sequence[Entry], reference: Sequence[Entry] | None = None, by: str = CONTENT
 ) -> Sides:
-    """The fingerprints of datasets, and those of a reference, if there is one."""
+    """The fingerprints of datasets, and those of a reference if there is one."""
     text_numbers: dict[str | None, int] = {None: 0}
     a = group_entries(entries, text_numbers, by)
     b = a if reference is None else group_entries(reference, text_numbers, by)
@@ -155,7 +155,10 @@ def fingerprints(
 def group_entries(
     entries: Sequence[Entry], text_numbers: dict[str | None, int], by: str
 ) -> Fingerprints:
-    """Group entries by all but their names; `text_numbers` numbers what may only be equal."""
+    """Group entries by everything except their names.
+
+    `text_numbers` assigns numbers to texts, which are only compared for equality.
+    """
     numbers: dict[tuple, int] = {}
     by_appearance = by == APPEARANCE
     known = (
@@ -194,9 +197,10 @@ def group_entries(
 
 
 def image_codes(fields: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
-    """The Image-Codes in each field of a manifest, which has some, separated by spaces, or none.
+    """Decode the Image-Codes in fields of a manifest, each with one or more, or none.
 
-    Gives uint64, shape (fields, variants, 4), and bool, shape (fields,): whether there are any.
+    Several codes are separated by spaces. Returns uint64, shape (fields, variants, 4), and bool,
+    shape (fields,): whether a field has any.
     """
     split = [(field or "").split() for field in fields]
     counts = np.array([len(each) for each in split], dtype=np.int64)
@@ -211,10 +215,10 @@ def image_codes(fields: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode_all(isccs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The hashes in ISCC-CODEs, as codes.parse reads them one by one, but all at once.
+    """Decode the hashes in ISCC-CODEs, as codes.parse does for one, but all at once.
 
-    Gives uint8, shape (codes, 32): Data-Code and Instance-Code, 16 bytes each, narrow ones filled
-    up with zeros; and bool, shape (codes,): whether each is wide.
+    Returns uint8, shape (codes, 32): Data-Code and Instance-Code, 16 bytes each, narrow ones padded
+    with zeros; and bool, shape (codes,): whether each code is wide.
     """
     bodies = np.zeros((len(isccs), 2, HASH_BYTES), dtype=np.uint8)
     wide = np.array([len(iscc) == WIDE_LENGTH for iscc in isccs], dtype=bool)
@@ -226,13 +230,13 @@ def decode_all(isccs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode_alike(isccs: Sequence[str], hash_bytes: int) -> np.ndarray:
-    """The hashes in valid codes of one kind: uint8, shape (codes, hash_bytes)."""
+    """Decode the hashes in valid codes of one type: uint8, shape (codes, hash_bytes)."""
     hashes = np.zeros((len(isccs), hash_bytes), dtype=np.uint8)
     for start in range(0, len(isccs), CODES_AT_ONCE):
         some = isccs[start : start + CODES_AT_ONCE]
         text = "".join(some).encode("ascii")
         digits = np.frombuffer(text, np.uint8).reshape(len(some), -1)[:, len(codes.PREFIX) :]
-        # Five bits a digit, one after the other; the last ones belong to no byte.
+        # Five bits per digit; the bits after the last whole byte are padding.
         bits = np.unpackbits(DIGIT_VALUES[digits][:, :, None], axis=2)[:, :, 3:]
         all_bytes = np.packbits(bits.reshape(len(some), -1), axis=1)
         hashes[start : start + len(some)] = all_bytes[:, codes.HEADER_BYTES :][:, :hash_bytes]
@@ -246,26 +250,26 @@ def find_links(
     jobs: int = 1,
     report: Callable[[str, float], None] = lambda what, share: None,
 ) -> Links:
-    """All links of the fingerprints of both sides.
+    """Find all links between the fingerprints of both sides.
 
-    `threshold` is a Hamming distance of `sides.bits`. A narrow Data-Code is compared on 64 bits,
-    with anything, and half the threshold, rounded down. Of several Image-Codes the closest count.
-    `report` is told what is being compared, and which share of that has been done since it was last
-    told.
+    `threshold` is a Hamming distance in `sides.bits`. A narrow Data-Code is compared over 64 bits,
+    with half the threshold, rounded down, even if the other code is wide. If a fingerprint has
+    several Image-Codes, the closest pair counts. `report` is a progress callback, called with what
+    is being compared and the share of it done since the last call.
 
-    Raises TooManyPairsError if there are more than `limit` exact links, with their number, or more
-    than `limit` pairs within the threshold; then its number is that of pairs of datasets, and an
-    estimate, if it is too large to be counted.
+    Raises TooManyPairsError with their number if there are more than `limit` exact links, or if
+    there are more than `limit` pairs within the threshold. In the latter case, the number is that
+    of pairs of datasets, and an estimate if they are too many to count.
     """
     exact = exact_pairs(sides, limit)
     near = near_pairs(sides, threshold, limit, jobs, report)
-    near = near[:, ~are_exact(sides, *near)]  # exact ones are within the threshold as well, mostly
+    near = near[:, ~are_exact(sides, *near)]  # most exact ones are within the threshold, too
     a, b = np.concatenate([exact, near], axis=1)
     if sides.is_one_set:
         a, b = np.minimum(a, b), np.maximum(a, b)
     is_exact = np.arange(len(a)) < exact.shape[1]
     distance, bits = code_distances(sides, a, b)
-    if sides.by == APPEARANCE:  # the same pixels look the same, even if they have no Image-Code
+    if sides.by == APPEARANCE:  # equal pixels look the same, even without an Image-Code
         distance[is_exact] = 0
     return Links(sides, a, b, is_exact, distance, bits)
 
@@ -288,10 +292,12 @@ def near_pairs(
             return pairs_one_by_one(sides, threshold, limit, jobs, report)
         except TooManyPairsError as error:
             too_many = error
-    copies = any((side.rows.size > 1).any() for side in sides.both)  # more pairs of datasets
+    # With copies, there are more pairs of datasets than of fingerprints.
+    copies = any((side.rows.size > 1).any() for side in sides.both)
     if not (too_many.is_estimate or any(several) or copies):
         raise too_many
-    least = int(limit) + 1 if any(several) else too_many.count  # that one counts pairs of codes
+    # With several codes per fingerprint, too_many counts pairs of codes.
+    least = int(limit) + 1 if any(several) else too_many.count
     count = max(least, estimate_pairs(sides, threshold))
     raise TooManyPairsError(count, is_estimate=True)
 
@@ -303,13 +309,13 @@ def pairs_one_by_one(
     jobs: int,
     report: Callable[[str, float], None],
 ) -> np.ndarray:
-    """The same where both sides have several codes: one code of each fingerprint of a at a time.
+    """As `near_pairs` if both sides have several codes: one code per fingerprint of a at a time.
 
-    Two fingerprints may find each other by each code of one with each of the other. That can be
-    many times as many pairs of codes as there are of fingerprints, too many at once.
+    Each code of a fingerprint may match each code of another, so there can be many times as many
+    pairs of codes as pairs of fingerprints, too many to hold at once.
     """
     a, count = sides.a, sides.a.codes.shape[1]
-    # Of one set, two find each other from both ends, and each finds itself.
+    # In one set, each pair is found from both ends, and each fingerprint finds itself.
     most = 2 * limit + len(a.wide) if sides.is_one_set else limit
     found = np.zeros((2, 0), dtype=np.int64)
     for variant in range(count):
@@ -334,15 +340,15 @@ def pairs_of_codes(
     jobs: int,
     report: Callable[[str, float], None],
 ) -> np.ndarray:
-    """The same, with all codes at once.
+    """As `near_pairs`, comparing all codes at once.
 
-    Raises TooManyPairsError for too many pairs of codes as well, with their number; this is an
+    Also raises TooManyPairsError for too many pairs of codes, with their number, which is an
     estimate if not all of them were found.
     """
     classes_of_both = [
         np.where(side.comparable, classes(side, sides.by), LEFT_OUT) for side in sides.both
     ]
-    # Two fingerprints may find each other by several of their codes.
+    # Two fingerprints may match by several of their codes.
     most = limit * sides.variants
     found = []
     for class_a, class_b, members_a, members_b in class_pairs(sides, *classes_of_both):
@@ -374,49 +380,50 @@ def pairs_of_codes(
 
 
 def classes(side: Fingerprints, by: str) -> np.ndarray:
-    """Which codes are of one kind and length: int64, shape (n,).
+    """The class of each code, by its type and length: int64, shape (n,).
 
-    0 and 1 are those of bytes, 2 and 3 those of pixels; odd ones are wide Data-Codes.
+    0 and 1 are codes of bytes, 2 and 3 are codes of pixels; odd numbers are wide Data-Codes.
     """
     return 2 * side.of_pixels + (side.wide if by == CONTENT else 0)
 
 
 def meet(class_a: int, class_b: int) -> bool:
-    """Whether codes of these classes are compared: those of bytes and of pixels never are."""
+    """Whether codes of these classes are compared: never those of bytes with those of pixels."""
     return class_a // 2 == class_b // 2
 
 
 def group_codes(variants: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, Groups]:
-    """The distinct codes of some fingerprints, and in groups the members that have each.
+    """The distinct codes of some fingerprints, and the members that have each, as groups.
 
-    `variants` are their codes, uint64 of shape (members, variants, words).
+    `variants` are the codes of the members, uint64, shape (members, variants, words).
     """
     _, count, words = variants.shape
     unique, labels = group_unique(variants.reshape(-1, words))
     owners = np.repeat(members, count)
-    if count > 1:  # one that has fewer repeats its first
+    if count > 1:  # a member with fewer codes repeats its first
         labels, owners = np.unique(np.stack([labels, owners]), axis=1)
     return unique, Groups(labels, len(unique), owners)
 
 
 def once(pairs: np.ndarray, sides: Sides) -> np.ndarray:
-    """Pairs of fingerprints that several of their codes may have found, each of them once."""
+    """Pairs of fingerprints without the repetitions that several codes may have caused."""
     if sides.variants == 1:
         return pairs
     if sides.is_one_set:
         pairs = np.sort(pairs, axis=0)
         pairs = pairs[:, pairs[0] != pairs[1]]
-    # Each pair as one number, which is many times as fast as with axis=1.
+    # One number per pair: many times as fast as np.unique with axis=1.
     count = len(sides.b.wide)
     return np.stack(np.divmod(np.unique(pairs[0] * count + pairs[1]), count))
 
 
 def exact_pairs(sides: Sides, limit: float) -> np.ndarray:
-    """Pairs with equal Instance-Codes, over the shorter of the two, that nothing contradicts.
+    """Pairs with equal Instance-Codes (over the shorter length) that no other fact contradicts.
 
-    Gives int64, shape (2, pairs). Of one set, a fingerprint of several datasets is one with itself.
+    Returns int64, shape (2, pairs). In one set, a fingerprint of several datasets is paired with
+    itself.
     """
-    # Which facts are known of a fingerprint, as the bits of a number.
+    # The known facts of each fingerprint, as the bits of an integer.
     classes = [np.packbits(side.known, axis=0)[0] for side in sides.both]
     found = []
     for class_a, class_b, members_a, members_b in class_pairs(sides, *classes):
@@ -441,10 +448,10 @@ LEFT_OUT = -1
 def class_pairs(
     sides: Sides, classes_a: np.ndarray, classes_b: np.ndarray
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Each class of fingerprints of a with each of b; of one set, each two classes once.
+    """Each class of fingerprints of a with each of b; in one set, each pair of classes once.
 
-    Fingerprints of the class LEFT_OUT are left out. Gives both classes and the members of both,
-    which are the same object if a class meets itself.
+    Fingerprints of the class LEFT_OUT are left out. Yields both classes and the members of both,
+    which are the same object if a class is paired with itself.
     """
     for class_a, class_b in product(*map(np.unique, (classes_a, classes_b))):
         if LEFT_OUT in (class_a, class_b) or (sides.is_one_set and class_b < class_a):
@@ -456,9 +463,9 @@ def class_pairs(
 
 
 def group_unique(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows of an array of shape (n, columns), and which of them each row is.
+    """The distinct rows of an array of shape (n, columns), and the index of each row among them.
 
-    As np.unique does with axis=0, but several times as fast.
+    As np.unique with axis=0, but several times as fast.
     """
     order = np.lexsort(keys.T[::-1])
     in_order = keys[order]
@@ -469,12 +476,15 @@ def group_unique(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return in_order[is_new], labels
 
 
-# Pairs of groups: u[k] of a with v[k] of b, which stand for pairs of their members.
+# Pairs of groups, u[k] of a with v[k] of b, which represent all pairs of their members.
 GroupPairs = tuple[Groups, np.ndarray, Groups, np.ndarray]
 
 
 def expand_all(found: Sequence[GroupPairs], limit: float, are_exact: bool) -> np.ndarray:
-    """All pairs of members, unless there are too many: int64, shape (2, pairs)."""
+    """All pairs of members, unless there are too many: int64, shape (2, pairs).
+
+    Raises TooManyPairsError if there are more than `limit`.
+    """
     count = sum(int(pair_counts(*each).sum()) for each in found)
     if count > limit:
         raise TooManyPairsError(count, are_exact=are_exact)
@@ -483,16 +493,16 @@ def expand_all(found: Sequence[GroupPairs], limit: float, are_exact: bool) -> np
 
 
 def pair_counts(a: Groups, u: np.ndarray, b: Groups, v: np.ndarray) -> np.ndarray:
-    """How many pairs `expand` gives for each pair of groups: int64, shape (len(u),)."""
+    """The number of pairs that `expand` returns for each pair of groups: int64, shape (len(u),)."""
     with_itself = (u == v) & (a is b)
     return np.where(with_itself, a.size[u] * (a.size[u] - 1) // 2, a.size[u] * b.size[v])
 
 
 def expand(a: Groups, u: np.ndarray, b: Groups, v: np.ndarray) -> np.ndarray:
-    """Each member of group u[k] of a with each one of group v[k] of b, for each k.
+    """Pair each member of group u[k] of a with each member of group v[k] of b, for each k.
 
-    Where both are the same group (b is a), each two of its members once, the first one first. Gives
-    int64, shape (3, pairs): the members of both sides, and k.
+    If both are the same group (b is a), each two of its members are paired once, the earlier one
+    first. Returns int64, shape (3, pairs): the members of both sides, and k.
     """
     sizes = a.size[u] * b.size[v]
     k = np.repeat(np.arange(len(u)), sizes)
@@ -517,15 +527,16 @@ def are_exact(sides: Sides, i: np.ndarray, j: np.ndarray | slice) -> np.ndarray:
 def code_distances(
     sides: Sides, i: np.ndarray, j: np.ndarray | slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hamming distances of the codes of fingerprints i of a and j of b, and the bits compared.
+    """Hamming distances between the codes of fingerprints i of a and j of b, and the bits compared.
 
-    Both uint16, shape (pairs,). Of several Image-Codes the closest count. Data-Codes of different
-    lengths are compared over the shorter one. Their distance divided by the bits is the Normalized
-    Prefix Hamming Distance (NPHD) of the ISCC project: https://github.com/iscc/iscc-usearch
+    Both uint16, shape (pairs,). If there are several Image-Codes, the closest pair counts.
+    Data-Codes of different lengths are compared over the shorter one. Their distance divided by the
+    bits is the Normalized Prefix Hamming Distance (NPHD) of the ISCC project:
+    https://github.com/iscc/iscc-usearch
     """
     a, b = sides.both
     bits = np.full(np.broadcast(a.wide[i], b.wide[j]).shape, IMAGE_BITS, dtype=np.uint16)
-    last_counts = np.uint16(1)  # whether words but the first are known
+    last_counts = np.uint16(1)  # whether the words after the first are known
     if sides.by == CONTENT:
         both_wide = a.wide[i] & b.wide[j]
         bits[:] = np.where(both_wide, WIDE_BITS, NARROW_BITS)
@@ -543,10 +554,10 @@ def code_distances(
 
 
 def distances_to_all(sides: Sides, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distances of fingerprints i of a to all of b, and which of these are exact duplicates.
+    """Distances of fingerprints i of a to all of b, and whether these are exact duplicates.
 
-    float64, shape (len(i), n): in `sides.bits` (of 64 doubled), 0 for exact duplicates, and NaN
-    where two cannot be compared; bool, of the same shape.
+    Returns float64, shape (len(i), n): in `sides.bits` (distances of 64 bits are doubled), 0 for
+    exact duplicates, and NaN where two cannot be compared; and bool, of the same shape.
     """
     some, every = i[:, None], slice(None)  # without a copy of every fingerprint
     distance, bits = code_distances(sides, some, every)
@@ -560,21 +571,21 @@ def distances_to_all(sides: Sides, i: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def distances_by_row(sides: Sides) -> tuple[np.ndarray, np.ndarray]:
-    """The same for each dataset of a and each of b: both arrays of shape (rows of a, rows of b)."""
+    """As `distances_to_all`, for all datasets: both arrays of shape (rows of a, rows of b)."""
     distances, exact = distances_to_all(sides, np.arange(len(sides.a.wide)))
     rows = np.ix_(sides.a.rows.labels, sides.b.rows.labels)
     return distances[rows], exact[rows]
 
 
 def estimate_pairs(sides: Sides, threshold: int) -> int:
-    """About how many pairs of datasets are duplicates, from a sample of the datasets of a."""
+    """Estimate how many pairs of datasets are duplicates, from a sample of the datasets of a."""
     rows = len(sides.a.rows.labels)
     count = min(rows, SAMPLE, SAMPLE_COMPARISONS // len(sides.b.wide) + 1)
     found = 0
-    # By chance, as the input may have a period, but by the same each time.
+    # A random sample, as the input may be periodic, but the same each time.
     for row in np.random.default_rng(0).permutation(rows)[:count]:
         [distances], [exact] = distances_to_all(sides, sides.a.rows.labels[[row]])
         found += int(sides.b.rows.size[exact | (distances <= threshold)].sum())
-    if sides.is_one_set:  # each has found itself, and will find each pair from both ends
+    if sides.is_one_set:  # each dataset finds itself, and each pair is found from both ends
         return (found - count) * rows // (2 * count)
     return found * rows // count

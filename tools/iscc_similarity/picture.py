@@ -1,9 +1,9 @@
-"""The distances of datasets as a picture (PNG).
+"""Plot the distances between datasets (PNG).
 
-A heat map has the order of a hierarchical clustering, so that duplicates are side by side. It shows
-all datasets where there are few, and otherwise those that have a duplicate. Where these are too
-many as well, there are histograms. Distances are in bits of a scale, NaN where two cannot be
-compared. Everything that is drawn is given; nothing is computed here but the order.
+A heat map is ordered by hierarchical clustering, so that duplicates are next to each other. It
+shows all datasets if there are few, otherwise those that have a duplicate. If these are too many as
+well, histograms are drawn instead. Distances are in bits of a scale, NaN where two datasets cannot
+be compared. All data come from the caller; only the order is computed here.
 """
 
 import io
@@ -24,9 +24,10 @@ from fonts import MISSING, fonts_for
 from manifest import escape
 from messages import pluralize
 
-# Of more datasets, those that have no duplicate are left out.
+# If there are more datasets, those without a duplicate are left out.
 MOST_UNLINKED = 40
-# Above these numbers cells, and before that labels and lines between cells, are too small.
+# Above these numbers of rows or columns, something is too small: cells, labels, lines between
+# cells.
 MOST_IN_HEAT_MAP = 400
 MOST_LABELS = 200
 MOST_LARGE_CELLS = 100
@@ -40,7 +41,7 @@ MOST_ON_LINEAR_SCALE = 100
 
 
 class Side(NamedTuple):
-    """The datasets of one side: the names of all, and the rows, int64, of those that are drawn."""
+    """The datasets of one side: the names of all, and the rows, int64, of those drawn."""
 
     names: Sequence[str]
     rows: np.ndarray
@@ -51,7 +52,7 @@ class Side(NamedTuple):
 
     @property
     def counted(self) -> str:
-        """How many datasets are drawn, and of how many."""
+        """The number of datasets drawn, with the total if it differs."""
         of_all = f" of {len(self.names):,}" if self.left_out else ""
         return f"{len(self.rows):,}{of_all}"
 
@@ -59,10 +60,11 @@ class Side(NamedTuple):
 class Scale(NamedTuple):
     """How distances are drawn.
 
-    bits       of the codes
-    bands      where each band of distances ends, and what it is called
-    colours    of the bands; and of the ends, with that of distance 0 before them
-    unknown    what is to be said of what cannot be compared
+    bits               length of the codes
+    bands              end of each band of distances, and its name
+    colours            of the bands
+    colours_of_ends    of distance 0 and of the end of each band
+    unknown            label for datasets that cannot be compared
     """
 
     bits: int
@@ -77,7 +79,7 @@ class Scale(NamedTuple):
 
     @property
     def farthest(self) -> int:
-        """What two unrelated datasets are about apart."""
+        """The typical distance between two unrelated datasets."""
         return self.bits // 2
 
     @property
@@ -124,11 +126,11 @@ def heat_map(
     threshold: int,
     scale: Scale = BY_CONTENT,
 ) -> bytes:
-    """Draw datasets against each other (other is None) or against others, similar ones together.
+    """Draw a heat map of one set of datasets (other is None) or of two, similar ones together.
 
-    Datasets of one set have a dendrogram beside them, and a border around each cluster.
+    One set has a dendrogram beside it and a border around each cluster.
 
-    distances, exact    shape (all, all), where `all` are those drawn of one side, then of the other
+    distances, exact    shape (all, all), where `all` are the datasets drawn, those of `other` last
     """
     one_set, count = other is None, len(side.rows)
     columns = count if one_set else len(other.rows)
@@ -181,7 +183,7 @@ def histograms(
     threshold: int,
     scale: Scale = BY_CONTENT,
 ) -> bytes:
-    """Draw how far the nearest dataset is from each, and beside it a few numbers by their labels.
+    """Draw a histogram of the distances to the nearest dataset, and a bar chart of labelled counts.
 
     nearest, exact    shape (datasets,): distance, and whether it is an exact copy
     """
@@ -228,14 +230,14 @@ def histograms(
 def single_linkage(
     distances: np.ndarray, exact: np.ndarray, scale: Scale = BY_CONTENT
 ) -> np.ndarray | None:
-    """A hierarchical clustering in SciPy's form; None of fewer than two datasets.
+    """A single-linkage clustering in SciPy's format; None for fewer than two datasets.
 
-    With single linkage the clusters below a distance are the connected components of the pairs
-    that are as close. What cannot be compared is as far apart as can be.
+    With single linkage, the clusters below a distance are the connected components of the pairs at
+    most that far apart. Datasets that cannot be compared are beyond all distances.
     """
     if len(distances) < 2:
         return None
-    # Beyond all thresholds: what cannot be compared is in no cluster.
+    # Beyond all thresholds, so that what cannot be compared is never in one cluster.
     filled = np.where(np.isnan(distances), scale.bits + 1, distances)
     filled[exact] = 0
     np.fill_diagonal(filled, 0)
@@ -243,9 +245,9 @@ def single_linkage(
 
 
 def clusters_in_order(tree: np.ndarray, order: np.ndarray, threshold: int) -> list[tuple[int, int]]:
-    """Where the clusters of at least two stand in the order of the tree: start and size.
+    """The clusters of at least two datasets, as (start, size) in the order of the tree's leaves.
 
-    Cut at the threshold, a tree of single linkage falls into connected components.
+    A single-linkage tree that is cut at the threshold falls into connected components.
     """
     labels = fcluster(tree, threshold, criterion="distance")[order]
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
@@ -258,7 +260,7 @@ def clusters_in_order(tree: np.ndarray, order: np.ndarray, threshold: int) -> li
 
 
 def cell_size(rows: int, columns: int) -> float:
-    """Inches; large enough for a label in each row, while there are not too many."""
+    """The size of a cell in inches, large enough for a label unless there are too many rows."""
     most = max(rows, columns, 1)
     if most <= MOST_LARGE_CELLS:
         return min(0.6, max(0.16, 7 / most))
@@ -266,14 +268,14 @@ def cell_size(rows: int, columns: int) -> float:
 
 
 def figure_for(left: float, width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure, and in it axes of this size above the key and `left` from its edge; in inches."""
+    """A figure with axes of this size, `left` from its edge and above the key; all in inches."""
     size = (max(left + width, left + KEY_WIDTH), height + KEY_HEIGHT)
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
     return figure, axes_at(figure, left, KEY_HEIGHT, width, height)
 
 
 def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place given in inches."""
+    """Add axes at a position in inches."""
     all_width, all_height = figure.get_size_inches()
     return figure.add_axes(
         (left / all_width, bottom / all_height, width / all_width, height / all_height)
@@ -281,7 +283,7 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
 
 
 def cells(rows: int, columns: int) -> dict:
-    """How imshow draws an array of one value a cell, the first row at the top."""
+    """Arguments for imshow to draw one value per cell, with the first row at the top."""
     return {
         "extent": (0, max(columns, 1), max(rows, 1), 0),
         "aspect": "auto",
@@ -290,22 +292,22 @@ def cells(rows: int, columns: int) -> dict:
 
 
 def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray, scale: Scale) -> None:
-    """Colour the cells by distance, and those of exact copies."""
-    if not distances.size:  # a picture all the same, with one white cell
+    """Colour the cells by distance, and mark exact copies."""
+    if not distances.size:  # draw one white cell
         distances, exact = np.full((1, 1), scale.farthest), np.zeros((1, 1), dtype=bool)
     colours = {"cmap": scale.colour_map, "vmin": 0, "vmax": scale.farthest}
     axes.imshow(distances, **colours, **cells(*distances.shape))
     overlay = np.where(exact, 1.0, np.nan)
     axes.imshow(overlay, cmap=ListedColormap([EXACT_COLOUR]), **cells(*exact.shape))
     rows, columns = distances.shape
-    if max(rows, columns) <= MOST_LARGE_CELLS:  # or neighbours of one colour would be one
+    if max(rows, columns) <= MOST_LARGE_CELLS:  # or equal neighbours would merge
         between = {"color": "white", "linewidth": 0.8, "zorder": 0.5}
         axes.hlines(range(1, rows), 0, columns, **between)
         axes.vlines(range(1, columns), 0, rows, **between)
 
 
 def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int, scale: Scale) -> None:
-    """Draw the clustering to the left of the cells, its leaves beside their rows."""
+    """Draw the dendrogram to the left of the cells, its leaves next to their rows."""
     dendrogram(
         tree,
         orientation="left",
@@ -318,7 +320,7 @@ def draw_tree(axes: Axes, tree: np.ndarray, count: int, threshold: int, scale: S
         lines.set_linewidth(1.0 if count <= MOST_LARGE_CELLS else 0.5)
     axes.axvline(threshold, color=BORDER_COLOUR, linestyle="--", linewidth=0.8)
     axes.text(threshold, 0, f"threshold {threshold} ", ha="right", va="bottom", fontsize=8)
-    axes.set_ylim(10 * count, 0)  # SciPy gives each leaf 10 units
+    axes.set_ylim(10 * count, 0)  # SciPy uses 10 units per leaf
     axes.set_xlim(max(scale.farthest, tree[-1, 2]) * 1.03, -scale.farthest / 128)
     axes.set_axis_off()
 
@@ -331,9 +333,10 @@ def label_sides(
     across: np.ndarray,
     cell: float,
 ) -> bool:
-    """Rows from 1 on both sides, and names, while they are legible; whether letters are missing.
+    """Label rows and columns with numbers from 1 and names, as long as these are legible.
 
-    Where both sides are the same, those across have no names.
+    If both sides are the same, the columns have no names. Returns whether characters are missing in
+    all fonts.
     """
     missing = False
     axes.tick_params(length=0)
@@ -360,9 +363,9 @@ def labels(side: Side, order: np.ndarray) -> list[str]:
 
 
 def set_labels(axis: Axis, labels: list[str], size: float) -> bool:
-    """Label the middles of cells; a name with two dollar signs is no formula.
+    """Label the middles of cells; dollar signs in a name do not make it a formula.
 
-    Gives whether letters are missing in all fonts.
+    Returns whether characters are missing in all fonts.
     """
     fonts, missing = fonts_for("".join(labels))
     places = np.arange(len(labels)) + 0.5
@@ -371,7 +374,7 @@ def set_labels(axis: Axis, labels: list[str], size: float) -> bool:
 
 
 def shortened(name: str) -> str:
-    """A name as a label: on one line, printable, the middle left out if it is long."""
+    """A name as a label: on one line, printable, and without its middle if it is long."""
     text = escape(name)
     if len(text) > MOST_CHARACTERS:
         half = MOST_CHARACTERS // 2
@@ -387,7 +390,7 @@ def add_key(
     colours: dict[str, str],
     scale: Scale,
 ) -> None:
-    """A colour bar with the bands of distances and the threshold, and what other colours mean."""
+    """Add a colour bar with the bands of distances and the threshold, and a legend."""
     key = axes_at(figure, left, 0.3, KEY_WIDTH, 0.18)
     bar = figure.colorbar(axes.images[0], cax=key, orientation="horizontal")
     bar.outline.set_visible(False)

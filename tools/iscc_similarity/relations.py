@@ -1,7 +1,7 @@
-"""What links between fingerprints mean for datasets: pairs, clusters, matches, what to keep.
+"""From links between fingerprints to datasets: pairs, clusters, matches, and what to keep.
 
-Datasets are referred to by their row, their position in the input, from 0. Everything here is the
-same for every order of the links.
+A dataset is identified by its row, its position in the input, from 0. No result depends on the
+order of the links.
 """
 
 from itertools import product
@@ -24,9 +24,9 @@ class Pairs(NamedTuple):
     """Pairs of duplicates; arrays of shape (pairs,).
 
     a, b        int64: datasets of both sides
-    exact       bool: whether they are exact duplicates; near-duplicates, or alike, otherwise
-    distance    uint16: of their codes, in bits
-    bits        uint16: how many bits were compared: of Data-Codes 64 or 128, of Image-Codes 256
+    exact       bool: whether they are exact duplicates, not near-duplicates or similar pictures
+    distance    uint16: between their codes, in bits
+    bits        uint16: number of bits compared, 64 or 128 of Data-Codes, 256 of Image-Codes
     """
 
     a: np.ndarray
@@ -37,7 +37,7 @@ class Pairs(NamedTuple):
 
     @classmethod
     def of(cls, found: Links, which: np.ndarray, a: np.ndarray, b: np.ndarray) -> Self:
-        """Pairs of these datasets, each with what one of the links says."""
+        """Pairs of these datasets, each with the properties of one of the links."""
         return cls(a, b, found.exact[which], found.distance[which], found.bits[which])
 
     def select(self, which: np.ndarray) -> Self:
@@ -47,12 +47,12 @@ class Pairs(NamedTuple):
 class Place(NamedTuple):
     """A dataset's place in its cluster.
 
-    `cluster` counts from 1 in the order of their representatives, which are the rows that come
-    first, and those of one dataset come last; `size` is the number of datasets in it. `relation`,
-    to the representative, is SINGLE (it
-    is alone), FIRST (it is the representative), EXACT, NEAR or LOOKS_LIKE, or LINKED (in the
-    cluster through others); `distance` is that of the codes, None for the representative itself,
-    and where they cannot be compared.
+    `cluster` counts from 1. Clusters of several datasets come first; clusters are then in the order
+    of their representatives, which are their first datasets. `size` is the number of datasets in
+    the cluster. `relation`, to the representative, is SINGLE (the dataset is alone), FIRST (it is
+    the representative), EXACT, NEAR or LOOKS_LIKE, or LINKED (it is in the cluster through others).
+    `distance` is between both codes; it is None for the representative itself, and where codes
+    cannot be compared.
     """
 
     cluster: int
@@ -63,13 +63,13 @@ class Place(NamedTuple):
 
 
 def count_pairs(found: Links) -> tuple[int, int]:
-    """How many pairs of datasets the links stand for: exact ones, near ones."""
+    """The numbers of exact and of near pairs of datasets that the links represent."""
     counts = links.pair_counts(found.sides.a.rows, found.a, found.sides.b.rows, found.b)
     return int(counts[found.exact].sum()), int(counts[~found.exact].sum())
 
 
 def all_pairs(found: Links) -> Pairs:
-    """Every pair of duplicates; of one set, the dataset that comes first is a."""
+    """Every pair of duplicates. In one set, a is the dataset that comes first."""
     a, b, link = links.expand(found.sides.a.rows, found.a, found.sides.b.rows, found.b)
     if found.sides.is_one_set:
         a, b = np.minimum(a, b), np.maximum(a, b)
@@ -77,13 +77,14 @@ def all_pairs(found: Links) -> Pairs:
 
 
 def compact_pairs(found: Links) -> Pairs:
-    """Fewer pairs that join the same datasets.
+    """Fewer pairs that connect the same datasets.
 
-    Of one set: each exact duplicate is in one pair, with the first dataset that it is one of. Those
-    that lead to the same dataset are a group, and two groups are in one pair at most, that of
-    their closest fingerprints. With a reference: each dataset is in one pair with the first one
-    there that it is an exact duplicate of, and two near-duplicate fingerprints are in one pair, of
-    the first dataset of each.
+    In one set, each exact duplicate is in one pair, with the first dataset that it duplicates. The
+    datasets that these pairs connect form a group. Two groups are in at most one pair, given by
+    their closest fingerprints.
+
+    With a reference, each dataset is in one pair with its first exact duplicate there, and two
+    near-duplicate fingerprints are in one pair, of the first dataset of each.
     """
     first_a, first_b = found.sides.a.rows.first(), found.sides.b.rows.first()
     exact, near = found.select(found.exact), found.select(~found.exact)
@@ -110,7 +111,7 @@ def compact_pairs(found: Links) -> Pairs:
 
 
 def places(found: Links) -> list[Place]:
-    """The place of each dataset of one set, by row, in the clusters that the links connect."""
+    """The place of each dataset, by row, in the clusters of one set: the connected components."""
     side = found.sides.a
     count = len(side.wide)
     first_row = side.rows.first()
@@ -137,15 +138,15 @@ def places(found: Links) -> list[Place]:
 
 
 def similar(found: Links) -> str:
-    """The relation of those that are not exact duplicates."""
+    """The relation of those that are not exact duplicates, by what was compared."""
     return LOOKS_LIKE if found.sides.by == links.APPEARANCE else NEAR
 
 
 def keep_mask(found: Links) -> np.ndarray:
-    """Which datasets to keep, so that none is a duplicate of another: bool, shape (rows,).
+    """Select the datasets to keep, so that none duplicates another: bool, shape (rows,).
 
-    In input order, a dataset is kept unless one that is kept already is its duplicate. With a
-    reference, it is kept unless one there is.
+    In input order, a dataset is kept unless it duplicates one that has been kept already. With a
+    reference, it is kept unless it duplicates one there.
     """
     rows = found.sides.a.rows
     keep = np.ones(len(rows.size), dtype=bool)
@@ -160,9 +161,10 @@ def keep_mask(found: Links) -> np.ndarray:
 
 
 def duplicates_of(found: Links, keep: np.ndarray) -> Pairs:
-    """For each dataset that `keep_mask` drops why: its best match that is kept, or a reference's.
+    """Pair each dataset that `keep_mask` drops with its best match that is kept.
 
-    That is the first dataset with the same fingerprint if that one is kept.
+    With a reference, that is its best match there. In one set, it is the first dataset with the
+    same fingerprint if that one is kept.
     """
     if found.sides.is_one_set:
         found = found.select(keep[found.sides.a.rows.first()[found.a]])
@@ -172,10 +174,10 @@ def duplicates_of(found: Links, keep: np.ndarray) -> Pairs:
 
 
 def best_matches(found: Links, count: int = 1) -> Pairs:
-    """For each dataset of a that has duplicates in b the best of them, in input order.
+    """The best duplicates in b of each dataset of a that has any, in input order.
 
-    At most `count` for each, with different fingerprints: exact before near, then the closest, then
-    the one of which more bits were compared, then the one that comes first.
+    At most `count` per dataset, with different fingerprints: exact before near, then the closest,
+    then those compared over more bits, then the first.
     """
     first_b = found.sides.b.rows.first()
     order = np.lexsort((first_b[found.b], closeness(found), ~found.exact, found.a))
@@ -186,9 +188,9 @@ def best_matches(found: Links, count: int = 1) -> Pairs:
 
 
 def of_datasets(found: Links, best: np.ndarray) -> Pairs:
-    """For each dataset of a the pair with the first of b, by the link of its fingerprint.
+    """Pair each dataset of a with the first dataset of b that the link of its fingerprint leads to.
 
-    `best`, int64, are these links, at most one for each fingerprint of a.
+    `best`, int64, are these links, at most one per fingerprint of a.
     """
     labels, first_b = found.sides.a.rows.labels, found.sides.b.rows.first()
     link = np.full(len(found.sides.a.wide), NONE)
@@ -199,9 +201,10 @@ def of_datasets(found: Links, best: np.ndarray) -> Pairs:
 
 
 def nearest_pairs(found: Links, rows: np.ndarray) -> Pairs:
-    """Pairs of some datasets, int64, with the nearest one, however far; not of those without.
+    """Pair each of some datasets, int64, with its nearest one, at any distance.
 
-    Of several that are as near it is the first.
+    Of several equally near datasets, the first counts. Datasets that cannot be compared with any
+    other are left out.
     """
     _, _, which = nearest(found, rows)
     rows, which = rows[which != NONE], which[which != NONE]
@@ -211,13 +214,13 @@ def nearest_pairs(found: Links, rows: np.ndarray) -> Pairs:
 
 
 def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How far the nearest other dataset (of the reference, if there is one) is from some datasets.
+    """The distance of some datasets to the nearest other one, or the nearest one of the reference.
 
     rows    int64, shape (k,): datasets of a
 
-    Gives float64, shape (k,), in `sides.bits`, NaN where nothing can be compared; bool, shape (k,),
-    whether there is an exact duplicate; and int64, shape (k,), the fingerprint of b that is the
-    nearest by its code, or NONE.
+    Returns float64, shape (k,), the distance in `sides.bits`, NaN if nothing can be compared; bool,
+    shape (k,), whether there is an exact duplicate; and int64, shape (k,), the fingerprint of b
+    with the nearest code, or NONE.
     """
     a, b = found.sides.both
     exact = np.zeros(len(a.wide), dtype=bool)
@@ -255,7 +258,7 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def components(found: Links, count: int) -> np.ndarray:
-    """For each of `count` fingerprints the smallest one that links connect it with."""
+    """For each of `count` fingerprints, the smallest one in its connected component."""
     ones = np.ones(len(found.a), dtype=bool)
     _, labels = connected_components(
         coo_array((ones, (found.a, found.b)), shape=(count, count)), directed=False
@@ -265,13 +268,13 @@ def components(found: Links, count: int) -> np.ndarray:
 
 
 def closeness(found: Links | Pairs) -> np.ndarray:
-    """What to sort by, the closest first: the share of bits that differ, then more bits."""
+    """Sort keys, the closest first: by the share of differing bits, then by more bits compared."""
     distance = found.distance.astype(np.int64) * (links.IMAGE_BITS // found.bits)
     return 2 * distance + (found.bits == links.NARROW_BITS)
 
 
 def best_of_each(keys: np.ndarray, *order: np.ndarray) -> np.ndarray:
-    """For each distinct key the index that comes first in the order, the main criterion first."""
+    """For each distinct key, the index that comes first by the criteria, main criterion first."""
     sorting = np.lexsort((*order[::-1], keys))
     in_order = keys[sorting]
     is_first = np.ones(len(keys), dtype=bool)
@@ -280,9 +283,9 @@ def best_of_each(keys: np.ndarray, *order: np.ndarray) -> np.ndarray:
 
 
 def linked_rows(found: Links) -> tuple[np.ndarray, np.ndarray]:
-    """The datasets that have a duplicate, of both sides: two arrays of rows, int64.
+    """The datasets of both sides that have a duplicate: two arrays of rows, int64.
 
-    Of one set, both are the same.
+    In one set, both are the same.
     """
     sides = found.sides
     linked = [np.zeros(len(side.wide), dtype=bool) for side in sides.both]

@@ -1,8 +1,8 @@
-"""The tables of a comparison: from pairs of rows, counted from 0, to columns and rows.
+"""The tables of a comparison: columns and rows from pairs of datasets.
 
-Rows are counted from 1 in the tables. `others` are the entries of the reference, or the same
-entries again where there is none. The last two columns of pairs are for images only: types and
-sizes, which say why equal streams of pixels are not the same image.
+Rows are counted from 0 in the pairs and from 1 in the tables. `others` are the entries of the
+reference, or the same entries again if there is none. The last two columns of tables of pairs are
+for images only: types and sizes, which can explain why images with equal pixel streams differ.
 """
 
 import math
@@ -18,7 +18,7 @@ from manifest import Entry
 from relations import Pairs
 
 NONE = "none"  # the relation of a dataset without a match
-HOW = ("relation", "distance", "bits", "similarity")  # what `related` gives
+HOW = ("relation", "distance", "bits", "similarity")  # what `related` returns
 PAIR_COLUMNS = ("#name_a", "name_b", *HOW, "iscc_a", "iscc_b", "row_a", "row_b")
 PAIR_COLUMNS += ("pixels_a", "pixels_b")
 CLUSTER_COLUMNS = (
@@ -36,17 +36,18 @@ COPY_COLUMNS = ("#name", "copy_of", *HOW, "row", "copy_of_row", "pixels", "copy_
 
 
 def lines(columns: Sequence[str], rows: Iterable[tuple], of_images: bool) -> Iterator[str]:
-    """The lines of a table of pairs, with the columns for images if these are `of_images`."""
+    """The lines of a table of pairs, with the columns for images only if `of_images`."""
     if not of_images:
         columns, rows = columns[:-2], (row[:-2] for row in rows)
     return manifest.table_lines(columns, rows)
 
 
 def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Pairs) -> Iterator[tuple]:
-    """The table of pairs: the closest first, by the share of bits that differ, then those of which
-    more bits were compared, then by names, then by rows.
+    """The table of pairs, the closest first.
 
-    Within a pair of one set the names are in order; a dataset of a reference is always the second.
+    Pairs are sorted by the share of differing bits, then those compared over more bits first, then
+    by names, then by rows. The two datasets of a pair are sorted by name, except that a dataset of
+    a reference always comes second.
     """
     one_set = others is entries
     rows = []
@@ -70,7 +71,7 @@ def related(exact: bool, distance: int, bits: int) -> tuple[str, int, int, str]:
 
 
 def cluster_rows(entries: Sequence[Entry], places: Sequence[relations.Place]) -> Iterator[tuple]:
-    """The table of clusters: every dataset once, cluster by cluster, single datasets at the end."""
+    """The table of clusters: every dataset once, by cluster, single datasets last."""
     for row in sorted(range(len(places)), key=lambda row: places[row].cluster):
         entry, place = entries[row], places[row]
         representative = entries[place.representative].name
@@ -83,7 +84,7 @@ def match_rows(
 ) -> Iterator[tuple]:
     """The table of matches: every dataset, in input order, with each of its matches.
 
-    One without has the relation NONE, and what is `nearest` to it, if anything.
+    A dataset without a match has the relation NONE, and its `nearest` dataset if there is one.
     """
     found = defaultdict(list)
     for pairs, is_match in ((matches, True), (nearest, False)):
@@ -100,7 +101,7 @@ def match_rows(
 def copy_rows(
     entries: Sequence[Entry], others: Sequence[Entry], duplicates: Pairs
 ) -> Iterator[tuple]:
-    """The table of copies: every dataset that is dropped, and the one that it is a copy of."""
+    """The table of copies: every dataset that is dropped, and the one that it duplicates."""
     for a, b, *how in zip(*(each.tolist() for each in duplicates), strict=True):
         copy, kept = entries[a], others[b]
         pixels = (copy.pixels, kept.pixels)
@@ -108,13 +109,13 @@ def copy_rows(
 
 
 def matrix_rows(entries: Sequence[Entry], distances: np.ndarray) -> Iterator[tuple]:
-    """The matrix: a line for each dataset, nothing where the distance is NaN."""
+    """The distance matrix: one row per dataset, with an empty field where the distance is NaN."""
     for entry, row in zip(entries, distances.tolist(), strict=True):
         yield (entry.name, *(None if math.isnan(distance) else int(distance) for distance in row))
 
 
 def sizes_of_clusters(places: Sequence[relations.Place]) -> dict[str, int]:
-    """How many clusters there are of each size, the larger sizes together."""
+    """Count the clusters of each size; larger sizes are combined."""
     sizes = [place.size for row, place in enumerate(places) if place.representative == row]
     bars = {}
     start = 1
@@ -126,7 +127,7 @@ def sizes_of_clusters(places: Sequence[relations.Place]) -> dict[str, int]:
 
 
 def kinds_of_matches(entries: Sequence[Entry], matches: Pairs, similar: str) -> dict[str, int]:
-    """How many datasets have an exact match, a `similar` one, or none."""
+    """Count the datasets with an exact match, with a `similar` one, and with none."""
     exact = len(np.unique(matches.a[matches.exact]))
     near = len(np.unique(matches.a)) - exact
     return {"exact": exact, similar: near, NONE: len(entries) - exact - near}

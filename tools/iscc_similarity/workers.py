@@ -1,8 +1,8 @@
-"""Share work among processes: items in, results out, and a name for the item that killed one.
+"""Share work among processes, and find the item during which a worker died.
 
-The library that codes the bytes holds Python's lock, so threads would not help. Not a pool of the
-standard library: that needs semaphores, which some containers do not have, and it cannot say at
-which item a worker died, nor how far it is.
+The library that codes bytes holds Python's lock, so threads would not help. The pools of the
+standard library need semaphores, which some containers lack, and report neither the item during
+which a worker died nor its progress.
 """
 
 import ctypes
@@ -20,18 +20,18 @@ from multiprocessing.connection import Connection, wait
 
 from outputs import undisturbed
 
-# A forked worker has everything imported and starts at once. It must not be forked from a process
-# that has coded bytes itself: the threads that the library keeps for that do not come along.
-# Elsewhere than on Linux the system's own libraries have threads, too.
+# A forked worker has everything imported and starts at once. A process that has coded bytes itself
+# must not fork: the library's threads do not exist in the child. On other systems than Linux,
+# system libraries have threads, too.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 SECONDS_BETWEEN_REPORTS = 1.0
 
-# What a worker calls to say that it has done some more; the unit is the caller's.
+# Progress callback of a worker: the amount done since the last call, in the caller's unit.
 Report = Callable[[float], None]
 
 
 class WorkerError(Exception):
-    """A worker could not start, or died while it was at the item with this index."""
+    """A worker could not start, or died while working on the item with this index."""
 
     def __init__(self, how: str, index: int | None = None):
         super().__init__(how)
@@ -46,17 +46,17 @@ def in_processes(
     count: int,
     report: Report,
 ) -> Iterator[tuple[int, object]]:
-    """Work on all items in `count` processes; give (index, result) in whatever order they come.
+    """Work on all items in `count` processes; yields (index, result) in any order.
 
-    `portions` are the indices that are handed out together, in their order. What `work(item,
-    report)` reports comes out of `report` here, at least once a second while work reports. An
-    exception that `work` raises is raised here. Raises WorkerError if a worker dies. Workers never
-    outlive the iteration, nor this process.
+    `portions` are the indices handed out together, in order. `report` is called here with the
+    amounts that `work(item, report)` reports, at least once a second while it does. An exception
+    raised by `work` is raised here. Raises WorkerError if a worker dies. Workers never outlive the
+    iteration or this process.
     """
     context = multiprocessing.get_context(START_METHOD)
     waiting = iter(portions)
     processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
-    at: dict[Connection, ctypes.c_int64] = {}  # the index that each worker is at
+    at: dict[Connection, ctypes.c_int64] = {}  # the current index of each worker
     try:
         for portion in islice(waiting, count):
             try:
@@ -64,7 +64,7 @@ def in_processes(
                 at[ours] = context.RawValue(ctypes.c_int64, portion[0])
                 arguments = (work, items, theirs, at[ours])
                 process = context.Process(target=serve, args=arguments, daemon=True)
-                with undisturbed():  # an exception in the midst of a fork would be ignored
+                with undisturbed():  # an exception during a fork would be ignored
                     process.start()
                     processes[ours] = process
             except OSError as error:
@@ -93,14 +93,14 @@ def in_processes(
 
 
 def send(connection: Connection, portion: Sequence[int]) -> None:
-    with suppress(OSError):  # the worker has died: that is noticed when nothing comes back
+    with suppress(OSError):  # the worker has died, which `receive` will notice
         connection.send(portion)
 
 
 def receive(
     connection: Connection, process: multiprocessing.process.BaseProcess, at: ctypes.c_int64
 ) -> tuple[float, list[tuple[int, object]] | Exception | None]:
-    """What a worker sends next: how much more is done, and the answer to its portion, if it is.
+    """A worker's next message: the amount done since the last, and the answer, if complete.
 
     Raises WorkerError if it has died.
     """
@@ -112,7 +112,7 @@ def receive(
 
 
 def describe_end(code: int) -> str:
-    """How a process ended, for a message; `code` is as multiprocessing gives it."""
+    """How a process ended, for a message; `code` is multiprocessing's exit code."""
     if code >= 0:
         return f"ended with status {code}"
     names = {number.value: number.name for number in signal.Signals}
@@ -124,7 +124,7 @@ def describe_end(code: int) -> str:
 
 def serve(work: Callable, items: Sequence, connection: Connection, at: ctypes.c_int64) -> None:
     """Worker loop: receive portions, send results, until the parent ends us or is gone."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # these are for the process that we work for
+    for number in (signal.SIGINT, signal.SIGHUP):  # these are for the parent
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -137,7 +137,7 @@ def serve(work: Callable, items: Sequence, connection: Connection, at: ctypes.c_
             connection.send((unreported, None))
             unreported, last_report = 0.0, time.monotonic()
 
-    with suppress(EOFError, ConnectionError):  # nobody is there any longer
+    with suppress(EOFError, ConnectionError):  # the parent is gone
         while True:
             answer: list | Exception = []
             for at.value in connection.recv():
@@ -152,7 +152,7 @@ def serve(work: Callable, items: Sequence, connection: Connection, at: ctypes.c_
 
 
 def end_with_parent() -> None:
-    """End this process when its parent is gone, whatever it is doing."""
+    """End this process when its parent is gone."""
     while os.getppid() == multiprocessing.parent_process().pid:
         time.sleep(SECONDS_BETWEEN_REPORTS)
     os._exit(1)

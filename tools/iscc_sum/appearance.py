@@ -1,9 +1,9 @@
 """The Image-Code of ISO 24138: a hash of what a picture looks like, not of its pixels.
 
-The standard hashes a grey picture of 32 by 32 pixels. Ours is made of a plane of any type and size:
-the mean of each of 32 by 32 equal areas, stretched to 0 to 255. Borders are not trimmed, since they
-are part of a microscope's image. Sums are exact or in a fixed order, so the codes depend neither on
-how an image was read nor on the machine.
+The standard hashes a grey picture of 32 by 32 pixels. Here, this is made from a plane of any type
+and size: the mean of each of 32 by 32 equal areas, scaled to 0 to 255. Borders are not trimmed,
+since they are part of a microscope's image. Sums are exact or in a fixed order, so codes depend
+neither on how an image was read nor on the machine.
 """
 
 import math
@@ -14,30 +14,30 @@ import codes
 
 SIDE = 32
 BLOCK = 8
-# Fewer bits than this in any of the four blocks say that a picture has no features.
+# A picture has no features if any of the four blocks has fewer bits set than this.
 LEAST_ONES = 8
 HEADER = b"\x21\x07"  # Content-Code, Image, version 0, 256 bits
-# Sums of whole numbers of up to this many bits are exact.
+# Sums of integers of up to this many bits are exact.
 EXACT_BITS = 32
 
 
 class Thumbnail:
-    """The mean of each of 32 by 32 areas of a plane, whose rows are added from the top.
+    """The means of 32 by 32 areas of a plane, whose rows are added from the top.
 
-    Columns are summed for one line of areas at a time: a plane may have millions of them.
+    Columns are only added up once per line of areas, as a plane may have millions of them.
     """
 
     def __init__(self, rows: int, columns: int):
         self.rows, self.columns, self.next = rows, columns, 0
-        # Where areas begin and end: after so many columns, and so many parts of 1/32 of the next.
+        # The limits of areas: after this many columns, and this many 1/32 parts of the next.
         self.whole, self.part = np.divmod(np.arange(SIDE + 1) * columns, SIDE)
         self.areas = np.zeros((SIDE, SIDE))  # sums
-        self.sums: np.ndarray | None = None  # of the columns, in a line of areas that has begun
+        self.sums: np.ndarray | None = None  # of columns, in the current line of areas
 
     def add(self, pixels: np.ndarray) -> None:
         """Add the next rows: shape (rows, columns). NaN and infinity count as 0.
 
-        A row counts for an area as much of it is inside, in parts of 1/32: whole numbers.
+        A row counts for an area by the part of it inside, in integer parts of 1/32.
         """
         exact = pixels.dtype.kind in "bui" and pixels.dtype.itemsize * 8 <= EXACT_BITS
         if not exact:
@@ -62,14 +62,14 @@ class Thumbnail:
         self.next = stop
 
     def across(self, sums: np.ndarray) -> np.ndarray:
-        """The sums of a line of areas, of those of its columns."""
+        """The sums of a line of areas, from the sums of its columns."""
         totals, beyond = (np.zeros(self.columns + 1) for _ in range(2))
         np.cumsum(sums, out=totals[1:])
         beyond[:-1] = sums
         return np.diff(SIDE * totals[self.whole] + self.part * beyond[self.whole])
 
     def means(self) -> np.ndarray:
-        """The means, stretched to 0 to 255: shape (32, 32); all 0 if they are equal."""
+        """The means, scaled to 0 to 255: shape (32, 32); all 0 if they are equal."""
         low, high = self.areas.min(), self.areas.max()
         if not (math.isfinite(low) and math.isfinite(high) and high > low):
             return np.zeros((SIDE, SIDE))
@@ -77,7 +77,7 @@ class Thumbnail:
 
 
 def picture_of(thumbnails: list[Thumbnail]) -> np.ndarray:
-    """The mean of the channels of a picture, each stretched: whole numbers, shape (32, 32)."""
+    """The mean of the channels of a picture, each scaled: integers, shape (32, 32)."""
     total = np.zeros((SIDE, SIDE))
     for each in thumbnails:
         total += each.means()
@@ -85,7 +85,7 @@ def picture_of(thumbnails: list[Thumbnail]) -> np.ndarray:
 
 
 def turned(picture: np.ndarray) -> list[np.ndarray]:
-    """A picture in 8 orientations, each as it is and then inverted, the upright one first."""
+    """A picture in 8 orientations, each as it is and inverted, the upright one first."""
     return [
         variant
         for mirrored in (picture, picture[:, ::-1])
@@ -97,7 +97,7 @@ def turned(picture: np.ndarray) -> list[np.ndarray]:
 def image_codes(pictures: list[np.ndarray]) -> list[str | None]:
     """The Image-Codes of grey pictures of shape (32, 32), 256 bits each; None without features.
 
-    Bit for bit `gen_image_code_v0` of ISO 24138's reference implementation.
+    Bit for bit as `gen_image_code_v0` of ISO 24138's reference implementation.
     """
     rows = np.array(pictures, dtype=np.float64).reshape(-1, SIDE)
     columns = cosine_transform(rows).reshape(-1, SIDE, SIDE).transpose(0, 2, 1).reshape(-1, SIDE)
@@ -106,7 +106,7 @@ def image_codes(pictures: list[np.ndarray]) -> list[str | None]:
     blocks = [
         frequencies[:, y : y + BLOCK, x : x + BLOCK].reshape(-1, BLOCK**2) for y, x in corners
     ]
-    values = np.stack(blocks, axis=1)  # of each picture four blocks
+    values = np.stack(blocks, axis=1)  # four blocks per picture
     ordered = np.sort(values, axis=2)
     medians = (ordered[:, :, BLOCK**2 // 2 - 1] + ordered[:, :, BLOCK**2 // 2]) / 2
     bits = values > medians[:, :, None]
@@ -119,10 +119,10 @@ def image_codes(pictures: list[np.ndarray]) -> list[str | None]:
 
 
 def cosine_transform(rows: np.ndarray) -> np.ndarray:
-    """The discrete cosine transform (DCT-II, not scaled) of each row: shape (rows, 2^n).
+    """The discrete cosine transform (DCT-II, unscaled) of each row: shape (rows, 2^n).
 
     By B. G. Lee's recursion ("A new algorithm to compute the discrete cosine transform", 1984), as
-    the standard's reference does it: with another order of sums some bits would be others.
+    in the standard's reference implementation: another order of summation would change some bits.
     """
     length = rows.shape[1]
     if length == 1:

@@ -1,15 +1,15 @@
-"""ISCC strings: what one says, and whether it is one.
+"""Parse, validate and write ISCC strings.
 
 An ISCC is a header of four nibbles (MainType, SubType, Version, Length) and a body of hash bits,
-written together in base32 (RFC 4648, no padding) behind the prefix `ISCC:`. Two kinds matter
-here (ISO 24138:2024; WIDE is an extension of iscc-sum that the standard does not have yet):
+written together in base32 (RFC 4648, no padding) after the prefix `ISCC:`. Two types matter here
+(ISO 24138:2024; WIDE is an extension of iscc-sum that is not yet part of the standard):
 
-    ISCC-CODE    a Data-Code and an Instance-Code of equal length, one after the other:
+    ISCC-CODE    a Data-Code followed by an Instance-Code of equal length:
                  SubType SUM 64 + 64 bits (narrow), SubType WIDE 128 + 128 bits
     ISCC-UNIT    one Data-Code or one Instance-Code of 64, 128 or 256 bits
 
-The Data-Code is a similarity hash: its Hamming distance says how alike two files are. The
-Instance-Code is the beginning of the file's BLAKE3 hash: it is equal for equal bytes alone.
+The Data-Code is a similarity hash: its Hamming distance shows how similar two files are. The
+Instance-Code is the beginning of the file's BLAKE3 hash: it is equal only for equal bytes.
 """
 
 import base64
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 PREFIX = "ISCC:"
 BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-# `int` has the same base with other digits, and is much faster than `base64`.
+# `int` reads the same base with other digits, much faster than `base64`.
 TO_INT_BASE_32 = str.maketrans(BASE32, "0123456789abcdefghijklmnopqrstuv")
 
 # The header's bytes -> bytes of Data-Code, bytes of Instance-Code.
@@ -32,7 +32,7 @@ KINDS = {
     b"\x40\x03": (0, 16),
     b"\x40\x07": (0, 32),
 }
-BOTH_UNITS = ("K4A", "KUA")  # how an ISCC-CODE, WIDE or SUM, begins
+BOTH_UNITS = ("K4A", "KUA")  # beginnings of an ISCC-CODE, WIDE and SUM
 HEADER_BYTES = 2
 
 
@@ -41,18 +41,18 @@ class CodeError(ValueError):
 
 
 class Code(NamedTuple):
-    """The hash bits of an ISCC: `data` and `instance` are 8, 16 or 32 bytes, or 0 where absent."""
+    """The hash bits of an ISCC: `data` and `instance` have 8, 16 or 32 bytes, or 0 if absent."""
 
     data: bytes
     instance: bytes
 
 
 def parse(text: str) -> Code:
-    """Read an ISCC-CODE (WIDE or SUM), a Data-Code or an Instance-Code.
+    """Parse an ISCC-CODE (WIDE or SUM), a Data-Code or an Instance-Code.
 
-    Letter case, the prefix, dashes and outer whitespace are free. Everything else is strict:
-    a length that does not fit the header, a digit that base32 does not have, or bits set beyond
-    the last byte raise CodeError, so that no two spellings of the digits mean the same code.
+    Letter case, the prefix, dashes and surrounding whitespace are optional or ignored. Everything
+    else is strict, so that each code has only one valid spelling of its digits. Raises CodeError if
+    the length does not match the header, a digit is not base32, or padding bits are set.
     """
     decoded = decode(normalize(text))
     data_bytes, _ = KINDS[decoded[:HEADER_BYTES]]
@@ -61,10 +61,10 @@ def parse(text: str) -> Code:
 
 
 def normalize(text: str) -> str:
-    """The digits of a code, in capitals; raises CodeError as `parse` does."""
+    """The digits of a code in upper case. Raises CodeError as `parse` does."""
     digits = text.removeprefix(PREFIX)
     if is_valid(digits):
-        return digits  # as nearly all are, and much faster
+        return digits  # the common case, and much faster
     digits = digits_of(text)
     if not is_valid(digits):
         raise CodeError(why_not(digits))
@@ -72,15 +72,15 @@ def normalize(text: str) -> str:
 
 
 def is_valid(digits: str) -> bool:
-    """Whether digits, in capitals, are a code, told by their pattern, without decoding them."""
+    """Whether digits, in upper case, are a valid code; checked by pattern, without decoding."""
     return VALID.fullmatch(digits) is not None
 
 
 def why_not(digits: str) -> str:
-    """What is wrong with digits that are not valid."""
+    """Describe what is wrong with invalid digits."""
     if foreign := digits.strip(BASE32):
         return f"{foreign[0]!r} is not a digit of base32 (A to Z, 2 to 7)"
-    # Four digits have the header, and four bits of the body; of fewer, the rest is made up.
+    # Four digits contain the header and four bits of the body; fewer are padded.
     sizes = KINDS.get(decode(digits[:4].ljust(4, BASE32[0])))
     if not sizes:
         return "expected an ISCC-CODE of a file's bytes, which begins with K4A or KUA"
@@ -91,7 +91,7 @@ def why_not(digits: str) -> str:
 
 
 def digits_of(text: str) -> str:
-    """The digits of what may be an ISCC, without prefix, dashes and whitespace; unchecked."""
+    """The digits of a possible ISCC, without prefix, dashes and whitespace; not validated."""
     digits = text.strip()
     if digits[: len(PREFIX)].upper() == PREFIX:
         digits = digits[len(PREFIX) :]
@@ -100,7 +100,7 @@ def digits_of(text: str) -> str:
 
 
 def characters(byte_count: int) -> int:
-    """How many base32 digits, 5 bits each, write that many bytes."""
+    """The number of base32 digits, of 5 bits each, for this number of bytes."""
     return -(-8 * byte_count // 5)
 
 
@@ -109,17 +109,17 @@ def encode(binary: bytes) -> str:
 
 
 def decode(digits: str) -> bytes:
-    """The bytes of base32 digits, without the bits beyond the last whole byte."""
+    """The bytes of base32 digits, without the padding bits after the last whole byte."""
     bits = 5 * len(digits)
     number = int(digits.translate(TO_INT_BASE_32), 32)
     return (number >> bits % 8).to_bytes(bits // 8)
 
 
 def pattern(header: bytes, hash_bytes: int) -> str:
-    """A regular expression for the digits of one kind of code.
+    """A regular expression for the digits of one type of code.
 
-    The first three are the header's, and so is the first bit of the fourth; of the last one, the
-    bits that belong to no byte are 0.
+    The first three digits, and the first bit of the fourth, belong to the header. The padding bits
+    of the last digit are 0.
     """
     length = characters(HEADER_BYTES + hash_bytes)
     beyond = 5 * length - 8 * (HEADER_BYTES + hash_bytes)
@@ -130,7 +130,7 @@ def pattern(header: bytes, hash_bytes: int) -> str:
 
 VALID = re.compile("|".join(pattern(header, sum(sizes)) for header, sizes in KINDS.items()))
 IMAGE = re.compile(pattern(b"\x21\x07", 32))  # an Image-Code of 256 bits
-# A code within a text, if it is too long to be there by chance: of 128 bits or more.
+# A code within a text, of 128 bits or more: too long to occur by chance.
 LONG = re.compile(
     "|".join(pattern(header, sum(sizes)) for header, sizes in KINDS.items() if sum(sizes) >= 16)
 )

@@ -1,8 +1,7 @@
-"""What the scripts have in common as programs: options, exit status, signals.
+"""What the scripts share as programs: options, exit status, signals.
 
-Exit status: 0 done; 1 something does not match, or a seal does not hold, and that has to fail; 2
-bad usage or bad input, with one sentence on standard error; 70 a bug, with a traceback; 130 and 143
-interrupted.
+Exit status: 0 done; 1 a mismatch or an invalid seal, if that has to fail; 2 bad usage or bad input,
+with a one-sentence message on standard error; 70 a bug, with a traceback; 130 and 143 interrupted.
 """
 
 import argparse
@@ -25,14 +24,14 @@ MOST_PROCESSES = 1024
 
 
 class Outcome(NamedTuple):
-    """What was done, in a line for standard output; and why the program fails all the same."""
+    """A summary line for standard output, and a complaint if the program has to fail."""
 
     summary: str
     complaint: str = ""
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads the options of a script, and knows which of them are files to write."""
+    """Parses the options of a script, and keeps track of those that name output files."""
 
     def __init__(self, prog: str, description: str):
         formatter = argparse.RawDescriptionHelpFormatter
@@ -40,15 +39,15 @@ class Parser(argparse.ArgumentParser):
         self.outputs: list[str] = []
 
     def add_output(self, option: str, what: str, required: bool = False) -> None:
-        """Add an option that names a file to write."""
+        """Add an option that names an output file."""
         action = self.add_argument(option, type=Path, metavar="OUT", help=what, required=required)
         self.outputs.append(action.dest)
 
     def add_inputs(self, what: str) -> argparse._MutuallyExclusiveGroup:
-        """Add the two ways to name what is to be read: files, and a Galaxy form."""
+        """Add the two ways to name inputs: files, or a Galaxy form."""
         group = self.add_mutually_exclusive_group(required=True)
         group.add_argument(
-            "--inputs", type=Path, metavar="JSON", help="the form of a Galaxy tool, not files"
+            "--inputs", type=Path, metavar="JSON", help="a Galaxy tool form, instead of files"
         )
         group.add_argument("files", nargs="*", default=[], metavar="FILE", help=what)
         return group
@@ -61,12 +60,12 @@ class Parser(argparse.ArgumentParser):
             type=integer(1, MOST_PROCESSES),
             default=1,
             metavar="N",
-            help="processes that share the work (default %(default)s)",
+            help="number of processes that share the work (default %(default)s)",
         )
         return group
 
     def read(self, argv: list[str] | None) -> argparse.Namespace:
-        """Read the options; the files to write are in `outputs` as well."""
+        """Parse the options; `outputs` of the result are all output files."""
         args = self.parse_args(argv)
         paths = [getattr(args, name) for name in self.outputs]
         args.outputs = [path for path in paths if path is not None]
@@ -77,7 +76,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def integer(least: int, most: int) -> Callable[[str], int]:
-    """A type of argument, for argparse."""
+    """An argparse type for integers in a range."""
 
     def read(text: str) -> int:
         if not (re.fullmatch("[0-9]{1,18}", text) and least <= int(text) <= most):
@@ -92,12 +91,12 @@ def integer(least: int, most: int) -> Callable[[str], int]:
 def execute(
     parser: Parser, work: Callable[[argparse.Namespace], Outcome], argv: list[str] | None
 ) -> int:
-    """Do the work that the arguments ask for, say how it ended, and give the exit status."""
+    """Parse the arguments, do the work, report the outcome, and return the exit status."""
     complaint, status = "", 0
     try:
         args = parser.read(argv)
         outcome = work(args)
-        # Where an output goes to standard output, the next program expects nothing else there.
+        # If an output goes to standard output, the next program expects nothing else there.
         data_goes_there = any(map(outputs.is_standard_output, args.outputs))
         failed = say(outcome.summary, sys.stderr if data_goes_there else sys.stdout)
         if failed and not data_goes_there and not isinstance(failed, BrokenPipeError):
@@ -107,7 +106,7 @@ def execute(
     except InputError as error:
         complaint, status = str(error), BAD_INPUT
     except MemoryError:
-        complaint, status = "there is not enough memory: choose fewer datasets", BAD_INPUT
+        complaint, status = "not enough memory: choose fewer datasets", BAD_INPUT
     except KeyboardInterrupt:
         complaint, status = "interrupted", INTERRUPTED
     except Exception:
@@ -120,7 +119,7 @@ def execute(
 
 def run(main: Callable[[], int]) -> NoReturn:
     """Run a script's main function as a program."""
-    for descriptor in range(3):  # or the first file that is opened would be standard output
+    for descriptor in range(3):  # or a file opened later would become standard output
         try:
             os.fstat(descriptor)
         except OSError:
@@ -130,14 +129,14 @@ def run(main: Callable[[], int]) -> NoReturn:
             signal.signal(number, unwind)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or nobody could say how a worker ended
-    gc.disable()  # a million entries have no cycles, but looking for them takes seconds
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or the exit status of workers would be lost
+    gc.disable()  # searching a million entries for cycles takes seconds, and they have none
     try:
         sys.exit(main())
-    except KeyboardInterrupt:  # before `execute` looks out for it, or after
+    except KeyboardInterrupt:  # raised outside `execute`
         sys.exit(INTERRUPTED)
 
 
 def unwind(number: int, frame: object) -> NoReturn:
-    """End in order: no temporary file and no worker is left."""
+    """Exit by an exception, so that no temporary file and no worker is left."""
     sys.exit(128 + number)

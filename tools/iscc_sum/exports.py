@@ -1,12 +1,12 @@
-"""What an export of Galaxy says: which jobs made which datasets of which, and their bytes.
+"""Read exports of Galaxy: which jobs made which datasets from which, and the datasets' bytes.
 
-An export of an invocation or of a history (a zip, "RO-Crate" in Galaxy's web pages) has a crate
-that names its files, and beside it, for other Galaxy servers, JSON files with the whole graph of
-datasets, jobs and collections. These are read (galaxy.model.store, version 2, in Galaxy 25.1 and
-26.1).
+An export of an invocation or of a history (a zip file, "RO-Crate" in Galaxy's web pages) contains a
+crate that names its files. In addition, for other Galaxy servers, it contains JSON files with the
+whole graph of datasets, jobs and collections. These are read (galaxy.model.store, version 2, in
+Galaxy 25.1 and 26.1).
 
-An export comes from strangers. Nothing is extracted: members are read one by one, at most as many
-bytes as the archive says, and no name in it becomes a path. What does not fit together is refused.
+Exports are untrusted. Nothing is extracted: members are read one by one, at most as many bytes as
+the archive declares, and no name in it becomes a path. Inconsistent exports are refused.
 """
 
 import json
@@ -34,21 +34,21 @@ FIRST_BYTES = b"PK"
 
 MOST_MEMBERS = 1_000_000
 MOST_JSON_BYTES = 256 * 1024 * 1024  # of one member
-MOST_JSON_VALUES = 5_000_000  # of one member, counted by what begins or separates them
-MOST_RECORDS = 1_000_000  # of a kind
+MOST_JSON_VALUES = 5_000_000  # of one member, estimated by counting separators
+MOST_RECORDS = 1_000_000  # per kind
 MOST_LINKS = 5_000_000  # between jobs and datasets
-LONGEST_TEXT = 10_000  # characters; Galaxy has names of at most 255
+LONGEST_TEXT = 10_000  # characters; names in Galaxy have at most 255
 DEEPEST_COLLECTION = 20
-# Deflate makes a thousand bytes of one, and some masks are nearly as empty. Above this size an
-# export may not claim more than that many times its own.
+# Deflate can expand one byte to a thousand, and some masks are nearly as empty. Above this size, an
+# export may claim at most this many times its own size.
 SURELY_HARMLESS_BYTES = 4 * 1024**3
 MOST_TIMES_ITS_SIZE = 200
-HEADER_BYTES = 30  # of a member, at least
+HEADER_BYTES = 30  # of a member, minimum
 ENCRYPTED = 1
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 UPLOADS = ("__DATA_FETCH__", "upload1")
-# Parameters that Galaxy sets, and not the user.
+# Parameters set by Galaxy, not by the user.
 SET_BY_GALAXY = ("chromInfo", "dbkey", "__")
 TIME = re.compile("([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})")
 BEFORE_A_PATH = " \t\r\n\"'[("
@@ -57,10 +57,11 @@ LONGEST_PARAMETERS = 20_000  # characters, as JSON
 
 
 class Dataset(NamedTuple):
-    """A dataset as a history shows it; copies of it have the same `content`, a UUID.
+    """A dataset as a history shows it; copies of a dataset have the same `content`, a UUID.
 
-    `number` is its place in the history, `names` lead to it: of the collections that it is in, and
-    its own. `copied_from` are those that it is a copy of, some of which may not be in the export.
+    `number` is its position in the history. `names` are those of the collections that contain it,
+    and its own. `copied_from` are the datasets that it is a copy of, some of which may not be in
+    the export.
     """
 
     key: str
@@ -71,10 +72,10 @@ class Dataset(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A run of a tool that succeeded: keys of datasets in and out.
+    """A successful run of a tool, with the keys of its input and output datasets.
 
-    Jobs of one `step` were one in the history, mapped over a collection. `parameters` are those
-    that the user set, `ended` is in UTC, to the second.
+    Jobs with the same `step` were one step in the history, mapped over a collection. `parameters`
+    are those that the user set, `ended` is in UTC, to the second.
     """
 
     step: int
@@ -89,8 +90,8 @@ class Job(NamedTuple):
 class Export(NamedTuple):
     """A whole export.
 
-    `entries` are those of the files of a content, none if it has no bytes here. They are called as
-    the file is in the dataset: mostly nothing.
+    `entries` are the codes of the files of each content, empty if the export does not contain its
+    bytes. They are named by the file within the dataset, usually an empty name.
     """
 
     datasets: dict[str, Dataset]
@@ -101,8 +102,8 @@ class Export(NamedTuple):
 def read(path: Path, name: str, report: Callable[[float], None]) -> Export:
     """Read an export that the user calls `name`; `report(n)` is called for every n bytes coded.
 
-    Raises InputError if it is none, is damaged, of a version that nobody knows, larger than it may
-    be, or if it contradicts itself.
+    Raises InputError if it is not an export, is damaged, has an unknown version, is too large, or
+    is inconsistent.
     """
     with opened(path, name) as archive:
         members = members_of(archive, name, path.stat().st_size)
@@ -132,7 +133,7 @@ def read(path: Path, name: str, report: Callable[[float], None]) -> Export:
         made = records_of(archive, members, "jobs_attrs.txt", name)
         jobs = read_jobs(made, mapped, datasets, collections)
         entries: dict[str, list[Entry]] = {}
-        content_of: dict[str, str] = {}  # by file: each is read once
+        content_of: dict[str, str] = {}  # by file, each of which is read once
         inside = sorted(members)
         for key, record in records.items():
             content = datasets[key].content
@@ -150,8 +151,8 @@ def is_export(path: Path, name: str) -> bool:
     """Whether a file begins like a zip archive. Raises InputError if it is not even text."""
     if path.is_fifo():
         raise InputError(
-            f"{quote(name)}: expected a file, as it is read more than once, but got a pipe: write "
-            "what comes through it to a file first"
+            f"{quote(name)}: expected a file, as it is read more than once, found a pipe; write "
+            "its contents to a file first"
         )
     with explaining("read", name), path.open("rb") as file:
         beginning = file.read(1_000)
@@ -165,7 +166,7 @@ def is_export(path: Path, name: str) -> bool:
 
 @contextmanager
 def opened(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
-    """An archive. What is wrong with it, now or while it is read, becomes a sentence."""
+    """Open an archive. Errors in it, now or while it is read, become an InputError."""
     try:
         with explaining("read", name), zipfile.ZipFile(path) as archive:
             yield archive
@@ -178,13 +179,13 @@ def opened(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
         RecursionError,
     ) as error:
         raise InputError(
-            f"{quote(name)}: expected an export of Galaxy, a zip archive that is whole: "
+            f"{quote(name)}: expected an export of Galaxy, an intact zip archive: "
             f"{quote(str(error))}"
         ) from None
 
 
 def members_of(archive: zipfile.ZipFile, name: str, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The files in an archive, by name. Raises InputError for what no export of Galaxy contains."""
+    """The files in an archive, by name. Raises InputError for what no export contains."""
     listed = archive.infolist()
 
     def refuse(why: str) -> None:
@@ -217,7 +218,7 @@ def members_of(archive: zipfile.ZipFile, name: str, size: int) -> dict[str, zipf
 
 
 class Record:
-    """An object in one of the JSON files, whose values are what they have to be, or refused."""
+    """An object in one of the JSON files, whose values are validated when accessed."""
 
     def __init__(self, values: object, called: str):
         self.values, self.called = values, called
@@ -229,14 +230,14 @@ class Record:
         raise InputError(f"{self.called}: expected {expected}, found {found}")
 
     def text(self, key: str) -> str:
-        """A text; empty if there is none."""
+        """A text; empty if absent."""
         value = self.values.get(key)
         if not (value is None or is_text(value)):
             self.refuse(f"a text of at most {LONGEST_TEXT:,} characters as {key}", value)
         return value or ""
 
     def number(self, key: str) -> int:
-        """A number; 0 if there is none."""
+        """A number; 0 if absent."""
         value = self.values.get(key)
         if not isinstance(value, int | None):
             self.refuse(f"an integer as {key}", value)
@@ -249,7 +250,7 @@ class Record:
         return value
 
     def listed(self, key: str) -> dict[str, None]:
-        """The texts in an object of lists, in their order: which datasets a job had."""
+        """The texts in an object of lists, in order: the datasets of a job."""
         value = self.values.get(key) or {}
         if not isinstance(value, dict):
             self.refuse(f"an object as {key}", value)
@@ -267,7 +268,7 @@ class Record:
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is a text that UTF-8 can write, without a NUL, and not endless."""
+    """Whether a value is a text of limited length, valid in UTF-8 and without NUL."""
     if not isinstance(value, str) or "\0" in value or len(value) > LONGEST_TEXT:
         return False
     try:
@@ -284,9 +285,9 @@ def records_of(
     name: str,
     needed: bool = True,
 ) -> list[Record]:
-    """The objects in a JSON file of an export, a list of them or one; none if there is no file.
+    """The objects in a JSON file of an export, a list or a single one; none if there is no file.
 
-    Raises InputError for what is no JSON, or too much of it, and for a file that is `needed`.
+    Raises InputError for invalid JSON, too much of it, and a missing file that is `needed`.
     """
     called = f"{quote(name)}, {inner}"
     if inner not in members:
@@ -318,9 +319,9 @@ def records_of(
 
 
 def names_in_collections(collections: list[Record]) -> dict[str, tuple[str, ...]]:
-    """For each dataset in a collection how it is called there: collection, identifiers.
+    """The names of each dataset in a collection: the collection's, then its identifiers.
 
-    Where it is in several, the first counts, as there it was made.
+    If a dataset is in several collections, the first counts, since it was made there.
     """
     names: dict[str, tuple[str, ...]] = {}
     for collection in collections:
@@ -349,7 +350,7 @@ def read_jobs(
     datasets: dict[str, Dataset],
     collections: list[Record],
 ) -> list[Job]:
-    """The jobs that succeeded, in the order in which they were started."""
+    """The successful jobs, in the order in which they were started."""
     inside = {
         each.text("encoded_id"): {key: None for key, _ in elements(each.record("collection"))}
         for each in collections
@@ -365,7 +366,8 @@ def read_jobs(
         key = record.text("encoded_id")
         into = record.listed("input_dataset_mapping")
         out = record.listed("output_dataset_mapping")
-        # Tools that only sort datasets make copies, and Galaxy lists their collections alone.
+        # Tools that only reorganize collections make copies, which Galaxy only lists as
+        # collections.
         for each in record.listed("output_dataset_collection_mapping"):
             made = inside.get(each, {})
             if out.keys().isdisjoint(made.keys()):
@@ -373,7 +375,7 @@ def read_jobs(
         links += len(into) + len(out)
         if links > MOST_LINKS:
             record.refuse(f"at most {MOST_LINKS:,} datasets of jobs", "more of them")
-        for each in (*into, *out):  # of what was purged an export says no more
+        for each in (*into, *out):  # exports omit purged datasets
             datasets.setdefault(each, Dataset(each, 0, (f"dataset {each}",), each, ()))
         tool = record.text("tool_id")
         params = record.values.get("params") or {}
@@ -389,15 +391,15 @@ def read_jobs(
                 time_of(record.text("update_time")),
             )
         )
-        done.update(out)  # and not |=, which copies it for the keys of a dict
+        done.update(out)  # not |=, which would copy the set for dict keys
     return jobs
 
 
 def parameters_of(params: object) -> dict:
-    """Those parameters of a job that the user set, shortened where they are texts of a kilobyte.
+    """The parameters of a job that the user set; texts longer than a kilobyte are shortened.
 
-    Left out are what Galaxy adds, datasets, and absolute paths; and everything, but for a word, if
-    it is still longer than a table should be.
+    Parameters added by Galaxy, datasets, and absolute paths are left out. If the rest is too long
+    for a table, everything is replaced by a remark.
     """
     kept = user_values(params)
     kept = kept if isinstance(kept, dict) else {}
@@ -406,7 +408,7 @@ def parameters_of(params: object) -> dict:
 
 
 def user_values(value: object) -> object:
-    """A parameter, or what is left of several; None for what is to be left out."""
+    """A parameter, or what remains of several; None if it is left out."""
     if isinstance(value, dict):
         if "values" in value and isinstance(value["values"], list):  # datasets
             return None
@@ -428,7 +430,7 @@ def user_values(value: object) -> object:
 
 
 def time_of(text: str) -> str:
-    """A time as Galaxy writes it, which is in UTC, to the second; empty if it is none."""
+    """A time as Galaxy writes it, which is in UTC, to the second; empty if it is not one."""
     found = TIME.match(text)
     return f"{found[1]}T{found[2]}Z" if found else ""
 
@@ -436,11 +438,11 @@ def time_of(text: str) -> str:
 def files_of(
     record: Record, members: dict[str, zipfile.ZipInfo], inside: list[str]
 ) -> Iterator[tuple[str, list[zipfile.ZipInfo]]]:
-    """What of a dataset has a code of its own: what is put after its name, and the members.
+    """The parts of a dataset with codes of their own: a suffix of its name, and members.
 
-    That is its file, and if it has others beside, as reports do, each of these; of a directory it
-    is everything in it, in the order of `iscc-sum --tree`. Nothing if it has no bytes here.
-    `inside` are the names of all members, sorted.
+    These are its main file and each of its extra files, such as those of a report. A directory is
+    one part with all its files, in the order of `iscc-sum --tree`. Yields nothing if the export
+    does not contain its bytes. `inside` are the names of all members, sorted.
     """
     below = record.text("extra_files_path")
     beside = {}
@@ -473,7 +475,7 @@ def code(
     name: str,
     report: Callable[[float], None],
 ) -> Entry:
-    """The entry of the bytes of members, one after the other."""
+    """The entry of the concatenated bytes of members."""
     processor = IsccSumProcessor()
     for member in members:
         length = 0

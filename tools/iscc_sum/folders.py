@@ -1,9 +1,9 @@
-"""The files in a directory: which they are, and in which order they are coded.
+"""Select and order the files in a directory for coding.
 
-The order and the choice are those of `iscc-sum --tree` (iscc_sum.treewalk in iscc-sum 0.1.0), so
-that its codes and ours agree. What is different: a directory may come from strangers. So an
-`.isccignore` is read only if it is a small regular file, its patterns may only cost so much, and
-what cannot be read is an error.
+Selection and order are those of `iscc-sum --tree` (iscc_sum.treewalk in iscc-sum 0.1.0), so that
+codes agree. There is one difference, as a directory may come from an untrusted source: an
+`.isccignore` must be a small regular file, the cost of matching its patterns is limited, and what
+cannot be read is an error.
 """
 
 import os
@@ -23,17 +23,17 @@ from messages import InputError, explaining, quote
 IGNORE_FILE = ".isccignore"
 METADATA_SUFFIX = ".iscc.json"
 
-MOST_IGNORE_BYTES = 64 * 1024  # of all ignore files of a directory
-# Steps that it may take to match all names with all patterns, if each * tries every length, and
-# those of a pattern that has none.
+MOST_IGNORE_BYTES = 64 * 1024  # total, of all ignore files in a directory
+# Maximum number of steps for matching all names with all patterns, if each * tries every length,
+# and the steps for a pattern without *.
 MOST_STEPS = 1_000_000_000
 STEPS_OF_A_PATTERN = 100
-# pathspec takes ** for one * where it is a whole segment, and for two elsewhere.
+# pathspec treats ** as one * if it is a whole path segment, and as two otherwise.
 STAR = re.compile(r"(?:^|(?<=/))\*\*(?=/|$)|\*", re.MULTILINE)
 
 
 class Patterns(NamedTuple):
-    """The patterns of ignore files, and how many * each of them has; none where there is none."""
+    """The patterns of ignore files, and the number of * in each of them."""
 
     spec: PathSpec
     stars: list[int]
@@ -45,17 +45,17 @@ class Patterns(NamedTuple):
         return self.spec.match_file(path) or self.spec.match_file(f"{path}/")
 
     def steps(self, path: str) -> int:
-        """How many steps `match` takes at most."""
+        """The maximum number of steps that `match` takes."""
         return sum(STEPS_OF_A_PATTERN + 2 * len(path) ** stars for stars in self.stars)
 
 
 def list_files(root: Path, name: str) -> list[tuple[str, Path]]:
-    """The files below a directory, in order, with their paths in it (/ between the parts).
+    """The files below a directory, in order, as relative paths with / and absolute paths.
 
     In each directory, ignore files come first, then the other files by name (NFC, UTF-8), then the
-    subdirectories. Left out are links, `*.iscc.json`, what is neither a file nor a directory, and
-    what an `.isccignore` says. `name` is what the user calls the directory. Raises InputError if
-    anything cannot be read.
+    subdirectories. Excluded are links, `*.iscc.json`, anything that is neither a file nor a
+    directory, and what an `.isccignore` excludes. `name` is the user's name for the directory.
+    Raises InputError if anything cannot be read.
     """
     found: list[tuple[str, Path]] = []
     steps = bytes_read = 0
@@ -90,7 +90,7 @@ def list_files(root: Path, name: str) -> list[tuple[str, Path]]:
 
 
 def tree_order(path: str) -> list[tuple]:
-    """By what to sort the paths of all files in a directory, for the order of `list_files`."""
+    """A sort key for the paths of all files in a directory, for the order of `list_files`."""
     *above, name = path.split("/")
     is_ignore_file = re.fullmatch(r"\..*ignore", name, re.DOTALL) is not None
     files = (0, not is_ignore_file, normalize("NFC", name).encode(), name.encode())
@@ -98,7 +98,7 @@ def tree_order(path: str) -> list[tuple]:
 
 
 def sorted_entries(directory: Path) -> list[tuple[str, os.DirEntry]]:
-    """What a directory contains but links, by name; UnicodeError if one is not UTF-8."""
+    """The contents of a directory except links, by name. Raises UnicodeError if not UTF-8."""
     with os.scandir(directory) as entries:
         named = [
             (os.fsencode(entry.name).decode(), entry)  # whatever the locale
@@ -116,7 +116,7 @@ def read_patterns(path: Path, name: str, most_bytes: int) -> Patterns:
             f"cannot read {quote(name)}: expected each {IGNORE_FILE} to be a regular file, and all "
             f"of them together to have at most {MOST_IGNORE_BYTES:,} bytes"
         )
-    with path.open(encoding="utf-8") as text:  # with their line ends, as pathspec gets them
+    with path.open(encoding="utf-8") as text:  # with line ends, as iscc-sum passes them to pathspec
         lines = list(text)
     spec = PathSpec.from_lines(GitWildMatchPattern, lines)
     return Patterns(spec, [len(STAR.findall(line.rstrip("\n"))) for line in lines])
@@ -124,7 +124,7 @@ def read_patterns(path: Path, name: str, most_bytes: int) -> Patterns:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn what goes wrong with a dataset, or with an ignore file in it, into a sentence."""
+    """Turn errors about a dataset, or about an ignore file in it, into an InputError."""
     try:
         with explaining("read", name):
             yield

@@ -1,8 +1,8 @@
-"""Images, whatever the format: what an image is to us, and which reader a file is for.
+"""The image interface that all readers share, limits for untrusted files, and file detection.
 
-The first bytes decide, never a name or a type: Galaxy's files are called `dataset_1.dat`, and a
-BigTIFF comes as `binary`. What a reader finds in a file may have been made to harm, so sizes are
-checked before anything is decoded.
+The first bytes of a file decide, never its name or type: Galaxy's files are called `dataset_1.dat`,
+and a BigTIFF has the datatype `binary`. Files may be malicious, so sizes are checked before
+anything is decoded.
 """
 
 import logging
@@ -17,40 +17,40 @@ import numpy as np
 
 from messages import InputError, quote
 
-# What can only be decoded at once may have this size, in bytes: a tile, a strip, a chunk, a PNG.
+# Maximum size in bytes of what can only be decoded at once: a tile, a strip, a chunk, a PNG.
 MOST_AT_ONCE = 1 << 30
-# An image may have so many bytes of pixels, and so many more for each byte of its file. No
-# compression of real images comes near, but a file of a few bytes can claim any size.
+# Maximum bytes of pixels in an image, plus this many for each byte of its file. No compression of
+# real images comes close, but a file of a few bytes can claim any size.
 MOST_PIXEL_BYTES = 1 << 30
 MOST_EXPANSION = 2_000
-# And so many planes, since each takes a while, however small it is.
+# Maximum number of planes, since each takes some time, however small it is.
 MOST_PLANES, BYTES_OF_A_PLANE = 100_000, 100
-# What is too large to be kept is decoded several times; all in all, it may be so many bytes.
+# What is too large to be kept is decoded several times; this is the maximum total in bytes.
 MOST_DECODED = 8 << 30
 MOST_DECODED_EXPANSION = 8_000
-# A process that reads images may not take more memory than this: some decoders believe headers.
+# Memory limit of a process that reads images, as some decoders trust headers.
 MOST_MEMORY = 4 << 30
 
-# And to read a dataset may take so many seconds of one processor, and one more for each so many
-# bytes of it; the slowest decoders need a tenth of that.
+# Processor time limit for reading a dataset: this many seconds, plus one for each this many bytes.
+# The slowest decoders need a tenth of that.
 MOST_SECONDS, BYTES_OF_A_SECOND = 600, 100_000
 
-SAMPLES = "s"  # of colour, which TIFF keeps apart from channels
+SAMPLES = "s"  # of colour, which TIFF distinguishes from channels
 
 TYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)))
 TYPES += ("float16", "float32", "float64")
 
 
 class NotAnImageError(InputError):
-    """A dataset that is no image that can be read, in one sentence that names it and says why."""
+    """A dataset cannot be read as an image; the message names it and gives the reason."""
 
 
 class UnreadableError(Exception):
-    """The same, before it is known what the dataset is called; says what was expected and found."""
+    """A file cannot be read as an image; the message says what was expected and found."""
 
 
 class Sizes(NamedTuple):
-    """How long the axes are: depth, channels (or colours), time, rows, columns."""
+    """The lengths of the axes: depth, channels (or colours), time, rows, columns."""
 
     z: int
     c: int
@@ -71,9 +71,9 @@ class Region(NamedTuple):
 class Image(Protocol):
     """An image: an array of numbers with five axes, which is read region by region.
 
-    dtype     NumPy's type of a pixel, in native byte order
+    dtype     NumPy type of a pixel, in native byte order
     sizes     of the image
-    chunk     what is decoded together
+    chunk     sizes of the parts that are decoded as a whole
     """
 
     dtype: np.dtype
@@ -85,7 +85,7 @@ class Image(Protocol):
 
 
 class ArrayImage:
-    """An image that is in memory: shape (z, c, t, y, x)."""
+    """An image in memory: shape (z, c, t, y, x)."""
 
     def __init__(self, array: np.ndarray):
         self.array, self.dtype = array, array.dtype.newbyteorder("=")
@@ -96,7 +96,7 @@ class ArrayImage:
 
 
 def check_type(dtype: object) -> np.dtype:
-    """The type of the pixels in native byte order. Raises UnreadableError."""
+    """The type of the pixels in native byte order. Raises UnreadableError unless numeric."""
     if str(getattr(dtype, "name", dtype)) not in TYPES:
         raise UnreadableError(
             f"expected integers or real numbers as pixels, found {quote(str(dtype))}"
@@ -105,7 +105,7 @@ def check_type(dtype: object) -> np.dtype:
 
 
 def check_sizes(sizes: Sizes, dtype: np.dtype, file_bytes: int) -> None:
-    """Raise UnreadableError for sizes that no honest file has."""
+    """Raise UnreadableError for sizes that are implausible for the file."""
     pixels = dtype.itemsize
     for size in sizes:
         pixels *= size
@@ -116,9 +116,9 @@ def check_sizes(sizes: Sizes, dtype: np.dtype, file_bytes: int) -> None:
 
 
 def check_images(images: Sequence[Image], file_bytes: int) -> None:
-    """Raise UnreadableError if all images together claim what no honest file has.
+    """Raise UnreadableError if the total size of all images is implausible for the file.
 
-    Many small claims may be made of the same few bytes: of a plate all wells, of a TIFF all pages.
+    Many images can refer to the same few bytes: all wells of a plate, or all pages of a TIFF.
     """
     pixels = planes = 0
     for image in images:
@@ -132,13 +132,13 @@ def check_images(images: Sequence[Image], file_bytes: int) -> None:
 
 
 class Effort:
-    """What has been decoded of a dataset so far."""
+    """The amount that has been decoded of a dataset so far."""
 
     def __init__(self, file_bytes: int):
         self.left = MOST_DECODED + MOST_DECODED_EXPANSION * file_bytes
 
     def spend(self, count: int) -> None:
-        """Count bytes before they are decoded. Raises UnreadableError if it gets too much."""
+        """Count bytes before they are decoded. Raises UnreadableError if it becomes too much."""
         self.left -= count
         if self.left < 0:
             raise UnreadableError(
@@ -148,7 +148,7 @@ class Effort:
 
 
 def check_at_once(count: int) -> None:
-    """Raise UnreadableError if so many bytes would have to be decoded together."""
+    """Raise UnreadableError if too many bytes would have to be decoded at once."""
     if count > MOST_AT_ONCE:
         raise UnreadableError(
             f"expected parts of at most {MOST_AT_ONCE:,} bytes, found one of {count:,}"
@@ -156,10 +156,10 @@ def check_at_once(count: int) -> None:
 
 
 def place_axes(axes: Sequence[tuple[str, int]]) -> dict[int, str]:
-    """Which of z, c and t each axis is, by its number, but for rows, columns and those of size 1.
+    """Assign z, c and t to axes, by number, except rows, columns and axes of length 1.
 
-    An axis of another name takes the first of z and t that is free: so a stack of pages of which
-    nothing is known is one in Z. Raises UnreadableError if none is free.
+    An axis with another name becomes the first free one of z and t, so that an unlabelled stack of
+    pages is one in Z. Raises UnreadableError if none is free.
     """
     long = [(number, name) for number, (name, size) in enumerate(axes) if size != 1]
     places = {number: name for number, name in long if name in ("z", "c", "t")}
@@ -180,10 +180,10 @@ def place_axes(axes: Sequence[tuple[str, int]]) -> dict[int, str]:
 
 @contextmanager
 def reading_image(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong in a library with a file of a stranger into one sentence."""
+    """Turn any error of a library about an untrusted file into one sentence."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is wrong with a file, which cannot be changed
+            warnings.simplefilter("ignore")  # about files that cannot be changed
             yield
     except InputError:
         raise
@@ -195,7 +195,7 @@ def reading_image(name: str) -> Iterator[None]:
             "bytes of memory"
         ) from None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # gzip has some that are not
+        if isinstance(error, OSError) and error.errno is not None:  # not e.g. gzip's
             raise
         found = quote(f"{type(error).__name__}: {error}")
         raise NotAnImageError(
@@ -205,7 +205,7 @@ def reading_image(name: str) -> Iterator[None]:
 
 
 def limit_memory() -> None:
-    """Let this process, which reads images, take no more memory than MOST_MEMORY."""
+    """Limit the memory of this process, which reads images, to MOST_MEMORY."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft == resource.RLIM_INFINITY or soft > MOST_MEMORY:
         with suppress(ValueError, OSError):
@@ -213,12 +213,12 @@ def limit_memory() -> None:
 
 
 def most_seconds(file_bytes: int) -> int:
-    """How many seconds of one processor it may take to read a dataset of this size."""
+    """The processor time limit, in seconds, for reading a dataset of this size."""
     return MOST_SECONDS + file_bytes // BYTES_OF_A_SECOND
 
 
 def limit_time(file_bytes: int) -> None:
-    """Let this process read the next dataset only so long: then it is killed."""
+    """Limit the time of this process for reading the next dataset; beyond it, it is killed."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime) + most_seconds(file_bytes)
@@ -227,10 +227,10 @@ def limit_time(file_bytes: int) -> None:
 
 
 class Complaints(logging.Handler):
-    """Collects what a library could not read, and went on without.
+    """Collects what a library could not read and skipped.
 
-    It logs that as an error; or as a warning, if a whole image or some of its planes are concerned.
-    Other warnings are about what does not change pixels, like a date that is none.
+    It logs this as an error, or as a warning if a whole image or some of its planes are concerned.
+    Other warnings are about things that do not change pixels, such as an invalid date.
     """
 
     def __init__(self):
@@ -245,7 +245,7 @@ class Complaints(logging.Handler):
 
 @contextmanager
 def listening(logger: logging.Logger) -> Iterator[list[str]]:
-    """Collect the complaints of a library, and keep what it logs from standard error."""
+    """Collect the complaints of a library, and keep its log messages off standard error."""
     complaints, propagate = Complaints(), logger.propagate
     logger.addHandler(complaints)
     logger.propagate = False
@@ -269,7 +269,7 @@ KINDS = {
     b"RIFF": "webp",
     b"PK\x03\x04": "zip",
 }
-# Formats of microscopes and others, which people have, and what to do with them.
+# Common other formats, of microscopes for example, for a helpful message.
 OTHER_KINDS = {
     b"ZISRAWFILE": "a CZI",
     b"\xda\xce\xbe\x0a": "an ND2",
@@ -282,7 +282,7 @@ OTHER_KINDS = {
 
 
 def kind_of(path: Path) -> str:
-    """Which reader a file is for, by its first bytes. Raises UnreadableError if there is none."""
+    """The reader for a file, by its first bytes. Raises UnreadableError if there is none."""
     with path.open("rb") as stream:
         beginning = stream.read(16)
     for start, kind in KINDS.items():

@@ -1,8 +1,8 @@
-"""The stream of an image's pixels that its code is made of (IMAGEWALK), in little memory.
+"""Stream the pixels of an image in the order in which they are coded (IMAGEWALK), in little memory.
 
 ISCC Enhancement Proposal IEP-0018 (draft of July 2026): the planes of an image, Z outermost, then
-C, then T innermost; of each plane the rows from the top, each from the left, as big-endian numbers;
-nothing else. What the proposal leaves open is decided in docs/pixels.md.
+C, then T innermost; in each plane the rows from the top, each from the left, as big-endian numbers;
+nothing else. docs/pixels.md defines what the proposal leaves open.
 """
 
 import math
@@ -12,18 +12,18 @@ import numpy as np
 
 from images import Image, Region, Sizes
 
-# A read is of about so many bytes, where what is decoded together allows it.
+# Approximate bytes per read, if the parts that are decoded as a whole allow it.
 BAND_BYTES = 4 << 20
-# So many bytes of planes that are decoded together are kept, or else decoded several times.
+# Planes decoded together are kept up to this many bytes; larger ones are decoded several times.
 SLAB_BYTES = 64 << 20
-# What goes to the library that codes: with more it would have to wait for fresh memory.
+# The unit passed to the library that codes: larger ones would require fresh memory each time.
 PIECE_BYTES = 256 * 1024
 
 
 def walk(image: Image) -> Iterator[np.ndarray]:
     """All rows of an image, in the order of IMAGEWALK: shape (rows, columns).
 
-    Each piece is of one plane, and of at most `piece_bytes`.
+    Each piece is of one plane, and has at most `piece_bytes` bytes.
     """
     high = piece_bytes(image) // row_bytes(image)
     for region in regions(image):
@@ -31,7 +31,7 @@ def walk(image: Image) -> Iterator[np.ndarray]:
         for z, c, t in np.ndindex(pixels.shape[:3]):
             for top in range(0, len(region.y), high):
                 yield pixels[z, c, t, top : top + high]
-        del pixels  # or it would still be there while the next region is read
+        del pixels  # frees it before the next region is read
 
 
 def row_bytes(image: Image) -> int:
@@ -39,20 +39,20 @@ def row_bytes(image: Image) -> int:
 
 
 def piece_bytes(image: Image) -> int:
-    """The most that a piece of an image has: whole rows, one of them at least."""
+    """The maximum size of a piece: whole rows, at least one."""
     return max(1, PIECE_BYTES // row_bytes(image)) * row_bytes(image)
 
 
 def region_bytes(image: Image) -> int:
-    """The bytes of the first region of an image; none is larger."""
+    """The size in bytes of the first region of an image, which is the largest."""
     return math.prod(map(len, next(regions(image)))) * row_bytes(image)
 
 
 def regions(image: Image) -> Iterator[Region]:
-    """The regions that an image is read in; their planes follow each other in the stream."""
+    """The regions in which an image is read; their planes are consecutive in the stream."""
     sizes, chunk = image.sizes, image.chunk
     plane = sizes.y * row_bytes(image)
-    # As many planes as are decoded together, and those between them in the stream.
+    # The planes decoded together, and those between them in the stream.
     deep_z, deep_c = chunk.z > 1, chunk.c > 1
     t = sizes.t if deep_z or deep_c else chunk.t
     c = sizes.c if deep_z else chunk.c
@@ -73,7 +73,7 @@ def regions(image: Image) -> Iterator[Region]:
 
 
 def pieces(length: int, chunk: int, count: int) -> Iterator[range]:
-    """An axis in pieces of at most `count`, each of whole chunks or of a part of one."""
+    """Split an axis into pieces of at most `count`, each of whole chunks or a part of one."""
     step = length if count >= length else max(chunk, count // chunk * chunk)
     for start in range(0, length, step):
         stop = min(start + step, length)
@@ -87,7 +87,7 @@ def stored_type(dtype: np.dtype) -> np.dtype:
 
 
 class Projection:
-    """The maximum of an image along Z: an image with one plane for each channel and time."""
+    """The maximum of an image along Z: an image with one plane per channel and time."""
 
     def __init__(self, image: Image):
         self.image, self.dtype = image, image.dtype
@@ -95,7 +95,7 @@ class Projection:
         self.chunk = image.chunk._replace(z=1)
 
     def read(self, region: Region) -> np.ndarray:
-        """The pixels of a region: shape (1, c, t, y, x). A pixel that is once NaN is NaN."""
+        """The pixels of a region: shape (1, c, t, y, x). Any NaN makes the maximum NaN."""
         together = self.image.chunk.z
         found = None
         for part in pieces(self.image.sizes.z, together, together):
@@ -105,7 +105,7 @@ class Projection:
 
 
 def describe(dtype: np.dtype, sizes: Sizes) -> str:
-    """What the column `pixels` says: the walk, the type, and all five sizes."""
+    """The value of the column `pixels`: the walk, the type, and all five sizes."""
     name = stored_type(dtype).name
     z, c, t, y, x = sizes
     return f"imagewalk {name} z{z}c{c}t{t}y{y}x{x}"

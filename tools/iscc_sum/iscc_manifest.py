@@ -1,18 +1,18 @@
-"""Give every dataset its ISCC, and a collection its manifest.
+"""Compute the ISCC of every dataset, and write a manifest of a collection.
 
-The ISCC (ISO 24138) is computed from a file's bytes. Its Instance-Code says whether two files
-are the same, its Data-Code how similar they are. The manifest is a table with one dataset per
-line: name, ISCC-CODE, size, BLAKE3 hash, both ISCC-UNITs, and a note where a file is too small for
-its similarity to mean anything. A directory has one code, or with --per-file one for each file.
+The ISCC (ISO 24138) is computed from a file's bytes. Its Instance-Code shows whether two files are
+identical, its Data-Code how similar they are. The manifest is a table with one dataset per line:
+name, ISCC-CODE, size, BLAKE3 hash, both ISCC-UNITs, and a note if a file is too small for its
+similarity to be meaningful. A directory has one code, or, with --per-file, one for each file.
 
-Where each dataset was coded by itself, --join puts the manifests together.
+If datasets were coded one by one, --join joins their manifests.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    sys.path.insert(0, str(Path(__file__).parent))  # missing if PYTHONSAFEPATH is set
     import startup
 
     startup.begin()
@@ -45,7 +45,7 @@ def make_parser() -> command.Parser:
         action="append",
         default=[],
         metavar="M",
-        help="a manifest to put together with others, instead of files; may be given several times",
+        help="a manifest to be joined with others, instead of files; may be given several times",
     )
     parser.add_output("--manifest", "the manifest to write")
     parser.add_output("--checksums", "a file that `iscc-sum -c` checks")
@@ -58,7 +58,7 @@ def make_parser() -> command.Parser:
     parser.add_argument(
         "--per-file",
         action="store_true",
-        help="code each file in a directory, instead of all of them as one",
+        help="code each file in a directory, instead of the directory as a whole",
     )
     return parser
 
@@ -78,7 +78,7 @@ def code_or_join(args: argparse.Namespace) -> Outcome:
 
 
 def code(args: argparse.Namespace, datasets: list[Dataset]) -> Outcome:
-    """Code datasets and write what was asked for."""
+    """Code datasets and write the requested outputs."""
     start = time.monotonic()
     if args.per_file:
         datasets = coding.split_directories(datasets)
@@ -101,10 +101,10 @@ def code(args: argparse.Namespace, datasets: list[Dataset]) -> Outcome:
 
 
 def join(args: argparse.Namespace, manifests: list[Dataset]) -> Outcome:
-    """Put manifests together.
+    """Join manifests.
 
-    A job that codes one element of a nested collection knows no more than its innermost identifier.
-    The others come before the names in the manifest that it wrote: `sample/forward`.
+    A job that codes one element of a nested collection only knows its innermost identifier. The
+    outer ones are put before the names in its manifest: `sample/forward`.
     """
     for option in ("checksums", "records", "narrow", "per_file"):
         if getattr(args, option):

@@ -1,16 +1,16 @@
-"""Give every image the ISCC of its pixels, whatever the file format, and its Image-Code.
+"""Compute the ISCC of the pixels of every image, whatever the file format, and its Image-Code.
 
 Images with the same pixels have the same code, however they are stored: TIFF, PNG, JPEG, BMP, JPEG
-2000, WebP or OME-Zarr, compressed or not. The Image-Code says what a picture looks like, and stays
-nearly the same in a figure. The manifest is a table with one image per line, as iscc_manifest
-writes it, and two more columns: the type and sizes of the image, and the Image-Code.
+2000, WebP or OME-Zarr, compressed or not. The Image-Code describes what a picture looks like, and
+stays nearly the same in a figure. The manifest is a table with one image per line, like those of
+iscc_manifest, with two more columns: the type and sizes of the image, and the Image-Code.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    sys.path.insert(0, str(Path(__file__).parent))  # missing if PYTHONSAFEPATH is set
     import startup
 
     startup.begin()
@@ -41,22 +41,22 @@ def make_parser() -> command.Parser:
     parser.add_argument(
         "--planes",
         action="store_true",
-        help="one more line for each plane of an image that has several: name/z2c1t0",
+        help="add a line for each plane of an image with several planes: name/z2c1t0",
     )
     parser.add_argument(
         "--projections",
         action="store_true",
-        help="one more line for each maximum projection along Z: name/zmaxc1t0",
+        help="add a line for each maximum projection along Z: name/zmaxc1t0",
     )
     parser.add_argument(
         "--turned",
         action="store_true",
-        help="16 Image-Codes of each picture, for figures that may be turned, mirrored or "
+        help="write 16 Image-Codes per picture, for figures that may be rotated, mirrored or "
         "inverted; the upright one first",
     )
     parser.add_output(
         "--skipped",
-        "leave out what cannot be read as an image, and list it in this table, with the reason",
+        "skip datasets that cannot be read as images, and list them, with reasons, in this table",
     )
     parser.add_argument(
         "--narrow",
@@ -67,7 +67,7 @@ def make_parser() -> command.Parser:
 
 
 def code(args: argparse.Namespace) -> Outcome:
-    """Code images and write what was asked for."""
+    """Code images and write the requested outputs."""
     start = time.monotonic()
     if not args.manifest:
         raise InputError("the following arguments are required: --manifest")

@@ -1,19 +1,19 @@
-"""Say what each dataset was made of, from raw data to figure: read exports of Galaxy.
+"""Record what each dataset was made from, from raw data to figure, using exports of Galaxy.
 
 An export of a workflow invocation or of a history (in Galaxy: Export, RO-Crate, with hidden files)
-says which jobs ran. The trail is a table with one line per dataset: its ISCC, as in a manifest, the
-tool that made it, the tool's version and parameters, the datasets that it was made of, and when.
-Several exports and trails, also trails that were written by hand, are joined into one.
+contains the jobs that ran. The trail is a table with one line per dataset: its ISCC, as in a
+manifest, the tool that made it, the tool's version and parameters, the datasets that it was made
+from, and when. Several exports and trails, including trails written by hand, are joined into one.
 
 The lineage leads from results, or from files that iscc_similarity found in the trail, back to the
-raw data, as a table and as a picture.
+raw data, as a table and as a graph.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    sys.path.insert(0, str(Path(__file__).parent))  # missing if PYTHONSAFEPATH is set
     import startup
 
     startup.begin()
@@ -40,10 +40,10 @@ from trail import Line, Trail
 
 KINDS = ("sources", "pixels", "matches", "names")
 MATCH_COLUMNS = ("name", "relation", "distance", "match", "match_iscc")
-# How the trail knows a file, the surest first; between them what looks like it, or is near.
+# How a file was found in the trail, the most certain first; similar ones come between.
 EXACT, SAME_PIXELS, NONE = "exact", "same pixels", "none"
-MOST_CHARACTERS = 1_000_000_000  # of a table
-MOST_NAMED = 3  # of the datasets without bytes
+MOST_CHARACTERS = 1_000_000_000  # per table
+MOST_NAMED = 3  # of datasets without bytes
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,12 +59,12 @@ def make_parser() -> command.Parser:
         default=[],
         metavar="M",
         help="a manifest that iscc_pixels made of images in the trail; its lines are added to the "
-        "trail. Or one that iscc_manifest made of the same images: it says by hashes which files "
-        "the names mean; may be given several times",
+        "trail. Or one that iscc_manifest made of the same images: its hashes show which files "
+        "the names refer to; may be given several times",
     )
     parser.add_output("--trail", "the trail to write")
-    parser.add_output("--lineage", "the way back from the results, a table")
-    parser.add_output("--picture", "the same as a graph, a PNG")
+    parser.add_output("--lineage", "table of the way back from the results")
+    parser.add_output("--picture", "graph of the way back from the results (PNG)")
     of = parser.add_mutually_exclusive_group()
     of.add_argument(
         "--of",
@@ -84,10 +84,10 @@ def make_parser() -> command.Parser:
 
 
 def follow(args: argparse.Namespace) -> Outcome:
-    """Make a trail, and write what was asked for."""
+    """Make a trail, and write the requested outputs."""
     start = time.monotonic()
     if not args.outputs:
-        raise InputError("expected at least one of --trail, --lineage and --picture")
+        raise InputError("expected at least one of --trail, --lineage and --picture, found none")
     form = Form(args.inputs, KINDS) if args.inputs else None
     sources = given(form, "sources", args.files)
     pixels = given(form, "pixels", args.pixels)
@@ -121,7 +121,7 @@ def follow(args: argparse.Namespace) -> Outcome:
             lines = manifest.table_lines(LINEAGE_COLUMNS, rows)
             out.write_lines(args.lineage, not_endless("lineage", lines))
         if args.picture:
-            # Messages of matplotlib on fonts and directories do not help anybody here.
+            # matplotlib's warnings about fonts and directories are of no use to users.
             logging.getLogger("matplotlib").setLevel(logging.ERROR)
             with warnings.catch_warnings(action="ignore"):
                 import lineage_picture  # takes half a second
@@ -158,7 +158,7 @@ def read(source: Dataset) -> tuple[Iterable[Line], list[str]]:
 
 
 def find_names(whole: Trail, names: Iterable[str]) -> list[Wanted]:
-    """The datasets of these names, or the only ones whose names end so."""
+    """The datasets with these names, or the only ones whose names end with them."""
     known = trail.by_name(whole.lines)
     numbers = {
         line.entry.name: number for number, line in enumerate(whole.lines) if not line.is_of_pixels
@@ -176,7 +176,7 @@ def find_names(whole: Trail, names: Iterable[str]) -> list[Wanted]:
 
 
 def find_matches(whole: Trail, table: Dataset) -> Iterator[Wanted]:
-    """What iscc_similarity found in the trail, whose lines it names with their codes."""
+    """The matches of iscc_similarity in the trail, identified by name and code."""
     numbers = {
         (line.entry.name, line.entry.iscc): number for number, line in enumerate(whole.lines)
     }
@@ -197,7 +197,7 @@ def find_matches(whole: Trail, table: Dataset) -> Iterator[Wanted]:
 
 
 def read_matches(table: Dataset) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a table of matches, each with where it is, as a message says it."""
+    """The rows of a table of matches, each with its position for messages."""
     columns: list[str] | None = None
     for number, line in manifest.read_lines(table.path, table.name):
         where, fields = f"{quote(table.name)}, line {number}", line.split("\t")
@@ -223,7 +223,7 @@ def read_matches(table: Dataset) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def keep_surest(wanted: Iterable[Wanted]) -> list[Wanted]:
-    """Of the matches of each file, those by bytes or by pixels, only the surest kind."""
+    """Keep, for each file, only the most certain kind of match, by bytes and by pixels."""
     ranks = {EXACT: 0, SAME_PIXELS: 1, NONE: 3}
 
     def rank(each: Wanted) -> int:
@@ -240,7 +240,7 @@ def keep_surest(wanted: Iterable[Wanted]) -> list[Wanted]:
 
 
 def not_endless(table: str, lines: Iterable[str]) -> Iterator[str]:
-    """The lines of a table. Raises InputError if they are more than anybody could use."""
+    """The lines of a table. Raises InputError if they are too many to be useful."""
     characters = 0
     for line in lines:
         characters += len(line)
@@ -253,7 +253,7 @@ def not_endless(table: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def summary(whole: Trail, missing: Collection[str], unknown: int, seconds: float) -> str:
-    """What was done, in a line."""
+    """A summary in one line."""
     line = f"{pluralize(len(whole.lines), 'line')}, {pluralize(whole.steps, 'step')}, "
     line += f"{seconds:.1f} s"
     if missing:

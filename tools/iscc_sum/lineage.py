@@ -1,8 +1,8 @@
 """Lineage: from a figure back to the raw data, through a trail.
 
-Datasets with equal bytes are one dataset to a trail, however often they are in it. Where several
-lines say how it was made, all of them count, but for those that were made later than what was made
-of it: so what a tool undid again is no circle.
+In a trail, datasets with equal bytes are one dataset, however often they occur. If several lines
+record how it was made, all of them count, except those made later than the datasets made from it.
+Therefore a tool that undoes another one does not cause a circle.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,13 @@ from trail import Line
 SOURCE, MISSING, DECLARED, COPIED = "source", "not exported", "declared", "copy"
 COLUMNS = ("#of", "relation", "distance", "steps_back", "name", "tool", "version", "parameters")
 COLUMNS += ("ended", "remark", "datahash")
-MOST_KEPT = 20_000_000  # of what lines were made of, so as not to look it up again
+MOST_KEPT = 20_000_000  # cached sources of lines
 
 
 class Wanted(NamedTuple):
-    """Whose lineage is wanted: a name, and the index of its line, None if there is none.
+    """A dataset whose lineage is wanted: a name, and the index of its line, None if there is none.
 
-    For a file, `relation` says how it was found, and `distance` in how many bits it differs.
+    For a file, `relation` is how it was found, and `distance` is in how many bits it differs.
     """
 
     name: str
@@ -30,17 +30,17 @@ class Wanted(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A dataset without bytes in any export."""
+    """A dataset whose bytes are in no export."""
 
     name: str
 
 
-# A line, by its index, or what is missing.
+# A line, by its index, or a missing dataset.
 Node = int | Gap
 
 
 class Lineage:
-    """The lines of a trail and what each of them was made of."""
+    """The lines of a trail, and what each was made from."""
 
     def __init__(self, lines: Sequence[Line]):
         self.lines = lines
@@ -49,10 +49,10 @@ class Lineage:
             if not line.is_copy:
                 self.makers.setdefault(line.entry.datahash, []).append(number)
         self.kept = 0
-        self.found: dict[int, list[Node]] = {}  # what each line was made of
+        self.found: dict[int, list[Node]] = {}  # what each line was made from
 
     def outputs(self) -> list[int]:
-        """The results, by index: lines that were made of something, and nothing else of them."""
+        """The results, by index: lines made from something that nothing else was made from."""
         used = {
             source
             for line in self.lines
@@ -68,7 +68,7 @@ class Lineage:
         ]
 
     def made_of(self, node: Node) -> list[Node]:
-        """What a line was made of; of a copy, or of what was only brought here, the original."""
+        """What a line was made from; the original of a copy, or of a merely imported dataset."""
         if isinstance(node, Gap):
             return []
         if node in self.found:
@@ -80,7 +80,7 @@ class Lineage:
         return nodes
 
     def find(self, number: int) -> list[Node]:
-        """The same, looked up anew."""
+        """As `made_of`, without the cache."""
         line = self.lines[number]
         nodes: dict[Node, None] = {}
         for source in line.sources or [line.entry.datahash]:
@@ -98,12 +98,12 @@ class Lineage:
         return list(nodes)
 
     def is_later(self, number: int, other: int) -> bool:
-        """Whether a line was made after another one, as far as they say when."""
+        """Whether a line was made after another one, if both have a time."""
         ended, other_ended = self.lines[number].ended, self.lines[other].ended
         return bool(ended and other_ended) and (ended, number) > (other_ended, other)
 
     def back(self, number: int) -> list[tuple[int, Node]]:
-        """All that a line was made of, itself first, each with the steps back to it, the fewest."""
+        """All that a line was made from, itself first, each with the fewest steps back to it."""
         steps: dict[Node, int] = {number: 0}
         for node in (order := [number]):
             for source in self.made_of(node):
@@ -113,7 +113,7 @@ class Lineage:
         return [(steps[node], node) for node in order]
 
     def remark(self, node: Node) -> str:
-        """What to know of a line, or of what is missing."""
+        """Remarks on a line, or on a missing dataset."""
         if isinstance(node, Gap):
             return MISSING
         line = self.lines[node]
@@ -128,7 +128,7 @@ class Lineage:
 
 
 def rows(lineage: Lineage, wanted: Iterable[Wanted]) -> Iterable[tuple]:
-    """The table of lineages: what is wanted, and then, step by step, what that was made of."""
+    """The table of lineages: each wanted dataset, then, step by step, what it was made from."""
     for name, number, *found in wanted:
         how = (name, *found)
         if number is None:

@@ -1,9 +1,9 @@
-"""A lineage as a picture (PNG): all results at the bottom, and above them what they were made of.
+"""Draw a lineage (PNG): results at the bottom, and above them what they were made from.
 
-A node is what one step made, however many datasets that are. What is alike is folded until the
-graph fits a page: steps that did the same for the same, then rows of steps, then what is as many
-steps back; what is left over, the farthest from the results, is counted. igraph puts the nodes of a
-layer in order (Sugiyama's method: as few crossings as it finds).
+A node is what one step made, however many datasets. Similar nodes are merged until the graph fits a
+page: first steps that did the same for the same result, then chains of steps, then nodes the same
+number of steps back; the remaining nodes farthest from the results are only counted. igraph orders
+the nodes within a layer (Sugiyama's method, which reduces crossings).
 """
 
 import io
@@ -24,16 +24,16 @@ from fonts import MISSING, fonts_for
 from lineage import Gap, Lineage, Wanted
 from messages import pluralize
 
-# What fits a page, and is legible there.
+# The largest graph that is legible on a page.
 MOST_NODES, MOST_ACROSS, MOST_LAYERS = 24, 5, 10
 MOST_NAMES = 3
-LETTERS = 34  # of a line of text in a node
+LETTERS = 34  # per line of text in a node
 MOST_LINES = 6
-SHORTEST_ROW = 3  # of steps that are folded
+SHORTEST_ROW = 3  # of steps to be merged
 
 FILE, NO_MATCH, RESULT, STEP = "file", "no match", "result", "step"
 SOURCE, GAP, MORE = "source", "gap", "more"
-# Label, colour and frame; the words in a node and its frame tell them apart without colour, too.
+# Label, colour and frame; text and frame make nodes distinguishable without colour.
 LOOKS = {
     FILE: ("file that was found", "#d0bfff", "solid"),
     NO_MATCH: ("file without a match", "#ffffff", "dashed"),
@@ -61,10 +61,10 @@ class Node:
     """What one step made, or several.
 
     how      how it was made, in words
-    tools    by which tools
+    tools    the tools that made it
     names    of the datasets, and their places in the trail
-    count    how many steps that are
-    into     the nodes of what was made of it
+    count    number of steps
+    into     the nodes made from it
     """
 
     kind: str
@@ -75,7 +75,7 @@ class Node:
     into: set[Hashable] = field(default_factory=set)
 
     def title(self) -> str:
-        """How it is called: its names, and of a collection what these have in common."""
+        """Its label: its names, or for a collection what these have in common."""
         names = [name.split("/") for name in sorted(self.names, key=self.names.get)]
         [*above] = takewhile(lambda parts: len(set(parts)) == 1, zip(*names, strict=False))
         if len(names) < 2 or not above:
@@ -86,20 +86,20 @@ class Node:
 
 
 def listed(names: Iterable[str]) -> str:
-    """A few names, and how many others there are."""
+    """A few names, and the number of others."""
     names = list(names)
     some = ", ".join(names[:MOST_NAMES])
     return some if len(names) <= MOST_NAMES else f"{names[0]} and {len(names) - 1:,} more"
 
 
 def wrapped(text: str, most: int) -> str:
-    """A text in at most so many lines of a node."""
+    """Wrap a text into at most this many lines of a node."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return "\n".join(textwrap.wrap(printable, LETTERS, max_lines=most, placeholder=" ..."))
 
 
 def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
-    """Draw what is wanted and all that it was made of, as a PNG."""
+    """Draw wanted datasets and all that they were made from, as a PNG."""
     nodes = folded(collect(lineage, wanted))
     drawn = plan(nodes)
     width = max(drawn.width * (NODE_WIDTH + BETWEEN), KEY_WIDTH)
@@ -109,7 +109,7 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
     axes.axis("off")
 
     def place(point: Sequence[float]) -> tuple[float, float]:
-        """Inches from the left and from the top."""
+        """The position in inches from the left and from the top."""
         x, y = point
         x = width / 2 + (x - drawn.left + 0.5 - drawn.width / 2) * (NODE_WIDTH + BETWEEN)
         return x, KEY_HEIGHT + (y + 0.5) * (NODE_HEIGHT + BETWEEN)
@@ -122,7 +122,7 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
         bent = map(place, bends)
         around = [(across, down + way) for across, down in bent for way in (-half, half)]
         points = [(x, y + half), *around, (to_x, to_y - half)]
-        line = "dashed" if kinds[end] == FILE else "solid"  # a file is like it, not made of it
+        line = "dashed" if kinds[end] == FILE else "solid"  # a match, not a step
         axes.add_patch(FancyArrowPatch(path=Path(points), linestyle=line, **ARROW))
     for node, point in zip(nodes.values(), drawn.places, strict=True):
         x, y = place(point)
@@ -132,7 +132,7 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
         title = node.title()
         above = len(title.splitlines())
         how = wrapped(node.how, MOST_LINES - above)
-        y += (above - len(how.splitlines())) * LINE_HEIGHT / 2  # so that both are in the middle
+        y += (above - len(how.splitlines())) * LINE_HEIGHT / 2  # centres both
         bold = axes.text(x, y - MARGIN, title, va="bottom", weight="bold", family=fonts, **TEXT)
         plain = axes.text(x, y, how, va="top", color=HOW_COLOUR, family=fonts, **TEXT)
         for text in (bold, plain):
@@ -140,7 +140,7 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
             text.set_fontsize(FONT_SIZE * min(1, (NODE_WIDTH - 2 * MARGIN) / max(needed, MARGIN)))
             text.set_clip_path(box)
     if not nodes:
-        axes.text(width / 2, height / 2, "no dataset was made of another one", **TEXT)
+        axes.text(width / 2, height / 2, "no dataset was made from another one", **TEXT)
     patches = [Patch(label=LOOKS[kind][0], **look(kind)) for kind in LOOKS if kind in kinds]
     if missing:
         patches.append(Patch(label=MISSING, visible=False))
@@ -151,13 +151,13 @@ def draw(lineage: Lineage, wanted: Sequence[Wanted]) -> bytes:
 
 
 def look(kind: str) -> dict[str, str]:
-    """How a node of a kind is drawn, for matplotlib."""
+    """The matplotlib style of a kind of node."""
     _, colour, frame = LOOKS[kind]
     return {"facecolor": colour, "edgecolor": FRAME_COLOUR, "linestyle": frame}
 
 
 def collect(lineage: Lineage, wanted: Sequence[Wanted]) -> dict[Hashable, Node]:
-    """The nodes of what is wanted, and of all that went into it, by step."""
+    """The nodes of wanted datasets and of all that went into them, by step."""
     nodes: dict[Hashable, Node] = {}
     results = {each.line for each in wanted if not each.relation}
     for each in wanted:
@@ -171,14 +171,14 @@ def collect(lineage: Lineage, wanted: Sequence[Wanted]) -> dict[Hashable, Node]:
     key_of: dict[int | Gap, Hashable] = {}
 
     def add(node: int | Gap) -> Hashable:
-        """The key of a node, which is there afterwards."""
+        """The key of a node, which is added if missing."""
         if node not in key_of:
             key_of[node] = put(node)
             waiting.append(node)
         return key_of[node]
 
     def put(node: int | Gap) -> Hashable:
-        """Put a line, or what is missing, into the node of its step; give its key."""
+        """Put a line, or a missing dataset, into the node of its step; return its key."""
         if isinstance(node, Gap):
             nodes[node] = Node(GAP, "not exported", (), {node.name: 0})
             return node
@@ -208,13 +208,13 @@ def collect(lineage: Lineage, wanted: Sequence[Wanted]) -> dict[Hashable, Node]:
 
 
 def short(tool: str) -> str:
-    """The id of a tool without the shed that it is from."""
+    """The id of a tool without its Tool Shed."""
     parts = tool.split("/")
     return parts[-2] if len(parts) > 2 else tool
 
 
 def parameters(text: str) -> str:
-    """Parameters as people write them: radius = 3, mode.kind = a. Other text stays as it is."""
+    """Readable parameters: radius = 3, mode.kind = a. Other text is unchanged."""
     try:
         values = json.loads(text or "{}")
         return ", ".join(flat(values)) if isinstance(values, dict) else text
@@ -223,7 +223,7 @@ def parameters(text: str) -> str:
 
 
 def flat(values: dict, above: str = "") -> Iterable[str]:
-    """Each parameter with its value; those of a section have its name before them."""
+    """Each parameter with its value; the name of a section precedes those in it."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from flat(value, f"{above}{name}.")
@@ -232,9 +232,9 @@ def flat(values: dict, above: str = "") -> Iterable[str]:
 
 
 class Plan(NamedTuple):
-    """Where a graph is to be drawn: edges by the numbers of their nodes, and units of a node.
+    """The layout of a graph: edges, by node number, and positions in units of a node.
 
-    `places` are those of the nodes from the left and from the top, `bends` those of the edges.
+    `places` are the positions of nodes, from the left and from the top, `bends` those of edges.
     """
 
     edges: list[tuple[int, int]]
@@ -246,7 +246,7 @@ class Plan(NamedTuple):
 
 
 def plan(nodes: dict[Hashable, Node]) -> Plan:
-    """Where everything is to be drawn. An edge over several layers has a bend in each between."""
+    """Lay out a graph. An edge over several layers has a bend in each layer between."""
     number = {key: each for each, key in enumerate(nodes)}
     edges = sorted((number[key], number[to]) for key, node in nodes.items() for to in node.into)
     steps = steps_back(nodes)
@@ -275,7 +275,7 @@ def plan(nodes: dict[Hashable, Node]) -> Plan:
 
 
 def spread(places: list[list[float]]) -> None:
-    """Move places to the right until those of each layer are 1 apart, which igraph may forget."""
+    """Move places to the right until they are 1 apart in each layer; igraph does not ensure it."""
     end: dict[float, float] = {}
     for place in sorted(places):
         x, y = place
@@ -292,7 +292,7 @@ def fits(nodes: dict[Hashable, Node]) -> bool:
 
 
 def folded(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
-    """A graph that fits a page."""
+    """Merge nodes until the graph fits a page."""
     for fold in (fold_alike, fold_rows, fold_layers, fold_rows):
         if not fits(nodes):
             nodes = fold(nodes)
@@ -303,7 +303,7 @@ def folded(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
 
 
 def sources_of(nodes: dict[Hashable, Node]) -> dict[Hashable, list[Hashable]]:
-    """The nodes that each node was made of."""
+    """The nodes that each node was made from."""
     made_of = defaultdict(list)
     for key, node in nodes.items():
         for each in node.into:
@@ -312,9 +312,9 @@ def sources_of(nodes: dict[Hashable, Node]) -> dict[Hashable, list[Hashable]]:
 
 
 def steps_back(nodes: dict[Hashable, Node]) -> dict[Hashable, int]:
-    """How many steps it is from each node to what nothing was made of, on the longest way.
+    """The number of steps from each node to a result, on the longest path.
 
-    In circles, and behind them, each node is a step behind all nodes that come before it.
+    In and beyond cycles, each node is one step behind all nodes that come before it.
     """
     made_of = sources_of(nodes)
     left = {key: len(node.into) for key, node in nodes.items()}
@@ -330,13 +330,13 @@ def steps_back(nodes: dict[Hashable, Node]) -> dict[Hashable, int]:
 
 
 def merged(nodes: dict[Hashable, Node], into: dict[Hashable, Hashable]) -> dict[Hashable, Node]:
-    """The same nodes with some of them put into others."""
+    """The nodes, with some of them merged into others."""
     result: dict[Hashable, Node] = {}
     for key, node in nodes.items():
         to = into.get(key, key)
         if to not in result:
             result[to] = Node(node.kind, node.how, count=0)
-        # What comes later in `nodes` was mostly made earlier.
+        # Nodes that come later in `nodes` were mostly made earlier.
         result[to].tools = tuple(dict.fromkeys(node.tools + result[to].tools))
         result[to].names |= node.names
         result[to].count += node.count
@@ -345,7 +345,7 @@ def merged(nodes: dict[Hashable, Node], into: dict[Hashable, Hashable]) -> dict[
 
 
 def fold_alike(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
-    """Put together what was made in the same way for the same, beginning with the results."""
+    """Merge nodes made in the same way for the same nodes, beginning with the results."""
     steps = steps_back(nodes)
     first: dict[Hashable, Hashable] = {}
     into: dict[Hashable, Hashable] = {}
@@ -357,7 +357,7 @@ def fold_alike(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
 
 
 def fold_rows(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
-    """Put together rows of steps, each made of nothing but the one before, and for the next."""
+    """Merge chains of steps, each made only from the one before, and only for the next."""
     made_of = sources_of(nodes)
 
     def inner(key: Hashable) -> bool:
@@ -377,7 +377,7 @@ def fold_rows(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
 
 
 def fold_layers(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
-    """Put together what is of one kind and as many steps back, and draw the last of these steps."""
+    """Merge nodes of one kind that are as many steps back; edges to the next layer remain."""
     steps = steps_back(nodes)
     first: dict[Hashable, Hashable] = {}
     into = {key: first.setdefault((node.kind, steps[key]), key) for key, node in nodes.items()}
@@ -387,14 +387,14 @@ def fold_layers(nodes: dict[Hashable, Node]) -> dict[Hashable, Node]:
 
 
 def fold_farthest(nodes: dict[Hashable, Node], nearest: int) -> dict[Hashable, Node]:
-    """Keep what is fewer steps back from the results, and count the rest in one node."""
+    """Keep nodes close to the results, and count the others in a single node."""
     steps = steps_back(nodes)
     farthest = [key for key in nodes if steps[key] >= nearest]
     return summed_up(nodes, dict.fromkeys(farthest, MORE))
 
 
 def summed_up(nodes: dict[Hashable, Node], into: dict[Hashable, Hashable]) -> dict[Hashable, Node]:
-    """The same nodes, with some put into others that say only how many, and by which tools."""
+    """The nodes, with some merged into others that only contain their number and tools."""
     kinds = defaultdict(list)
     for key, to in into.items():
         kinds[to].append(nodes[key].kind)

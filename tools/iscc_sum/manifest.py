@@ -1,20 +1,20 @@
-r"""The ISCC manifest: a table with one dataset per line, which people and all tools read.
+r"""The ISCC manifest: a table with one dataset per line, readable by people and by many tools.
 
-UTF-8, line feeds, tab-separated, the header first:
+UTF-8, line feeds, tab-separated, with a header:
 
     #name  iscc  filesize  datahash  data_code  instance_code  note
 
-Where two more columns follow, `pixels` and `image_code`, the codes of a line that says something in
-`pixels` are of an image's pixels (docs/pixels.md), and all others of bytes.
+Two more columns may follow, `pixels` and `image_code`. In lines with a value in `pixels`, the codes
+are of an image's pixels (docs/pixels.md); in all others, they are of bytes.
 
 Names are data. Tab, line feed, carriage return and backslash in a field are written \t \n \r \\,
-and a `#` that begins a line \#; nothing else is touched, so a name comes back as it went in.
-Tables that people make by hand are read as well: a header `Name,ISCC` and commas or semicolons.
+and a `#` that begins a line \#; nothing else is changed, so names are read as they were written.
+Tables made by hand are read as well: a header `Name,ISCC` and commas or semicolons.
 
-**No line with a code is ever lost**, whatever was put end to end, with or without a last line feed,
-or with lone carriage returns as line ends. Every reader asks `classify` what a line is, and codes
-decide: only a line without a code is a comment or a header. A line that was run together with the
-next one has that one's code in its last field, or more fields than the header: it is invalid.
+**No line with a code is ever lost**, even if files were concatenated, with or without a final line
+feed, or have lone carriage returns as line ends. Every reader calls `classify`, and codes decide:
+only a line without a code is a comment or a header. A line that was run together with the next one
+is invalid: it has that line's code in its last field, or more fields than the header.
 """
 
 import csv
@@ -32,25 +32,25 @@ from messages import InputError, explaining, quote
 COLUMNS = ("#name", "iscc", "filesize", "datahash", "data_code", "instance_code", "note")
 PIXEL_COLUMNS = ("pixels", "image_code")
 
-Line = TypeVar("Line")  # what `read` makes of a line
+Line = TypeVar("Line")  # what `read` returns for each line
 
-# Column names in the order in which they are preferred; some stand in tables of other tools.
+# Column names, in order of preference; some are from tables of other tools.
 NAMES = ("name", "file_id", "filename")
 CODES = ("iscc", "iscc_hash")
 KNOWN_COLUMNS = {"name", *COLUMNS[1:], *PIXEL_COLUMNS}
-# A table of another tool with this column has a row for each pair, so a dataset stands there often.
+# A table of another tool with this column has one row per pair, so it repeats datasets.
 ROWS_ARE_PAIRS = "match_iscc_hash"
 
-# Below these sizes (bytes) a Data-Code says little: the content-defined chunks that it counts
-# are about a kilobyte each, and one flipped byte already changes half or a tenth of them.
+# Below these sizes (bytes), a Data-Code is of little use: it counts content-defined chunks of about
+# a kilobyte each, and one flipped byte changes half or a tenth of them.
 TINY = 2_048
 SMALL = 20_480
 NOTES = ("empty", "tiny", "small")
-FEATURELESS = "featureless"  # a picture that has no Image-Code
+FEATURELESS = "featureless"  # a picture without an Image-Code
 
-LONGEST_LINE = 1_000_000  # characters; what is longer is some binary file
+LONGEST_LINE = 1_000_000  # characters; longer lines are from binary files
 BOM = "\ufeff"
-MOST_PARTS = 100  # of a name, between slashes, that can be told apart from the rest
+MOST_PARTS = 100  # of a name, between slashes, that are removed one by one
 
 NUMBER_OF_BYTES = re.compile("[0-9]{1,18}")
 BLAKE3_MULTIHASH = re.compile("1[eE]20[0-9a-fA-F]{64}")
@@ -58,21 +58,21 @@ PIXELS = re.compile(
     "imagewalk (?:u?int(?:8|16|32|64)|float(?:16|32|64)) "
     + "".join(f"{axis}[1-9][0-9]{{0,17}}" for axis in "zctyx")
 )
-MOST_IMAGE_CODES = 16  # of a picture: in 8 orientations, each inverted or not
+MOST_IMAGE_CODES = 16  # per picture: 8 orientations, each inverted or not
 IMAGE_CODE = f"{codes.PREFIX}{codes.IMAGE.pattern}"
 IMAGE_CODES = re.compile(f"{IMAGE_CODE}(?: {IMAGE_CODE}){{0,{MOST_IMAGE_CODES - 1}}}")
-# What begins a code or a hash, be it complete or damaged; codes without a prefix see below.
+# The beginning of a code or a hash, intact or damaged. For codes without a prefix, see below.
 BEGINNING_OF_CODE = re.compile(r"ISCC:[\w-]|1e20[0-9a-f]{40}|\) = [0-9a-f]{64}", re.IGNORECASE)
 
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 UNESCAPES = {written: chr(plain) for plain, written in ESCAPES.items()} | {"\\#": "#"}
 
-# Names come from file systems and may hold bytes that are not UTF-8; they go out as they came in.
+# Names come from file systems and may contain bytes that are not UTF-8; these are preserved.
 TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
 
 
 class LineError(ValueError):
-    """A line that is not an entry; the message says why, `name` whose line it seems to be."""
+    """A line that is not an entry; the message says why. `name` is the name it seems to have."""
 
     def __init__(self, reason: str, name: str | None = None):
         super().__init__(reason)
@@ -80,14 +80,15 @@ class LineError(ValueError):
 
 
 class Entry(NamedTuple):
-    """A line of a manifest. What a manifest does not say is None.
+    """A line of a manifest. Fields that a manifest does not contain are None.
 
-    `iscc` is an ISCC-CODE, WIDE or SUM, with its prefix and in capitals, `filesize` is in bytes,
-    `datahash` the BLAKE3 multihash in hex, `data_code` and `instance_code` the 256-bit ISCC-UNITs.
-    `noted` is the note of a manifest that does not say the size.
+    `iscc` is an ISCC-CODE, WIDE or SUM, with its prefix and in upper case; `filesize` is in bytes;
+    `datahash` is the BLAKE3 multihash in hex; `data_code` and `instance_code` are the 256-bit
+    ISCC-UNITs. `noted` is the note, if the manifest does not contain the size.
 
-    `pixels` says that the codes are of pixels, and of which type and sizes. `image_code` is that of
-    one picture, or several, separated by spaces; `is_featureless` says that there can be none.
+    If `pixels` is set, the codes are of pixels, of that type and those sizes. `image_code` is that
+    of one picture, or several codes separated by spaces; `is_featureless` means that there can be
+    none.
     """
 
     name: str
@@ -103,7 +104,7 @@ class Entry(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What to know of the codes: `size_note`, and whether the picture is featureless."""
+        """Remarks on the codes: `size_note`, and whether the picture is featureless."""
         return ", ".join(filter(None, (self.size_note, FEATURELESS * self.is_featureless)))
 
     @property
@@ -119,12 +120,12 @@ class Entry(NamedTuple):
 
     @property
     def is_comparable(self) -> bool:
-        """Whether the Data-Code means something; below TINY bytes only equality counts."""
+        """Whether the Data-Code is meaningful; below TINY bytes, only equality counts."""
         return self.size_note not in ("empty", "tiny")
 
 
 class Row(NamedTuple):
-    """The fields of an entry, as they are written but for the name; empty where there is none."""
+    """The fields of an entry, as written except for the name; empty if absent."""
 
     name: str
     code: str
@@ -138,7 +139,7 @@ class Row(NamedTuple):
 
 
 class Table:
-    """The columns of a table, in lower case and without #, and what separates them."""
+    """The columns of a table, in lower case and without #, and their separator."""
 
     def __init__(self, columns: list[str], separator: str):
         self.columns, self.separator = columns, separator
@@ -147,7 +148,7 @@ class Table:
         self.is_escaped = separator == "\t" and names[0] == "name"
         self.last_is_name = names[0] == columns[-1]
         self.last_is_code = columns[-1] in (names[1], "image_code", "from")
-        # Behind the last field there will be an empty one, for columns that are not there.
+        # An empty field is added to each line, for columns that the table does not have.
         places = {name: place for place, name in enumerate(columns)}
         wanted = [*names, *COLUMNS[2:], *PIXEL_COLUMNS]
         self.select = itemgetter(*(places.get(name, len(columns)) for name in wanted))
@@ -155,8 +156,8 @@ class Table:
     def row(self, line: str) -> Row:
         """The fields of an entry.
 
-        Raises LineError for a line with another number of fields, and for fields that cannot be
-        what their columns say. The code itself is not checked.
+        Raises LineError if the number of fields differs from the header, or if a field is not valid
+        for its column. The code itself is not checked.
         """
         values = split(line, self.separator)
         if len(values) != len(self.columns):
@@ -201,7 +202,7 @@ class Table:
 
 
 class Kind(Enum):
-    """What a line without columns of its own is."""
+    """The kinds of a line that is not a header."""
 
     COMMENT = "comment"
     ENTRY = "entry"
@@ -210,17 +211,17 @@ class Kind(Enum):
 def classify(
     line: str, table: Table | None, first: bool, ended_by_nul: bool = False
 ) -> Table | Kind:
-    """What a line is: the header of a table, a comment, or an entry. Raises LineError.
+    """Classify a line: the header of a table, a comment, or an entry. Raises LineError.
 
-    `table` is the table that the line stands in, if any; `first` says whether nothing but comments
-    came before it. Names may contain line ends only where lines are `ended_by_nul`. A header names
-    a column for names and one for codes, each column once, and contains no code; one that is not
-    the first has no other columns than ours and those of the table before it.
+    `table` is the table that contains the line, if any; `first` is whether only comments came
+    before it. Names may contain line ends only if lines are `ended_by_nul`. A header has a column
+    for names and one for codes, each column once, and contains no code. A second header may only
+    have the columns of a manifest, and those of the table before it.
     """
     if not ended_by_nul and ("\r" in line or "\0" in line):
         raise LineError("it contains a carriage return or a NUL: expected lines that end with LF")
     if "ISCC:" in line and not line.startswith("#"):
-        return Kind.ENTRY  # as nearly all are
+        return Kind.ENTRY  # the common case
     header = header_of(line)
     has_code = (header is not None or line.startswith("#")) and contains_code(line)
     if header and not has_code:
@@ -241,7 +242,7 @@ def classify(
 
 
 def header_of(line: str) -> Table | None:
-    """The table whose columns a line names: one for names and one for codes, at least."""
+    """The table whose header a line is, with at least a column for names and one for codes."""
     lowered = line.lower()
     if "iscc" not in lowered:
         return None
@@ -256,15 +257,15 @@ def header_of(line: str) -> Table | None:
 
 
 def not_image_codes(field: str) -> str:
-    """What is wrong with a field: the first that is no Image-Code, or that there are too many."""
+    """What is wrong with a field: the first item that is not an Image-Code, or their number."""
     wrong = (quote(each) for each in field.split(" ") if not re.fullmatch(IMAGE_CODE, each))
     return next(wrong, f"{field.count(' ') + 1}")
 
 
 def contains_code(text: str) -> bool:
-    """Whether there is anything in a text that a reader takes for a code, or for a damaged one.
+    """Whether a text contains anything that a reader takes for a code, intact or damaged.
 
-    Codes of 64 bits count with their prefix alone: `is_code` does not take them without it.
+    Codes of 64 bits only count with their prefix: `is_code` requires it as well.
     """
     if BEGINNING_OF_CODE.search(text):
         return True
@@ -272,7 +273,7 @@ def contains_code(text: str) -> bool:
 
 
 def is_code(text: str) -> bool:
-    """Whether a text is a code or a BLAKE3 hash, to the last digit."""
+    """Whether a text is exactly a code or a BLAKE3 hash."""
     digits = codes.digits_of(text)
     has_prefix = text.strip()[: len(codes.PREFIX)].upper() == codes.PREFIX
     is_one = codes.LONG.fullmatch(digits) or (has_prefix and codes.is_valid(digits))
@@ -280,7 +281,7 @@ def is_code(text: str) -> bool:
 
 
 def split(line: str, separator: str) -> list[str]:
-    """The fields of a line; between commas or semicolons they may be quoted. Raises LineError."""
+    """The fields of a line; fields between commas or semicolons may be quoted. Raises LineError."""
     if separator == "\t":
         return line.split("\t")
     if '"' not in line:
@@ -303,11 +304,11 @@ def read(
     may_be_empty: bool = False,
     read_row: Callable[[Table, str], Line] = entry_of,
 ) -> list[Line]:
-    """Read a manifest, in the order of its lines; `name` is what the user calls it.
+    """Read a manifest, in the order of its lines; `name` is the user's name for it.
 
-    Raises InputError, with the line number, for a line that is not an entry, for a file without a
-    header that names the columns `name` and `iscc`, and for one without a single entry, unless it
-    `may_be_empty` behind its header.
+    Raises InputError, with the line number, for a line that is not an entry. Also raises it for a
+    file without a header with the columns `name` and `iscc`, and for one without entries, unless it
+    `may_be_empty` after its header.
     """
     entries: list[Line] = []
     table: Table | None = None
@@ -357,9 +358,9 @@ def read_entry(row: Row) -> Entry:
 
 
 def ways_up(name: str) -> Iterator[str]:
-    """A name, and what of it is before each slash, the longest first.
+    """A name, and the part of it before each slash, longest first.
 
-    One of these is the image that a line of pixels is of: `b.tif/0/z1c0t0` is of `b.tif`.
+    One of these is the image that a line of pixels belongs to: `b.tif/0/z1c0t0` belongs to `b.tif`.
     """
     end = len(name)
     for _ in range(MOST_PARTS):
@@ -370,7 +371,7 @@ def ways_up(name: str) -> Iterator[str]:
 
 
 def digits_of(code: str, name: str | None) -> str:
-    """The digits of a code on the line of a name, in capitals; raises LineError if it is none."""
+    """The digits of a code in upper case. Raises LineError, with the name, if it is not a code."""
     try:
         return codes.normalize(code)
     except codes.CodeError as error:
@@ -384,7 +385,7 @@ def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
 
 
 def lines_of(text: TextIO, name: str) -> Iterator[tuple[int, str]]:
-    """The same for a file that is open."""
+    """As `read_lines`, for an open file."""
     for number in count(1):
         line = text.readline(LONGEST_LINE + 2)
         if not line:
@@ -402,7 +403,7 @@ def lines_of(text: TextIO, name: str) -> Iterator[tuple[int, str]]:
 
 
 def lines(entries: Sequence[Entry]) -> Iterator[str]:
-    """The lines of a manifest; the columns of images are there if an entry is one."""
+    """The lines of a manifest; with the columns for images if any entry is of one."""
     columns, fields = COLUMNS, COLUMNS[1:]
     if any(entry.pixels or entry.image_code for entry in entries):
         columns, fields = (*COLUMNS, *PIXEL_COLUMNS), (*COLUMNS[1:], *PIXEL_COLUMNS)
@@ -419,12 +420,12 @@ def table_lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Ite
 
 def escape(field: str) -> str:
     if field.isprintable() and "\\" not in field:
-        return field  # as nearly all are, and much faster
+        return field  # the common case, and much faster
     return field.translate(ESCAPES)
 
 
 def unescape(field: str) -> str:
-    """Undo `escape`; raises LineError for a backslash that escapes nothing."""
+    """Undo `escape`. Raises LineError for an invalid escape sequence."""
     if "\\" not in field:
         return field
 

@@ -1,4 +1,4 @@
-"""Files that a run writes: all of them whole, or none."""
+"""Write the output files of a run: all of them completely, or none."""
 
 import os
 import re
@@ -18,7 +18,7 @@ PIECE_BYTES = 1 << 20
 
 
 class Staged(NamedTuple):
-    """What is to become the file `path`, and where it is until then: a file with a name or not."""
+    """The temporary content of the output file `path`; `part` is its path, None if unnamed."""
 
     path: Path
     content: IO[bytes]
@@ -26,14 +26,14 @@ class Staged(NamedTuple):
 
 
 class Outputs:
-    """The files of a run: written when the with-block ends, and untouched if it fails.
+    """The output files of a run: written when the with-block ends, and untouched if it fails.
 
-    Each is written beside its target, under a name that nobody can guess and nobody has, and takes
-    the target's place and mode when all are there; so a target is never seen half written. Where
-    that would change more than the content (a file with several names, of somebody else, or in a
-    directory that we may not write to; a pipe; an open descriptor), the content is copied over; if
-    the disk is full just then, such a file is left empty. A signal that ends the program does so
-    before this or after it.
+    Each is written next to its target, under a random, unused name, and replaces the target,
+    keeping its mode, when all are complete; so no target is ever seen half written. Some targets
+    cannot be replaced without changing more than the content: a file with several names, one of
+    another user, or one in a read-only directory; a pipe; an open descriptor. Then the content is
+    copied over the target. If the disk is full at that moment, the file is left empty. A signal
+    that ends the program takes effect before or after all this.
     """
 
     def __enter__(self) -> Self:
@@ -41,7 +41,7 @@ class Outputs:
         return self
 
     def write(self, path: Path, pieces: Iterable[bytes]) -> None:
-        """Write pieces of a file; raises InputError if the system refuses."""
+        """Write pieces of a file. Raises InputError if the system refuses."""
         with explaining("write", str(path)):
             target = Path(os.path.realpath(path))
             part = None
@@ -54,8 +54,9 @@ class Outputs:
             content.flush()
 
     def write_lines(self, path: Path, lines: Iterable[str]) -> None:
-        """Write lines of text, which bring their line feeds, as UTF-8."""
-        # Names come from file systems and may hold bytes that are not UTF-8: out as they came in.
+        """Write lines of text, which include their line feeds, as UTF-8."""
+        # Names come from file systems and may contain bytes that are not UTF-8; these are
+        # preserved.
         try:
             self.write(path, (line.encode("utf-8", "surrogateescape") for line in lines))
         except UnicodeEncodeError as error:
@@ -78,7 +79,7 @@ class Outputs:
                         each.part.unlink(missing_ok=True)
 
     def commit(self) -> None:
-        # What may fail comes first. A pipe may wait for its reader, so it can be interrupted.
+        # What may fail comes first. Writing to a pipe may block, so it can be interrupted.
         for each in self.staged:
             if not each.part and not each.path.is_file():
                 copy(each)
@@ -103,7 +104,7 @@ def copy(staged: Staged) -> None:
                         piece = piece[out.write(piece) :]
             except OSError:
                 if number is None and staged.path.is_file():
-                    out.truncate(0)  # or it would look whole
+                    out.truncate(0)  # or it would look complete
                 raise
 
 
@@ -116,7 +117,7 @@ def replace(staged: Staged) -> None:
 
 
 def can_be_replaced(target: Path) -> bool:
-    """Whether another file can take its name, and nobody would notice but by its content."""
+    """Whether replacing a file would change nothing but its content."""
     if not os.access(target.parent, os.W_OK | os.X_OK):
         return False
     try:
@@ -128,10 +129,10 @@ def can_be_replaced(target: Path) -> bool:
 
 
 def check(paths: Iterable[Path], inputs: Iterable[Path | None]) -> None:
-    """Raise InputError if an output cannot be written, or is an input or another output as well.
+    """Raise InputError if an output cannot be written, or is also an input or another output.
 
-    Files are known by what they are, not by their paths: a link to an input is that input. This
-    comes before any work is done, and anything is written.
+    Files are compared by identity, not by path: a link to an input is that input. This is called
+    before any work is done and anything is written.
     """
     taken = {identity(path) for path in inputs if path}
     for path in paths:
@@ -153,9 +154,9 @@ def check(paths: Iterable[Path], inputs: Iterable[Path | None]) -> None:
 
 
 def identity(path: Path) -> object:
-    """What all paths to a file have in common; the path where there is none yet.
+    """What all paths to a file have in common; the path if there is no file yet.
 
-    None for what holds nothing, as a terminal and /dev/null.
+    None for character devices, such as a terminal and /dev/null.
     """
     try:
         status = path.stat()
@@ -173,7 +174,7 @@ def is_standard_output(path: Path) -> bool:
 
 
 def descriptor(path: Path) -> int | None:
-    """The number of an open file that is named by its number, as /dev/stdout is."""
+    """The number of an open file that is named by its number, like /dev/stdout."""
     name = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(str(path), str(path))
     match = re.fullmatch("/dev/fd/([0-9]{1,9})|/proc/self/fd/([0-9]{1,9})", name)
     return int(match[1] or match[2]) if match else None
@@ -181,10 +182,10 @@ def descriptor(path: Path) -> int | None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put off the signals that end a program until the end of the block.
+    """Delay signals that end the program until the end of the block.
 
-    They are caught and not blocked, since a blocked one would be delivered to another thread, of
-    which the library that codes bytes has some.
+    They are caught rather than blocked, because a blocked signal would be delivered to another
+    thread; the library that codes bytes has some.
     """
     caught: list[int] = []
     before = {

@@ -1,4 +1,4 @@
-"""From images to manifest entries: of each image, and if wanted of each plane and projection."""
+"""From images to manifest entries: for each image, and optionally each plane and projection."""
 
 import signal
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ from reader import Found, Reader, Siblings, read_here, silence
 
 
 class Wanted(NamedTuple):
-    """What to code of each image: besides itself, and how."""
+    """What to code of each image besides the image itself, and how."""
 
     wide: bool = True
     planes: bool = False
@@ -33,10 +33,11 @@ class Wanted(NamedTuple):
 def code_images(
     datasets: Sequence[Dataset], wanted: Wanted, skip: bool = False, jobs: int = 1
 ) -> tuple[list[list[Entry]], list[tuple[str, str]]]:
-    """The entries of each dataset, in their order, whatever the number of processes.
+    """Code all images; the entries are in the order of datasets, whatever the number of processes.
 
-    Raises InputError, naming the dataset, if one cannot be read; or, to `skip` it, gives its name
-    and why as well. Raises it too if all are skipped.
+    Raises InputError, naming the dataset, if one cannot be read as an image. With `skip`, such
+    datasets are returned with the reason instead; then InputError is only raised if all are
+    skipped.
     """
     sizes = [find(dataset).size for dataset in datasets]
     progress = Progress()
@@ -72,9 +73,9 @@ def code_images(
 
 
 def find_siblings(datasets: Sequence[Dataset]) -> Siblings:
-    """The paths of the datasets in each collection by their names in it, where these are unique.
+    """The paths of the datasets in each collection, by name, if these are unique.
 
-    On the command line the directories are the collections.
+    On the command line, directories are the collections.
     """
     named = Counter(dataset.name for dataset in datasets)
     found: dict[str, dict[str, Path]] = defaultdict(dict)
@@ -86,7 +87,7 @@ def find_siblings(datasets: Sequence[Dataset]) -> Siblings:
 
 
 def check_names(datasets: Sequence[Dataset], found: Sequence[list[Entry] | str]) -> None:
-    """Raise InputError if an image in one dataset has the name of another dataset, or image."""
+    """Raise InputError if an image in a dataset has the name of another dataset or image."""
     known: dict[str, tuple[str, ...]] = {}
     for dataset, entries in zip(datasets, found, strict=True):
         for entry in entries if isinstance(entries, list) else []:
@@ -100,7 +101,7 @@ def check_names(datasets: Sequence[Dataset], found: Sequence[list[Entry] | str])
 class Worker:
     """What a worker does with each dataset; its reader lives as long as it does, or until it dies.
 
-    Gives the entries of a dataset; or, to `skip` it, why it cannot be read as an image.
+    Returns the entries of a dataset; or, with `skip`, why it cannot be read as an image.
     """
 
     def __init__(self, siblings: Siblings, wanted: Wanted, skip: bool):
@@ -116,8 +117,8 @@ class Worker:
             return str(error).removeprefix(f"cannot read {quote(dataset.name)} as an image: ")
 
     def read(self, dataset: Dataset) -> Iterator[Found | bytes]:
-        """What a reader reads. Raises InputError, too, if it dies over the dataset."""
-        if workers.START_METHOD != "fork":  # then this process reads by itself, within limits
+        """The reader's messages. Also raises InputError if the reader dies over the dataset."""
+        if workers.START_METHOD != "fork":  # then this process reads, within limits
             silence()
             limit_memory()
             limit_time(find(dataset).size)
@@ -134,7 +135,7 @@ class Worker:
             code = self.reader.close()
             self.reader = None
             died = f"the process that read it {workers.describe_end(code)}"
-            if code in (-signal.SIGKILL, -signal.SIGTERM):  # perhaps not the fault of the dataset
+            if code in (-signal.SIGKILL, -signal.SIGTERM):  # not necessarily because of the dataset
                 raise InputError(f"cannot read {quote(dataset.name)}: {died}") from None
             if code == -signal.SIGXCPU:
                 seconds = most_seconds(find(dataset).size)
@@ -150,7 +151,7 @@ def code_dataset(
     report: Callable[[float], None],
     wanted: Wanted,
 ) -> list[Entry]:
-    """The entries of a dataset, of which a reader gives the pieces."""
+    """The entries of a dataset, from the pieces that a reader yields."""
     images = next(pieces).images
     pieces = reporting(pieces, report)
     names = [dataset.name]
@@ -179,7 +180,7 @@ def code_image(
     pieces: Iterator[bytes],
     wanted: Wanted,
 ) -> Iterator[Entry]:
-    """The entry of an image, those of its planes if there are several, and of its projections."""
+    """The entries of an image, of its planes if there are several, and of its projections."""
     whole = Coder(name, dtype, sizes, wanted)
     one_plane = sizes._replace(z=1, c=1, t=1)
     plane_bytes = sizes.y * sizes.x * dtype.itemsize
@@ -203,7 +204,7 @@ def code_image(
 
 
 def take(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
-    """The next pieces, of so many bytes together."""
+    """The next pieces, of this many bytes in total."""
     while count:
         piece = next(pieces)
         count -= len(piece)
@@ -216,12 +217,12 @@ class Coder:
     def __init__(self, name: str, dtype: np.dtype, sizes: Sizes, wanted: Wanted):
         self.name, self.dtype, self.sizes, self.wanted = name, dtype, sizes, wanted
         self.processor = IsccSumProcessor()
-        channels = sizes.c if sizes.z == sizes.t == 1 else 0  # or it is not one picture
+        channels = sizes.c if sizes.z == sizes.t == 1 else 0  # otherwise it is not a single picture
         self.thumbnails = [Thumbnail(sizes.y, sizes.x) for _ in range(channels)]
         self.rows = 0
 
     def add(self, piece: bytes) -> None:
-        """Add whole rows of one plane, which follow those before."""
+        """Add whole rows of one plane, which follow those added before."""
         self.processor.update(piece)
         if self.thumbnails:
             stored = imagewalk.stored_type(self.dtype)

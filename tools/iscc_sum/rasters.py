@@ -1,7 +1,7 @@
-"""PNG, JPEG, BMP, JPEG 2000 and WebP: one picture a file, which is decoded at once.
+"""Read PNG, JPEG, BMP, JPEG 2000 and WebP: one picture per file, decoded at once.
 
 libpng, libjpeg-turbo, OpenJPEG and libwebp decode (through imagecodecs). What they would not notice
-is looked at here: a JPEG that is cut off, which libjpeg fills up with grey; a second picture.
+is checked here: a truncated JPEG, which libjpeg completes with grey, and a second picture.
 """
 
 import struct
@@ -13,13 +13,13 @@ import numpy as np
 
 from images import ArrayImage, UnreadableError, check_at_once, check_type
 
-# Grey levels of 1, 2 and 4 bits come out of libpng stretched to 8.
+# libpng scales grey levels of 1, 2 and 4 bits to 8 bits.
 GREY = 0
 JPEG_END, JPEG_SCAN = 0xD9, 0xDA
-# A bit for each block of 64 pixels, some of which are of two by two times that size, is the least.
+# The minimum is one bit per block of 64 pixels, some of which cover two by two times that area.
 MOST_JPEG_EXPANSION = 1100
 JPEG_JUNK = bytes(range(0xF0, 0x35, -1)) * 2
-MOST_SCANS = 100  # each goes over the whole picture; encoders make about ten
+MOST_SCANS = 100  # each covers the whole picture; encoders write about ten
 JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 JPEG2000_START, JPEG2000_END, JPEG2000_TILE = b"\xff\x4f\xff\x51", b"\xff\xd9", 0xFF90
 BMP_HEADERS, BMP_BITS = (40, 52, 56, 108, 124), (1, 4, 8, 24, 32)
@@ -27,7 +27,7 @@ JPEG_WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD9)}
 
 
 def read_picture(kind: str, data: bytes) -> ArrayImage:
-    """Decode a file of one of DECODERS. Raises UnreadableError, or what the library raises."""
+    """Decode a file of a type in DECODERS. Raises UnreadableError, or what the library raises."""
     picture = DECODERS[kind](data)
     if picture.ndim == 2:
         picture = picture[..., np.newaxis]
@@ -38,7 +38,7 @@ def read_picture(kind: str, data: bytes) -> ArrayImage:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """A palette is decoded to RGB, transparency is one more channel; grey levels are as written."""
+    """Decode a PNG: a palette to RGB, transparency as a channel, grey levels as stored."""
     kinds = []
     for kind, content in png_chunks(data):
         if kind == b"IHDR":
@@ -51,15 +51,15 @@ def decode_png(data: bytes) -> np.ndarray:
         raise UnreadableError("expected a PNG that begins with its sizes")
     picture = imagecodecs.png_decode(data)
     if colour == GREY and depth < 8:
-        levels = picture if picture.ndim == 2 else picture[..., 0]  # transparency is not stretched
+        levels = picture if picture.ndim == 2 else picture[..., 0]  # transparency is not scaled
         levels //= np.uint8(255 // (2**depth - 1))
     return picture
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG, to the last one. Raises UnreadableError for one that is damaged.
+    """The chunks of a PNG, to the last one. Raises UnreadableError for a damaged one.
 
-    libpng leaves out damaged chunks that it could do without, like that with the transparency.
+    libpng skips damaged chunks that are not critical, such as the transparency.
     """
     view, place = memoryview(data), 8
     while place + 12 <= len(data):
@@ -77,10 +77,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """Decode twice, with more data at the end: what lacks some is another picture then.
+    """Decode twice, with data inserted before the end once: this changes an incomplete picture.
 
-    libjpeg only warns, which nobody hears, and fills up with grey. To a whole picture it does
-    nothing that there is more.
+    libjpeg fills missing data with grey and only issues a warning, which is not available here. A
+    complete picture does not depend on data after it.
     """
     scans = 0
     for kind, content in jpeg_segments(data):
@@ -101,9 +101,9 @@ def decode_jpeg(data: bytes) -> np.ndarray:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Markers of a JPEG and what follows; of its end, where that is.
+    """The markers of a JPEG and what follows each; for its end, the position.
 
-    Raises UnreadableError if the end is not there.
+    Raises UnreadableError if the end is missing.
     """
     place = 2
     while (place := data.find(b"\xff", place)) >= 0 and place + 1 < len(data):
@@ -121,9 +121,9 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def decode_bmp(data: bytes) -> np.ndarray:
-    """A palette is decoded to RGB, but for one of all greys; a fourth byte means nothing in a BMP.
+    """Decode a BMP: palettes to RGB, or to grey if entry i is grey level i; no fourth byte.
 
-    Decoded here: that of imagecodecs reads beyond the end of a file that is damaged.
+    Not decoded by imagecodecs, which reads beyond the end of a damaged file.
     """
     start, header, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
     if header not in BMP_HEADERS or bits not in BMP_BITS or compression:
@@ -155,14 +155,14 @@ def decode_jpeg2000(data: bytes) -> np.ndarray:
     stream = data if data.startswith(JPEG2000_START) else jpeg2000_stream(data)
     right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
     (samples,) = struct.unpack_from(">H", stream, 40)
-    # OpenJPEG has 32 bits for each sample, and then the picture is copied.
+    # OpenJPEG uses 32 bits per sample, and then the picture is copied.
     check_at_once(max(0, right - left) * max(0, bottom - top) * samples * 2)
     check_jpeg2000_tiles(stream)
     return imagecodecs.jpeg2k_decode(data)
 
 
 def jpeg2000_stream(data: bytes) -> bytes:
-    """The codestream in the boxes of a JP2. Raises UnreadableError if there is not just one."""
+    """The codestream in the boxes of a JP2. Raises UnreadableError unless there is exactly one."""
     found, place = [], 0
     while place < len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -184,7 +184,7 @@ def jpeg2000_stream(data: bytes) -> bytes:
 def check_jpeg2000_tiles(stream: bytes) -> None:
     """Raise UnreadableError if not all tiles are there, to the last byte.
 
-    OpenJPEG goes on with grey where a tile is missing or cut off.
+    OpenJPEG replaces missing or truncated tiles by grey.
     """
     width, height, _, _, wide, high, left_of_tiles, top_of_tiles = struct.unpack_from(
         ">IIIIIIII", stream, 8
@@ -198,7 +198,7 @@ def check_jpeg2000_tiles(stream: bytes) -> None:
         marker, length = struct.unpack_from(">HH", stream, place)
         if marker == JPEG2000_TILE:
             tile, length, part, count = struct.unpack_from(">HIBB", stream, place + 4)
-            length = length or len(stream) - 2 - place  # the last may leave it out
+            length = length or len(stream) - 2 - place  # the last tile may omit its length
             if length < 14 or part != parts.get(tile, 0):
                 break
             parts[tile] = part + 1

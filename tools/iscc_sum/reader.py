@@ -1,8 +1,8 @@
-"""Reads images in a process of its own, which is ahead of the one that codes them.
+"""Read images in a separate process, ahead of the one that codes them.
 
-Coding holds Python's lock and decoding needs it again and again, so in threads of one process they
-would take turns (benchmarks/README.md). That process is also the one that meets files of strangers:
-it has limits of memory and of time, it is silent, and when it dies the dataset is named.
+Coding holds Python's lock, and decoding needs it again and again, so threads of one process would
+take turns (benchmarks/README.md). Untrusted files are only opened in this separate process. It has
+limits of memory and time, and is silent; if it dies, the dataset is named.
 """
 
 import ctypes
@@ -39,10 +39,10 @@ from rasters import read_picture
 from tiffs import open_tiff
 from zarrs import open_zarr
 
-# Siblings of a dataset: for each collection, by their names in it.
+# The siblings of datasets: for each collection, paths by name.
 Siblings = Mapping[str, Mapping[str, Path]]
 
-# So many bytes can be decoded and not yet coded: at least one row.
+# Maximum bytes decoded but not yet coded; must hold at least one row.
 AHEAD_BYTES = 32 << 20
 PR_SET_PDEATHSIG = 1  # of Linux
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc
@@ -50,11 +50,11 @@ KEPT_BYTES = 256 << 20
 
 
 class Found(NamedTuple):
-    """What is in a dataset, and how it comes.
+    """The contents of a dataset, and the sizes of their parts.
 
-    images         the type and the sizes of each
-    piece_bytes    the longest piece of the stream
-    region_bytes   the largest region that is decoded together
+    images         the type and sizes of each image
+    piece_bytes    size of the longest piece of the stream
+    region_bytes   size of the largest region decoded as a whole
     """
 
     images: list[tuple[np.dtype, Sizes]]
@@ -65,7 +65,7 @@ class Found(NamedTuple):
 def read_images(
     dataset: Dataset, siblings: Siblings, projections: bool
 ) -> Iterator[Found | np.ndarray]:
-    """What is in a dataset; then the rows of each image, and of its projections if there is a Z.
+    """The contents of a dataset, then the rows of each image, and of its projections if it has a Z.
 
     Raises NotAnImageError if it cannot be read as an image, and InputError if it cannot be read.
     """
@@ -83,7 +83,7 @@ def read_images(
 
 
 def look(images: Sequence[Image]) -> Found:
-    """What there is of images. Raises UnreadableError for rows that are too long."""
+    """Describe images. Raises UnreadableError for rows that are too long."""
     piece_bytes = max(map(imagewalk.piece_bytes, images))
     if piece_bytes > AHEAD_BYTES:
         raise UnreadableError(
@@ -94,7 +94,7 @@ def look(images: Sequence[Image]) -> Found:
 
 
 def open_images(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> list[Image]:
-    """The images in a file, or in a directory; files are closed with `closing`."""
+    """The images in a file or a directory; files are closed by `closing`."""
     kind = "zarr" if path.is_dir() else kind_of(path)
     if kind in ("zarr", "zip"):
         return open_zarr(path, closing)
@@ -105,7 +105,7 @@ def open_images(path: Path, siblings: Mapping[str, Path], closing: ExitStack) ->
 
 
 def read_here(dataset: Dataset, siblings: Siblings, projections: bool) -> Iterator[Found | bytes]:
-    """The same, with rows as they are in the stream, without a process of its own."""
+    """As `read_images`, with rows as in the stream, and without a separate process."""
     for item in read_images(dataset, siblings, projections):
         yield item if isinstance(item, Found) else as_stored(item).tobytes()
 
@@ -115,14 +115,14 @@ def as_stored(rows: np.ndarray) -> np.ndarray:
 
 
 class Reader:
-    """The process that reads; it ends with the one that started it, or when it is closed."""
+    """The process that reads images; it ends with its parent, or when it is closed."""
 
     def __init__(self, siblings: Siblings, projections: bool):
         self.siblings, self.projections = siblings, projections
         self.memory = mmap.mmap(-1, AHEAD_BYTES)
         self.connection, theirs = Pipe()
         with undisturbed(), warnings.catch_warnings():
-            # Python warns of forks beside threads. The library's threads are not needed here.
+            # Python warns about forking with threads. The library's threads are not needed here.
             warnings.simplefilter("ignore")
             parent = os.getpid()
             self.number = os.fork()
@@ -133,16 +133,16 @@ class Reader:
         theirs.close()
 
     def close(self) -> int:
-        """End the process, if it has not ended by itself, and give its exit code."""
+        """End the process if it has not ended by itself, and return its exit code."""
         self.connection.close()
         os.kill(self.number, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
 
     def read(self, dataset: Dataset) -> Iterator[Found | bytes]:
-        """What is in a dataset; then the streams of its images and projections, in pieces.
+        """The contents of a dataset, then the streams of its images and projections, in pieces.
 
-        A piece is of whole rows of one plane. Raises what `read_images` does, and EOFError or
-        OSError if the process has ended.
+        A piece has whole rows of one plane. Raises what `read_images` does, and EOFError or OSError
+        if the process has ended.
         """
         self.connection.send(dataset)
         while (message := self.connection.recv()) is not None:
@@ -157,23 +157,23 @@ class Reader:
                     raise error
 
     def serve(self, parent: int) -> None:
-        """In the process: read what is asked for until nobody asks any longer."""
+        """In the process: read what is requested until the parent is gone."""
         try:
             end_with(parent)
-            for number in (signal.SIGINT, signal.SIGHUP):  # these are for those that we work for
+            for number in (signal.SIGINT, signal.SIGHUP):  # these are for the parent
                 signal.signal(number, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             silence()
             limit_memory()
             keep_memory()
-            gc.enable()  # libraries leave cycles behind, with the metadata of a file in them
+            gc.enable()  # libraries leave cycles that contain the metadata of files
             while True:
                 self.answer(self.connection.recv())
         finally:
             os._exit(0)
 
     def answer(self, dataset: Dataset) -> None:
-        sent = waiting = 0  # pieces, and those of them that are not yet taken
+        sent = waiting = 0  # pieces, and those not yet received
         answer = None
         try:
             limit_time(find(dataset).size)
@@ -191,34 +191,34 @@ class Reader:
                 target[...] = rows
                 self.connection.send((start, start + target.nbytes))
                 sent, waiting = sent + 1, waiting + 1
-                del rows  # or its region would still be there while the next one is read
+                del rows  # frees its region before the next one is read
         except Exception as error:
             error.add_note(traceback.format_exc())
-            answer = error.with_traceback(None)  # or what failed would keep its memory
+            answer = error.with_traceback(None)  # frees the memory of what failed
         self.connection.send(answer)
         for _ in range(waiting):
             self.connection.recv_bytes()
 
 
 def end_with(parent: int) -> None:
-    """Let Linux end this process when the one that started it ends."""
+    """Let Linux end this process when its parent ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def silence() -> None:
-    """Let this process say nothing on standard error: libpng warns there by itself."""
+    """Silence standard error, where libpng prints warnings directly."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
 
 
 def keep_memory() -> None:
-    """Let this process use the same memory again for one region after the other.
+    """Let this process reuse memory for one region after the other.
 
-    Otherwise the kernel would have to clear fresh memory for each, which can take longer than to
-    decode it.
+    Otherwise, the kernel would have to clear fresh memory for each, which can take longer than
+    decoding it.
     """
     with suppress(AttributeError):  # only glibc has this
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 32 << 20)

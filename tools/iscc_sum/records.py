@@ -1,4 +1,4 @@
-"""The codes of datasets in two formats that other programs read: checksum lines, and records."""
+"""The codes of datasets in two formats of other programs: checksum lines and records."""
 
 import json
 import mimetypes
@@ -10,16 +10,16 @@ from manifest import Entry
 
 SCHEMA = "http://purl.org/iscc/schema/0.8.0.json"
 
-# Python's own list alone, since that of the system is different on every machine.
+# Only Python's own list: the system's differs between machines.
 MEDIATYPES = mimetypes.MimeTypes()
 
 
 def checksum_lines(datasets: Sequence[Dataset], entries: Sequence[Entry]) -> Iterator[str]:
-    r"""A line `ISCC:... *name` for each dataset, as `iscc-sum` writes them and checks them.
+    r"""A line `ISCC:... *name` per dataset, in the format that `iscc-sum` writes and checks.
 
     The name of a directory ends with a slash. A line feed, carriage return or backslash in a name
-    is written \n \r \\, and then a backslash begins the line, as sha256sum and its kin do it;
-    `iscc-sum` cannot read such a line.
+    is written \n \r \\, and the line then begins with a backslash, as in sha256sum and related
+    programs; `iscc-sum` cannot read such a line.
     """
     for dataset, entry in zip(datasets, entries, strict=True):
         name = entry.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
@@ -31,7 +31,7 @@ def checksum_lines(datasets: Sequence[Dataset], entries: Sequence[Entry]) -> Ite
 def record_lines(
     datasets: Sequence[Dataset], entries: Sequence[Entry], generator: str
 ) -> Iterator[str]:
-    """An array of ISCC metadata records (iscc-schema 0.8.0), one for each dataset."""
+    """A JSON array of ISCC metadata records (iscc-schema 0.8.0), one per dataset."""
     yield "["
     for number, (dataset, entry) in enumerate(zip(datasets, entries, strict=True)):
         yield ",\n" if number else "\n"
@@ -40,7 +40,7 @@ def record_lines(
 
 
 def record(dataset: Dataset, entry: Entry, generator: str) -> dict[str, object]:
-    """One record; the media type is left out where it is not known."""
+    """One record; the media type is left out if unknown."""
     mediatype = mediatype_of(dataset)
     return {
         "$schema": SCHEMA,
@@ -55,7 +55,7 @@ def record(dataset: Dataset, entry: Entry, generator: str) -> dict[str, object]:
 
 
 def mediatype_of(dataset: Dataset) -> str | None:
-    """The media type by Galaxy's type of the dataset, or else by the end of its name."""
+    """The media type, by the dataset's Galaxy datatype, or else by its file extension."""
     if dataset.path.is_dir():
         return None
     end = Path(dataset.name).suffix if dataset.extension is None else f".{dataset.extension}"

@@ -1,9 +1,9 @@
-"""TIFF in all its kinds: classic and Big, tiles and strips, OME-TIFF, ImageJ, and what else has
-pages that tifffile makes an image of.
+"""Read TIFF: classic and BigTIFF, tiles and strips, OME-TIFF, ImageJ, and other variants that
+tifffile supports.
 
-tifffile says which pages are which planes, and decodes strips and tiles (through imagecodecs). They
-are read here, since tifffile goes on with zeros where one is missing, and opens whatever files an
-OME-TIFF names.
+tifffile finds out which pages are which planes, and decodes strips and tiles (with imagecodecs).
+Reading them is done here, because tifffile replaces missing ones by zeros, and opens any file that
+an OME-TIFF names.
 """
 
 import logging
@@ -42,28 +42,28 @@ from rasters import jpeg_segments
 PALETTE = 3
 JPEGS = {6, 7, 33007, 34892}
 JPEG_XRS = {22610, 34934}
-JPEG_XR_OFFSET, JPEG_XR_BYTES = 0xBCC0, 0xBCC1  # tags of its own
-# How the pixels of a page may be compressed: what notices when bytes are missing. A fax does not.
+JPEG_XR_OFFSET, JPEG_XR_BYTES = 0xBCC0, 0xBCC1  # its own tags
+# Supported compressions: those that notice missing bytes. Fax does not.
 COMPRESSIONS = {1, 5, 8, 32773, 32946, 34887, 34925}  # none, LZW, Deflate, PackBits, LERC, LZMA
 COMPRESSIONS |= {33003, 33004, 33005, 34712}  # JPEG 2000
 COMPRESSIONS |= {34926, 34927, 34933, 50000, 50001, 50002, 52546}  # Zstandard, WebP, PNG, JPEG XL
 COMPRESSIONS |= JPEGS | JPEG_XRS
 OWN_NAME = "image"
-# What says how the pixels of a page are stored: tags that all pages of an image must agree in.
+# Tags that describe how the pixels of a page are stored; equal in all pages of an image.
 LAYOUT = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 530, 532, 32997, 32998}
 LAYOUT |= {278, 320}  # rows of a strip, and the palette
-NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of tags that may stand for each other
+NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # interchangeable types of tags
 MOST_LAYOUT_BYTES = 1 << 20
 
-# Rows (of those that are wanted), columns, and pixels: shape (planes, rows, columns, samples).
+# Rows (among those wanted), columns, and pixels: shape (planes, rows, columns, samples).
 Part = tuple[slice, slice, np.ndarray]
 
 
 def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> list[Image]:
-    """The images in a TIFF file, each with its full resolution only.
+    """The images in a TIFF file, each only at its full resolution.
 
-    An OME-TIFF of several files finds the others among `siblings`, by name. Files are closed with
-    `closing`. Raises UnreadableError, or what tifffile raises.
+    The other files of a multi-file OME-TIFF are found among `siblings`, by name. Files are closed
+    by `closing`. Raises UnreadableError, or whatever tifffile raises.
     """
     stream = closing.enter_context(path.open("rb"))
     complaints = closing.enter_context(listening(logging.getLogger("tifffile")))
@@ -74,7 +74,7 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     if ome is not None and resolve_files(ome, path, siblings):
         resolved = ElementTree.tostring(ome, encoding="unicode")
         tif = tifffile.TiffFile(stream, omexml=resolved, **options)
-    len(tif.pages)  # notices a circle of pages, which would be gone round for ever
+    len(tif.pages)  # detects a cycle of pages, which would never end
     check_complaints(complaints)
     files = Files(closing, tif, stream.fileno())
     found = [TiffImage(series, files) for series in tif.series]
@@ -86,18 +86,18 @@ def open_tiff(path: Path, siblings: Mapping[str, Path], closing: ExitStack) -> l
     check_images(found, files.size)
     for image in found:
         image.check_pages()
-    check_complaints(complaints)  # pages are read only when they are looked at
+    check_complaints(complaints)  # pages are only read when accessed
     return found
 
 
 def check_complaints(complaints: Sequence[str]) -> None:
-    """Raise UnreadableError if tifffile went on without something."""
+    """Raise UnreadableError if tifffile skipped anything."""
     if complaints:
         raise UnreadableError(f"it is damaged or cut off ({quote(complaints[0])})")
 
 
 def check_ome(ome: ElementTree.Element, series: Sequence[tifffile.TiffPageSeries]) -> None:
-    """Raise UnreadableError if tifffile made something else of a file than its metadata say."""
+    """Raise UnreadableError if tifffile did not interpret a file as its metadata say."""
     expected = sum(each.tag.endswith("Pixels") for each in ome.iter())
     kinds = [each.kind for each in series]
     if kinds != ["ome"] * expected:
@@ -108,7 +108,7 @@ def check_ome(ome: ElementTree.Element, series: Sequence[tifffile.TiffPageSeries
 
 
 def resolve_files(ome: ElementTree.Element, path: Path, siblings: Mapping[str, Path]) -> bool:
-    """Put the paths of its files into the metadata of an OME-TIFF; whether there are any to put.
+    """Insert the paths of its files into the metadata of an OME-TIFF; whether it has any.
 
     No file is opened because metadata name it: only datasets of the same run are.
     """
@@ -119,7 +119,7 @@ def resolve_files(ome: ElementTree.Element, path: Path, siblings: Mapping[str, P
     if all(each.text == own for each in files):
         return False
     others = [each for each in files if own is None or each.text != own]
-    # If there is one file only, it is this one, whatever it was called.
+    # If there is only one file, it is this one, whatever its name was.
     is_alone = own is None and len({each.text for each in files}) == 1
     paths: dict[str | None, Path] = {} if own is None else {own: path}
     for each in others:
@@ -135,7 +135,7 @@ def resolve_files(ome: ElementTree.Element, path: Path, siblings: Mapping[str, P
 
 
 def find_sibling(name: str, siblings: Mapping[str, Path]) -> Path:
-    """The dataset of this name, or of this name without its endings, which Galaxy may take off."""
+    """The dataset with this name, or with this name without extensions, which Galaxy may remove."""
     called = name
     while called not in siblings:
         called, dot, _ = called.rpartition(".")
@@ -147,7 +147,7 @@ def find_sibling(name: str, siblings: Mapping[str, Path]) -> Path:
 
 
 class Files:
-    """The files that the pages of a TIFF are in; two of them at most are open."""
+    """The files that contain the pages of a TIFF; at most two of them are open."""
 
     def __init__(self, closing: ExitStack, tif: tifffile.TiffFile, descriptor: int):
         self.tif, self.own = tif, descriptor
@@ -157,7 +157,7 @@ class Files:
         self.effort: Effort | None = None
 
     def read(self, parent: tifffile.TiffFile, offset: int, count: int) -> bytes:
-        """Bytes of a file; raises UnreadableError if they are not all there."""
+        """Read bytes of a file. Raises UnreadableError if they are not all there."""
         check_at_once(count)
         if offset <= 0 or count <= 0:
             raise UnreadableError("a part of it is missing: expected pixels, found none")
@@ -179,17 +179,17 @@ class Files:
         return self.opened
 
     def add(self, pages: Iterable[tifffile.TiffPage]) -> None:
-        """Note which files these pages are in."""
+        """Record which files contain these pages."""
         parents = {each.parent for each in pages} - {self.tif}
         self.others |= {each.filehandle.path for each in parents}
 
     @property
     def size(self) -> int:
-        """Bytes of the files that are noted, and of the TIFF itself."""
+        """The size in bytes of the recorded files and of the TIFF itself."""
         return os.fstat(self.own).st_size + sum(Path(each).stat().st_size for each in self.others)
 
     def pages_between(self, start: int, stop: int) -> Iterator[tuple[int, tifffile.TiffPage]]:
-        """The pages of the TIFF itself that are there, or whose pixels begin there, and where."""
+        """The pages of the TIFF itself that are, or whose pixels begin, in a range, and where."""
         if not self.sorted_pages:
             pages = self.tif.pages
             both = ((at, page) for page in pages for at in (page.offset, *page.dataoffsets[:1]))
@@ -198,9 +198,9 @@ class Files:
         yield from takewhile(lambda each: each[0] < stop, self.sorted_pages[first:])
 
     def tags(self, page: tifffile.TiffPage) -> Iterator[tuple[int, int, int, bytes]]:
-        """The tags of a page, as its file has them: code, type, length, and values or their place.
+        """The tags of a page as in its file: code, type, length, and values or their offset.
 
-        tifffile does not read those of most pages.
+        tifffile does not read the tags of most pages.
         """
         tiff = page.parent.tiff
         head = self.read(page.parent, page.offset, tiff.tagnosize)
@@ -212,7 +212,7 @@ class Files:
         return struct.iter_unpack(tiff.tagheaderformat, data)
 
     def values(self, parent: tifffile.TiffFile, kind: int, length: int, field: bytes) -> tuple:
-        """The numbers of a tag; or its type and its bytes, if it is of another type."""
+        """The numbers of a tag; or its type and bytes, if it is of another type."""
         order, form = parent.tiff.byteorder, tifffile.TIFF.DATA_FORMATS.get(kind, "s")
         size = struct.calcsize(order + form) * length
         if size > len(field):
@@ -224,7 +224,7 @@ class Files:
         return kind, field[:size]
 
     def decoding(self, count: int) -> None:
-        """Count what is decoded. Raises UnreadableError if it gets too much."""
+        """Count what is decoded. Raises UnreadableError if it becomes too much."""
         self.effort = self.effort or Effort(self.size)
         self.effort.spend(count)
 
@@ -232,8 +232,9 @@ class Files:
 class TiffImage:
     """An image that tifffile found: a series of pages.
 
-    A page has the shape (separate samples, depth, rows, columns, samples). All but rows and columns
-    number its planes; the axes of the series that a page does not have number the pages.
+    A page has the shape (separate samples, depth, rows, columns, samples). Its planes are numbered
+    by all axes except rows and columns; its pages by the axes of the series that a page does not
+    have.
     """
 
     def __init__(self, series: tifffile.TiffPageSeries, files: Files):
@@ -243,7 +244,7 @@ class TiffImage:
         if "y" not in axes or "x" not in axes:
             raise UnreadableError(f"expected rows and columns, found the axes {axes.upper()!r}")
         if page.dtype is None or series.transform:
-            raise UnreadableError("it is of a kind of TIFF that cannot be read")
+            raise UnreadableError("it is a variant of TIFF that cannot be read")
         if page.compression not in COMPRESSIONS:
             raise UnreadableError(
                 f"expected a compression that can be checked, found {quote(str(page.compression))}"
@@ -269,7 +270,7 @@ class TiffImage:
             self.high = 1
         elif page.is_tiled:
             self.deep, self.high, self.wide = page.tiledepth, page.tilelength, page.tilewidth
-        # The planes of a page that are stored together follow each other along one axis.
+        # The planes of a page that are stored together are consecutive along one axis.
         along = next((name for name, step in self.steps.items() if step == (0, self.samples)), "")
         deep = {along: min(self.deep, self.depth, long.get(along, 1))}
         colours = self.colours if self.samples > 1 or self.palette is not None else 1
@@ -278,13 +279,13 @@ class TiffImage:
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether all pages are one array in the file; ImageJ lists but the first of them then."""
+        """Whether all pages are one array in the file; ImageJ then lists only the first."""
         return self.series.dataoffset is not None and not self.series.is_multifile
 
     def check_pages(self) -> None:
-        """Raise UnreadableError if pages are not stored as the first is, or not where it says.
+        """Raise UnreadableError if pages are stored unlike the first, or elsewhere than it implies.
 
-        tifffile looks at some of them alone, and takes for granted that the others are the same.
+        tifffile only inspects some of them, and assumes that the others are the same.
         """
         first = self.layout(self.page)
         for page in [self.page] if self.is_contiguous else self.pages:
@@ -294,7 +295,9 @@ class TiffImage:
 
     def check_page(self, page: tifffile.TiffPage, first: dict[int, tuple]) -> None:
         if page is not self.page and (page.offset <= 0 or self.layout(page) != first):
-            raise UnreadableError("expected pages that are stored alike, found one that is not")
+            raise UnreadableError(
+                "expected all pages to be stored in the same way, found another one"
+            )
         if not self.page.is_final or self.page.is_stk or self.page.is_lsm:
             return
         ends = map(sum, zip(page.dataoffsets, self.page.databytecounts, strict=False))
@@ -319,7 +322,7 @@ class TiffImage:
             )
 
     def layout(self, page: tifffile.TiffPage) -> dict[int, tuple]:
-        """How the pixels of a page are stored, as the file says: values of tags."""
+        """How the pixels of a page are stored, according to its tags."""
         found: dict[int, tuple] = {}
         for code, kind, length, field in self.files.tags(page):
             if code not in LAYOUT or (code == 320 and self.palette is None):
@@ -348,7 +351,7 @@ class TiffImage:
         return pixels
 
     def locate(self, z: int, c: int, t: int) -> tuple[int, int, int, int]:
-        """Where a plane is: page, slab (of planes that are stored together), plane, and sample."""
+        """The position of a plane: page, slab (planes stored together), plane, and sample."""
         channel, colour = divmod(c, self.colours)
         at = {"z": z, "c": channel, "t": t, SAMPLES: colour}
         page = sum(at[name] * step for name, (step, _) in self.steps.items())
@@ -360,7 +363,7 @@ class TiffImage:
         return page, slab, plane, colour if self.palette is not None else sample
 
     def contiguous_part(self, page: int, plane: int, wanted: range) -> Iterator[Part]:
-        """Some rows of a plane that is stored as it is."""
+        """Some rows of a plane that is stored without strips or tiles."""
         parent, start = self.page.parent, self.series.dataoffset
         if self.is_contiguous:
             start += page * self.page.nbytes
@@ -373,7 +376,7 @@ class TiffImage:
         yield slice(None), slice(None), pixels.reshape(1, len(wanted), self.sizes.x, self.samples)
 
     def parts(self, page: int, slab: int, wanted: range) -> Iterator[Part]:
-        """What some rows are in: strips or tiles, each decoded once."""
+        """The strips or tiles that contain some rows, each decoded once."""
         high, wide = self.high, self.wide
         down, across = -(-self.sizes.y // high), -(-self.sizes.x // wide)
         for row in range(wanted.start // high, -(-wanted.stop // high)):
@@ -390,7 +393,7 @@ class TiffImage:
     def decode(self, page: int, index: int, size: tuple[int, int]) -> np.ndarray:
         """A strip or tile: shape (planes, rows, columns, samples).
 
-        Raises UnreadableError if it has fewer rows and columns than `size`.
+        Raises UnreadableError if it has fewer rows or columns than `size`.
         """
         keyframe, at = self.page, self.pages[page]
         count = self.deep * self.high * self.wide * self.samples * self.stored.itemsize
@@ -414,7 +417,7 @@ class TiffImage:
 
 
 def check_end(data: bytes, compression: int) -> None:
-    """Raise UnreadableError if a strip or tile is cut off, where its decoder would not notice."""
+    """Raise UnreadableError if a strip or tile is truncated and its decoder would not notice."""
     if compression in JPEGS:
         deque(jpeg_segments(data), maxlen=0)
     if compression in JPEG_XRS:
@@ -428,9 +431,9 @@ def check_end(data: bytes, compression: int) -> None:
 def steps(
     names: Sequence[str], shape: Sequence[int], page: Sequence[int]
 ) -> dict[str, tuple[int, int]]:
-    """How many pages, and how many planes in a page, one step along each long axis is.
+    """The number of pages, and of planes in a page, that one step along each long axis takes.
 
-    The innermost axes are those of a page. Raises UnreadableError if they do not make one up.
+    The innermost axes are those of a page. Raises UnreadableError if they do not form one.
     """
     found: dict[str, tuple[int, int]] = {}
     in_page = of_pages = 1
@@ -456,5 +459,5 @@ def palette_of(page: tifffile.TiffPage) -> np.ndarray | None:
     colours = np.asarray(page.colormap)
     if colours.ndim != 2 or colours.shape[0] != 3 or colours.shape[1] < 2**page.bitspersample:
         raise UnreadableError("expected a palette with all colours")
-    # TIFF has 16 bits a colour; what writes 8 bits into these is old, and repeats or shifts them.
+    # TIFF has 16 bits per colour. Programs repeat or shift 8-bit values; old ones store them as is.
     return (colours.T >> 8 if colours.max() > 255 else colours.T).astype(np.uint8)

@@ -1,15 +1,17 @@
-"""The trail: a manifest that also says of what each dataset was made, by which tool, and when.
+"""The trail: a manifest that also records from what each dataset was made, how, and when.
 
     #name  iscc  filesize  datahash  note  pixels  image_code
     step  tool  version  parameters  from  ended  recorded_by
 
-A line for each dataset, and one for each copy that has another name. Datasets are known by their
-datahashes, so trails of several runs join by themselves, and renaming breaks nothing. `from` are
-the datahashes of what a dataset was made of, of a copy its own, and `not-exported:NAME` for what
-had no bytes in the export; then also what that was made of, so that the trail goes on behind it.
+There is one line per dataset, and one for each copy with another name. Datasets are identified by
+their datahashes, so trails of several runs can be joined, and renaming breaks nothing.
 
-Lines that an export of Galaxy gave say so in `recorded_by`; those that a person wrote say nothing
-there, and are declared.
+The column `from` contains the datahashes of the datasets that a dataset was made from. For a copy,
+it contains its own datahash. A dataset whose bytes are not in the export appears as
+`not-exported:NAME`, followed by what it was made from, so that the trail continues behind it.
+
+Lines from an export of Galaxy are marked in `recorded_by`. It is empty in lines written by a
+person, which are declared.
 """
 
 import json
@@ -33,18 +35,19 @@ HOW_COLUMNS = ("step", "tool", "version", "parameters", "from", "ended", "record
 GALAXY = "Galaxy"
 COPY = "copy"
 ADVICE = ", or add the manifest that ISCC manifest makes of the same images"
-NUMBERS = re.compile(r"(?:\)[0-9]+\( )*")  # behind names that were taken, read backwards
+NUMBERS = re.compile(r"(?:\)[0-9]+\( )*")  # after names that were taken, read backwards
 PIXELS_TOOL = "iscc_pixels"
 NOT_EXPORTED = "not-exported:"
 NOT_EXPORTED_COMMENT = "# not exported: "
-MOST_LINKS = 10_000_000  # as many hashes have 700 MB
+MOST_LINKS = 10_000_000  # this many hashes take 700 MB
 SOURCE_TOKEN = re.compile(f"{BLAKE3_MULTIHASH.pattern}|{NOT_EXPORTED}[^ ]+")
 
 
 class Line(NamedTuple):
     """A line of a trail.
 
-    `sources`, the column `from`, are datahashes, or tokens of `token_of`; `step` is 0 for none.
+    `sources`, the column `from`, are datahashes, or tokens of `token_of`; `step` is 0 if there is
+    none.
     """
 
     entry: Entry
@@ -74,25 +77,26 @@ def name_not_exported(source: str) -> str | None:
 
 @cache
 def token_of(name: str) -> str:
-    """The reverse: how the column `from` says that a dataset has no bytes."""
+    """The inverse of `name_not_exported`: the entry in the column `from` for this name."""
     return NOT_EXPORTED + percent_encoded(name, errors="surrogateescape")
 
 
 class Trail:
-    """Lines in order, of several exports and tables, each step with a number of its own."""
+    """Ordered lines of several exports and tables, with their steps renumbered."""
 
     def __init__(self):
         self.lines: list[Line] = []
         self.known: set[Line] = set()
-        self.names: set[tuple[str, bool]] = set()  # and whether of pixels
-        self.contents: set[tuple[str, bool, str]] = set()  # datahashes by name without numbers
-        self.counts: dict[tuple[str, bool], int] = {}  # how often a name was given
+        self.names: set[tuple[str, bool]] = set()  # name, and whether it is of pixels
+        self.contents: set[tuple[str, bool, str]] = set()  # as in `add`
+        self.counts: dict[tuple[str, bool], int] = {}  # how often each name occurred
         self.steps = self.links = 0
 
     def add(self, lines: Iterable[Line]) -> None:
-        """Add the lines of one export or table; what is known already is left out.
+        """Add the lines of one export or table; known lines are skipped.
 
-        Names of different datasets that are the same get a number: a manifest has each name once.
+        If different datasets have the same name, a number is added to it: names in a manifest are
+        unique. Raises InputError if there are too many datahashes.
         """
         numbers: dict[int, int] = {}
         for line in lines:
@@ -102,7 +106,7 @@ class Trail:
                     f"expected at most {MOST_LINKS:,} datahashes in the column from of a trail, "
                     f"found more up to {quote(line.entry.name)}: choose fewer exports"
                 )
-            # All that the table says, and no more: so lines are the same from wherever they come.
+            # Only what the table contains, so that lines are equal wherever they come from.
             entry = line.entry._replace(data_code=None, instance_code=None)
             plain = without_numbers(entry.name)
             same = line._replace(entry=entry._replace(name=plain), step=0)
@@ -123,11 +127,11 @@ class Trail:
         self.steps += len(numbers)
 
     def add_pixels(self, entries: Sequence[Entry], called: str) -> int:
-        """Add lines of pixels, each of a dataset of the trail; give how many are of no such.
+        """Add lines of pixels, each of a dataset in the trail; return the number of others.
 
-        Lines of bytes among the entries say which file a name means, by its datahash. Any other
-        name has to be that of a dataset, or the end of it. Raises InputError if it is so of
-        several, and if no line of pixels is of any. `called` is what the user calls the manifests.
+        If lines of bytes are among the entries, their datahashes show which file a name refers to.
+        Any other name must be that of a dataset, or its end. Raises InputError if it fits several
+        datasets, and if no line of pixels fits any. `called` is the user's name for the manifests.
         """
         found = by_name(self.lines)
         by_datahash = {line.entry.datahash: [line] for line in reversed(self.lines)}
@@ -161,17 +165,17 @@ class Trail:
 
 
 def without_numbers(name: str) -> str:
-    """A name without the number, or the numbers, that it got because it was taken."""
+    """A name without the numbers that were added to it because it was taken."""
     return name[: len(name) - NUMBERS.match(name[::-1]).end()]
 
 
 def by_name(lines: Iterable[Line]) -> dict[str, list[Line]]:
-    """The lines of bytes by their names, the whole ones and what of these comes behind a slash."""
+    """The lines of bytes by name: by the whole name, and by its parts after each slash."""
     found: dict[str, list[Line]] = {}
     for line in lines:
         if not line.is_of_pixels:
             name = line.entry.name
-            found.setdefault(name, []).insert(0, line)  # before those of which it is only a part
+            found.setdefault(name, []).insert(0, line)  # before lines whose names only end with it
             slash = len(name)
             for _ in range(manifest.MOST_PARTS):
                 slash = name.rfind("/", 0, slash)
@@ -182,9 +186,9 @@ def by_name(lines: Iterable[Line]) -> dict[str, list[Line]]:
 
 
 def one_of(found: Sequence[Line], name: str, where: str = "", advice: str = "") -> Line:
-    """The line that a name is of: the one that is called so, or the only one that ends so.
+    """The line for a name: one with exactly this name, or the only one whose name ends with it.
 
-    Raises InputError if it is so of several, with `where` before the message and `advice` after it.
+    Raises InputError if there are several, with `where` before the message and `advice` after it.
     """
     whole = [line for line in found if line.entry.name == name]
     if whole:
@@ -207,7 +211,7 @@ def read(path: Path, name: str) -> list[Line]:
         if "from" not in fields:
             raise LineError("expected a trail, which has the column from", entry.name)
         if entry.datahash is None:
-            raise LineError("expected a datahash: a trail knows datasets by it", entry.name)
+            raise LineError("expected a datahash: a trail identifies datasets by it", entry.name)
         if step and not re.fullmatch("[0-9]{1,9}", step):
             raise LineError(
                 f"expected a number in the column step, found {quote(step)}", entry.name
@@ -228,7 +232,7 @@ def read(path: Path, name: str) -> list[Line]:
 
 
 def table_lines(lines: Sequence[Line], missing: Iterable[str] = ()) -> Iterator[str]:
-    """The lines of a trail, as a file; at its end comments that name datasets without bytes."""
+    """The lines of a trail as a file, followed by comments that name datasets without bytes."""
     rows = (
         (
             *(getattr(line.entry, column.removeprefix("#")) for column in COLUMNS),
@@ -255,7 +259,7 @@ def table_lines(lines: Sequence[Line], missing: Iterable[str] = ()) -> Iterator[
 
 
 def comment_on(name: str) -> str:
-    """The comment that names a dataset without bytes, as a manifest may have it."""
+    """The comment that names a dataset without bytes, valid in a manifest."""
     comment = NOT_EXPORTED_COMMENT + manifest.escape(name)
     try:
         fits = manifest.classify(comment, None, first=False) is manifest.Kind.COMMENT
@@ -278,7 +282,7 @@ def names_not_exported(path: Path, name: str, lines: Iterable[Line]) -> list[str
 
 
 def lines_of(export: Export) -> Iterator[Line]:
-    """The lines of an export: first what no job made, then job by job, and copies at the end."""
+    """The lines of an export: first datasets not made by a job, then job by job, then copies."""
     maker = {key: job for job in export.jobs for key in job.outputs}
     unmade = [each for key, each in export.datasets.items() if key not in maker]
     copies = {each.key: each for each in unmade if is_copy(each, export)}
@@ -298,7 +302,7 @@ def lines_of(export: Export) -> Iterator[Line]:
 def lines_of_dataset(
     dataset: Dataset, export: Export, job: Job | None = None, sources: tuple[str, ...] = ()
 ) -> Iterator[Line]:
-    """The lines of a dataset, one for each of its files; `sources` are what a job made it of."""
+    """The lines of a dataset, one per file; `sources` are what a job made it from."""
     copied = is_copy(dataset, export)
     for entry in export.entries.get(dataset.content, []):
         yield Line(
@@ -314,12 +318,12 @@ def lines_of_dataset(
 
 
 def as_json(values: dict) -> str:
-    """Values as people read them, but for what UTF-8 cannot write."""
+    """Readable JSON, with characters escaped that UTF-8 cannot represent."""
     return json.dumps(values, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def without_bytes(export: Export) -> list[str]:
-    """The names of datasets that an export mentions, but of which it has no bytes."""
+    """The names of datasets that an export mentions without containing their bytes."""
     return [
         "/".join(each.names)
         for each in export.datasets.values()
@@ -328,13 +332,13 @@ def without_bytes(export: Export) -> list[str]:
 
 
 def is_copy(dataset: Dataset, export: Export) -> bool:
-    """Whether it has the content of another that is in the export."""
+    """Whether a dataset has the content of another one in the export."""
     others = (export.datasets.get(key) for key in dataset.copied_from)
     return any(other and other.content == dataset.content for other in others)
 
 
 def sources_of(keys: Sequence[str], export: Export, maker: dict[str, Job]) -> tuple[str, ...]:
-    """The column `from` of what was made of datasets; behind one without bytes, of its own."""
+    """The column `from` for a job's inputs; inputs without bytes are followed by their inputs."""
     found: dict[str, None] = {}
     seen: set[str] = set()
     waiting = list(reversed(keys))

@@ -1,8 +1,8 @@
-"""OME-Zarr 0.4 and 0.5 (Zarr 2 and 3): an image, the images of bioformats2raw, or a plate; as a
-directory or as a zip file.
+"""Read OME-Zarr 0.4 and 0.5 (Zarr 2 and 3): an image, the images of bioformats2raw, or a plate; as
+a directory or as a zip file.
 
-The zarr library decodes. What it is told by a file is looked at here first: paths that lead out of
-the dataset, codecs that would run code (pickle is one), sizes.
+The zarr library decodes. The metadata that it will use are checked here first: for paths that lead
+out of the dataset, for codecs that would run code (such as pickle), and for sizes.
 """
 
 import json
@@ -35,12 +35,12 @@ from images import (
 )
 from messages import quote
 
-ZIP_ENTRY = b"PK\x01\x02"  # how an entry of its directory begins
+ZIP_ENTRY = b"PK\x01\x02"  # the beginning of a directory entry
 MOST_METADATA_BYTES = 64 << 20
 MOST_METADATA_EXPANSION = 16
 MOST_SCENES = 100_000
-# An array may have so many chunks, and one more for so many bytes of the dataset: some may be
-# missing, and stand for pixels of one value, but to look for each takes a while.
+# Maximum number of chunks in an array, plus one for each this many bytes of the dataset. Chunks may
+# be missing, representing pixels of one value, but looking for each takes time.
 MOST_CHUNKS, BYTES_OF_A_CHUNK = 100_000, 16
 CODECS = {"blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma", "shuffle", "transpose"}
 CODECS |= {"zlib", "zstd", "sharding_indexed"}
@@ -49,14 +49,14 @@ NUMBER = re.compile("0|[1-9][0-9]{0,9}")  # of an image
 LONGEST_NAME, LONGEST_PATH = 60, 1000  # in characters; Linux has limits in bytes
 DTYPE = re.compile(r"[<>|]?(b1|[iu][1248]|f[248])")
 
-# One thread decodes: other images have other processes.
+# One thread decodes: other images are read by other processes.
 zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
 
 
 def open_zarr(path: Path, closing: ExitStack) -> list[Image]:
-    """The images of a Zarr directory or zip file, each with its full resolution only.
+    """The images in a Zarr directory or zip file, each only at its full resolution.
 
-    Raises UnreadableError, or what zarr raises.
+    Raises UnreadableError, or whatever zarr raises.
     """
     source = Folder(path) if path.is_dir() else Zip(path, closing)
     found: dict[str, ZarrImage] = {}
@@ -73,9 +73,9 @@ def open_zarr(path: Path, closing: ExitStack) -> list[Image]:
 
 
 class Source:
-    """Where a Zarr is. What it says of itself is read here, the rest by zarr, from `store`.
+    """The location of a Zarr. Its metadata are read here, the rest by zarr, from `store`.
 
-    `size` is in bytes; `root` is the directory in `store` that the Zarr is in.
+    `size` is in bytes; `root` is the directory in `store` that contains the Zarr.
     """
 
     size: int
@@ -87,7 +87,7 @@ class Source:
         self.effort = Effort(self.size)
 
     def take(self, size: int) -> bool:
-        """Whether metadata are there. Raises UnreadableError if they, or all of them, are long."""
+        """Whether metadata exist. Raises UnreadableError if they, or all together, are too long."""
         self.metadata_left -= max(0, size)
         if size > MOST_METADATA_BYTES or self.metadata_left < 0:
             raise UnreadableError(f"expected metadata of at most {MOST_METADATA_BYTES:,} bytes")
@@ -95,7 +95,7 @@ class Source:
 
 
 class Folder(Source):
-    """A directory that holds a Zarr: regular files alone, and no links, which may lead anywhere."""
+    """A directory that contains a Zarr: only regular files, no links, which may lead anywhere."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -108,13 +108,13 @@ class Folder(Source):
         return path.read_bytes() if path.is_file() and self.take(path.stat().st_size) else None
 
     def top(self) -> Iterable[str]:
-        """What is in the root."""
+        """The contents of the root."""
         return (each.name for each in self.path.iterdir())
 
     def names(self, group: str) -> Iterator[tuple[str, int | None]]:
-        """What is in a group, at any depth, and the sizes of files. They are not kept: many may be.
+        """The contents of a group, at any depth, with the sizes of files; not kept in memory.
 
-        Raises UnreadableError for what is neither a file nor a directory.
+        Raises UnreadableError for anything that is neither a file nor a directory.
         """
         waiting = [""]
         while waiting:
@@ -134,7 +134,7 @@ class Folder(Source):
 
 
 class Zip(Source):
-    """A zip file that holds a Zarr, at its root or in a directory."""
+    """A zip file that contains a Zarr, at its root or in a directory."""
 
     def __init__(self, path: Path, closing: ExitStack):
         self.size = path.stat().st_size
@@ -169,12 +169,12 @@ class Zip(Source):
             self.store.close()
 
     def top(self) -> Iterable[str]:
-        """What is in the root."""
+        """The contents of the root."""
         inside = (name for name in self.sizes if name.startswith(self.root))
         return {name.removeprefix(self.root).partition("/")[0] for name in inside}
 
     def names(self, group: str) -> Iterator[tuple[str, int | None]]:
-        """What is in a group, at any depth, and the sizes of files."""
+        """The contents of a group, at any depth, with the sizes of files."""
         start = f"{self.root}{group}/"
         first = bisect_right(self.sorted_names, start)
         for name in takewhile(lambda each: each.startswith(start), self.sorted_names[first:]):
@@ -183,7 +183,7 @@ class Zip(Source):
 
 
 def join(*parts: object) -> str:
-    """A path in a Zarr, from what its metadata say. Raises UnreadableError if it leads out."""
+    """Join parts of a path from Zarr metadata. Raises UnreadableError if it leads outside."""
     if not all(isinstance(part, str) for part in parts):
         raise UnreadableError("expected the names of groups and arrays as text")
     path = "/".join(filter(None, (part.strip("/") for part in parts)))
@@ -195,7 +195,7 @@ def join(*parts: object) -> str:
 
 
 def attributes(source: Folder | Zip, group: str) -> dict:
-    """What OME-Zarr says of a group; nothing if there is no such group."""
+    """The OME-Zarr metadata of a group; empty if there is no such group."""
     prefix = f"{group}/" if group else ""
     if text := source.read(f"{prefix}zarr.json"):
         found = json.loads(text).get("attributes", {})
@@ -205,7 +205,7 @@ def attributes(source: Folder | Zip, group: str) -> dict:
 
 
 def scenes(source: Folder | Zip) -> Iterator[str]:
-    """The groups with images: of a plate those of its wells, or the numbered ones, or the root."""
+    """The groups with images: those of a plate's wells, the numbered ones, or the root."""
     root = attributes(source, "")
     if "plate" in root:
         for well in root["plate"]["wells"]:
@@ -217,7 +217,7 @@ def scenes(source: Folder | Zip) -> Iterator[str]:
         if series is not None:
             yield from map(join, series)
             return
-        # A number that is missing is an image that was lost.
+        # A missing number means a lost image.
         last = max((int(name) for name in source.top() if NUMBER.fullmatch(name)), default=-1)
         if last >= MOST_SCENES:
             raise UnreadableError(f"expected at most {MOST_SCENES:,} images, found {last:,}")
@@ -227,7 +227,7 @@ def scenes(source: Folder | Zip) -> Iterator[str]:
 
 
 def multiscales(source: Folder | Zip, scene: str) -> list[dict]:
-    """The images of a group, each with its resolutions. Raises UnreadableError if it has none."""
+    """The images of a group, with their resolutions. Raises UnreadableError if it has none."""
     found = attributes(source, scene).get("multiscales")
     if not found:
         where = f" in {quote(scene)}" if scene else ""
@@ -244,7 +244,7 @@ class ZarrImage:
             raise UnreadableError("expected an OME-Zarr that names its axes (0.3 or newer)")
         named = [each if isinstance(each, str) else each["name"] for each in multiscale["axes"]]
         names, shape = [name.lower() for name in named], metadata["shape"]
-        names = ["samples" if name == SAMPLES else name for name in names]  # no axis of OME-Zarr
+        names = ["samples" if name == SAMPLES else name for name in names]  # not in OME-Zarr
         if len(names) != len(shape) or len(set(names)) < len(names) or not {"y", "x"} <= set(names):
             raise UnreadableError(
                 f"expected rows, columns and a name for each axis, found {quote(', '.join(named))} "
@@ -267,7 +267,7 @@ class ZarrImage:
         self.chunk = self.place([min(pair) for pair in zip(self.array.chunks, shape, strict=True)])
 
     def place(self, lengths: list[int]) -> Sizes:
-        """The lengths of axes as those of z, c, t, y and x."""
+        """The lengths of the array's axes, as those of z, c, t, y and x."""
         found = {self.names[number]: int(lengths[number]) for number in self.long}
         return Sizes(*(found.get(name, 1) for name in Sizes._fields))
 
@@ -285,7 +285,7 @@ class ZarrImage:
 
 
 def array_metadata(source: Folder | Zip, path: str) -> dict:
-    """Shape, chunks, type and format of an array. Raises UnreadableError for what is not safe."""
+    """Shape, chunks, type and format of an array. Raises UnreadableError if unsafe."""
     if text := source.read(f"{path}/zarr.json"):
         found = json.loads(text)
         grid, dtype = found["chunk_grid"], found["data_type"]
@@ -328,10 +328,10 @@ def array_metadata(source: Folder | Zip, path: str) -> dict:
 
 
 def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
-    """Raise UnreadableError if there are files beside an array's chunks, or no chunks, or too many.
+    """Raise UnreadableError if an array has files besides chunks, or no or too many chunks.
 
-    zarr fills up what it does not find. It does not find what metadata call otherwise, and it may
-    have been lost.
+    zarr fills missing chunks. A chunk may be missing because the metadata name it differently, or
+    because it was lost.
     """
     pairs = zip(metadata["shape"], metadata["chunks"], strict=True)
     counts = [-(-length // chunk) for length, chunk in pairs]
@@ -371,7 +371,7 @@ def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
 def check_codecs(codecs: list[dict], in_shard: bool = False) -> None:
     """Raise UnreadableError for a codec that is not known to do nothing but decode.
 
-    zarr fills up a shard in a shard that is not where the index of the outer one says.
+    Nested shards are refused: zarr fills an inner shard that is not where the outer index says.
     """
     for codec in codecs:
         name = str(codec.get("name", codec.get("id"))).removeprefix("numcodecs.")

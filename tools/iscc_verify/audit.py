@@ -1,31 +1,33 @@
-"""The audit: each dataset and each line of a manifest is accounted for, exactly once.
+"""The audit accounts for each dataset and each line of a manifest exactly once.
 
-First, names that stand twice are set aside as DUPLICATE: of the datasets of a name all but the
-first, and of the entries of a name all but the first. An entry that belongs to a dataset is then
-looked for in this order, and what has found its counterpart is no longer considered:
+First, repeated names are set aside as DUPLICATE: all datasets of a name except the first, and all
+entries of a name except the first. The entry for each dataset is then found in these steps; what
+has been matched is no longer considered:
 
     1. the same name, or flat name                              OK, or CHANGED
     2. the same part of the name, and the same content          OK
     3. the same content under another name                      MOVED (OK for a code without name)
     4. the same part of the name                                CHANGED
-    5. datasets that are left                                   EXTRA
-    6. entries that are left                                    MISSING
+    5. remaining datasets                                       EXTRA
+    6. remaining entries                                        MISSING
 
-A flat name has _ for each slash, as Galaxy's *Flatten collection* makes s1_forward of s1/forward.
-A name without extensions lacks those of each part between slashes: the third image of a.czi,
-a.czi/2, and that of a.ome.zarr are both a/2. First only the last extension is left out, or .ome and
-that, then up to three; each is a letter and up to four more or digits, so that 5.12 in a name
-stays. Parts of a name are the base name, which is what is behind the last slash, and the stem,
-which is that up to the first dot. All of these only
-count for what has no counterpart of the same name, where no other dataset, and no other entry that
-is left, has the same; and not for files in a directory, whose names may be in every other directory
-as well. Where there is only one dataset and only one entry, and that has no name, they belong
-together.
+A flat name has _ for each slash: Galaxy's *Flatten collection* turns s1/forward into s1_forward.
 
-**OK is never wrong**: it is said in one place, of a dataset for which `has_content` holds, and that
-is true only if everything that the line says is true of the bytes, or the pixels, that were read.
-Pairing decides only which line that is, each of them at most once, so a line without its dataset
-stays MISSING. Codes of bytes and of pixels are never paired.
+A name without extensions lacks the extensions of each part between slashes: the third image of
+a.czi, a.czi/2, and that of a.ome.zarr both become a/2. At first, only the last extension is removed
+(together with .ome before it), then up to three. An extension is a letter and up to four more
+letters or digits, so 5.12 in a name stays. Other parts of a name are the base name, which follows
+the last slash, and the stem, which is the base name up to its first dot.
+
+Parts of names are only used if no counterpart has the same name, and if no other dataset, and no
+other remaining entry, has the same part. They are not used for files in a directory, whose names
+may recur in every directory. If there is only one dataset and only one entry, and the entry has no
+name, they are matched.
+
+**OK is never wrong**: it is reported in one place, for a dataset for which `has_content` holds.
+That is true only if everything in the line is true of the bytes, or the pixels, that were read.
+Pairing only decides which line that is, each line at most once, so a line without its dataset stays
+MISSING. Codes of bytes and of pixels are never paired.
 """
 
 import re
@@ -46,7 +48,7 @@ BY_NAME, BY_FLAT_NAME, BY_PARTS = "name", "flat name", "name without extensions"
 BY_BASE_NAME, BY_STEM = "base name", "stem"
 BY_CONTENT, BY_BEING_ALONE = "content", "only one"
 
-# Extensions of a part of a name, between slashes; dots that it begins with are none of theirs.
+# Extensions of a part of a name, between slashes; leading dots do not begin an extension.
 LAST_EXTENSION = re.compile(
     r"(?<=[^./])(\.ome)?\.[a-z][a-z0-9]{0,4}(?=/|\Z)", re.ASCII | re.IGNORECASE
 )
@@ -56,10 +58,10 @@ EXTENSIONS = re.compile(r"(?<=[^./])(\.[a-z][a-z0-9]{0,4}){1,3}(?=/|\Z)", re.ASC
 class Finding(NamedTuple):
     """A line of the report.
 
-    `distance` of `bits` bits is that of the Data-Codes of what changed, None where sizes are too
-    small for it to mean anything. `matched_by` says what the dataset and the entry have in common,
-    `line` is that of the manifest, `expected` and `actual` are codes. `dataset` is the number of
-    the dataset, from 0, None for a line of the manifest that has none.
+    `distance`, over `bits` bits, is between the Data-Codes of a changed dataset; it is None where a
+    size is too small for it to be meaningful. `matched_by` is what the dataset and the entry have
+    in common, `line` is the line of the manifest, `expected` and `actual` are codes. `dataset` is
+    the number of the dataset, from 0, None for a line of the manifest without a dataset.
     """
 
     name: str
@@ -79,7 +81,7 @@ MOST_CULPRITS = 5
 
 
 class Actual(NamedTuple):
-    """A dataset as it is now: its entry, and its hashes, of 32 bytes each."""
+    """A dataset as it is now: its entry, and its hashes of 32 bytes each."""
 
     entry: Entry
     data: bytes
@@ -91,7 +93,7 @@ class Actual(NamedTuple):
         return cls(entry, data, bytes.fromhex(entry.datahash[4:]))
 
     def descriptions(self) -> set[tuple[str, int | None, str | None, str | None]]:
-        """All that an entry of this content may say: code or hash, size, datahash, and pixels."""
+        """All that an entry of this content may state: code or hash, size, datahash, and pixels."""
         codes_of_it = [
             codes.PREFIX + codes.encode(header + self.data[:data] + self.instance[:instance])
             for header, (data, instance) in codes.KINDS.items()
@@ -105,7 +107,7 @@ class Actual(NamedTuple):
 def audit(
     listing: Listing, entries: Sequence[Entry], directories: Collection[str] = ()
 ) -> list[Finding]:
-    """What there is to say of datasets, in their order, and of lines without one, in theirs.
+    """Audit datasets against a listing: findings for datasets, in order, then for other lines.
 
     `entries` are those of the datasets as they are now, with wide codes and datahashes.
     `directories` are the names of those that are checked file by file.
@@ -122,14 +124,14 @@ def audit(
         pairing.match()
         findings += [pairing.finding(place, number) for place, number in enumerate(numbers)]
         findings += pairing.left_over()
-    # Those of datasets first.
+    # Findings for datasets come first.
     return sorted(
         findings, key=lambda each: (each.dataset is None, each.dataset or 0, each.line or 0)
     )
 
 
 def is_complete(entry: Entry) -> bool:
-    """Whether an entry has all that `audit` needs, and its codes are what the rest says."""
+    """Whether an entry has all that `audit` needs, and its codes agree with each other."""
     if not (entry.data_code and entry.datahash) or entry.filesize is None:
         return False
     hashes = codes.Code(b"", bytes.fromhex(entry.datahash[4:]))
@@ -150,27 +152,27 @@ def is_of_pixels(entry: Entry | Listed) -> bool:
 
 
 class Directories:
-    """The names of directories, to tell which of them a name, read as a path, is in."""
+    """The names of directories, to find those that contain a name, read as a path."""
 
     def __init__(self, names: Collection[str]):
         self.names = set(names)
         self.lengths = {len(name) for name in names}
 
     def above(self, name: str | None) -> set[str]:
-        """Those that a name is in: few lengths are tried, however many slashes it has."""
+        """The directories that contain a name, found quickly even if the name has many slashes."""
         name = name or ""
         beginnings = {name[:length] for length in self.lengths if name[length : length + 1] == "/"}
         return beginnings & self.names
 
 
 class Pairing:
-    """Which dataset belongs to which entry; both are known by their numbers.
+    """Which dataset belongs to which entry, both given by number.
 
     first_dataset    the first dataset of each name; only these are paired
-    first_entry      the first entry of each name; only these are paired, and those without a name
-    pairs            for each dataset that has been paired its entry, and what they have in common
+    first_entry      the first entry of each name; only these, and those without a name, are paired
+    pairs            the entry of each paired dataset, and what they have in common
     used             the entries in these pairs
-    listed_as        for each dataset that was not OK by its name the first entry of its content
+    listed_as        the first entry with the content of each dataset that was not OK by its name
     """
 
     def __init__(
@@ -184,7 +186,7 @@ class Pairing:
         self.listed_as: dict[int, int] = {}
 
     def match(self) -> None:
-        """Find the counterparts, the surest first."""
+        """Pair datasets and entries, the most certain matches first."""
         if len(self.actual) == 1 and len(self.listed) == 1 and self.listed[0].name is None:
             self.pair(0, 0, BY_BEING_ALONE)
         same_names = self.same_names()
@@ -218,7 +220,7 @@ class Pairing:
         return pairs
 
     def with_a_part(self, names: dict[str, int], others: dict[str, int]) -> dict[str, int]:
-        """Those names that a part may find: not among the others, and not in a directory."""
+        """The names that may be matched by a part: not among the others, and not in a directory."""
         return {
             name: number
             for name, number in names.items()
@@ -226,9 +228,10 @@ class Pairing:
         }
 
     def match_contents(self) -> None:
-        """Pair each dataset that is free with the first free entry of its content.
+        """Pair each unpaired dataset with the first unpaired entry of its content.
 
-        For those that are not OK so far, note the first entry of their content, free or not.
+        For each dataset that is not OK so far, record the first entry of its content, paired or
+        not.
         """
         wanted = {
             dataset: self.actual[dataset].descriptions()
@@ -270,7 +273,7 @@ class Pairing:
         return self.first_entry.get(self.listed[number].name, number) == number
 
     def finding(self, dataset: int, number: int) -> Finding:
-        """What there is to say of a dataset, which has this number among all."""
+        """The finding for a dataset, which has this number among all datasets."""
         actual = self.actual[dataset]
         found = Finding(actual.entry.name, EXTRA, actual=actual.entry.iscc, dataset=number)
         if self.first_dataset[actual.entry.name] != dataset:
@@ -296,7 +299,7 @@ class Pairing:
         return found._replace(status=OK, detail=unknown)
 
     def left_over(self) -> Iterator[Finding]:
-        """What there is to say of the entries that no dataset belongs to."""
+        """The findings for entries without a dataset."""
         for number, entry in enumerate(self.listed):
             if number in self.used:
                 continue
@@ -309,7 +312,7 @@ class Pairing:
 
 
 def first_of_each(names: Iterable[str | None]) -> dict[str, int]:
-    """The number of the first of each name; None is no name."""
+    """The number of the first item of each name; None does not count as a name."""
     first: dict[str, int] = {}
     for number, name in enumerate(names):
         if name is not None:
@@ -318,7 +321,7 @@ def first_of_each(names: Iterable[str | None]) -> dict[str, int]:
 
 
 def flat_name(name: str) -> str:
-    """The name of an element of a nested collection as it is when the collection is flattened."""
+    """The name that an element of a nested collection gets when the collection is flattened."""
     return name.removeprefix("./").replace("/", "_")
 
 
@@ -331,18 +334,18 @@ def without_extensions(name: str) -> str:
 
 
 def base_name(name: str) -> str:
-    """What follows the last slash, of either kind."""
+    """The part after the last slash or backslash."""
     return re.split(r"[/\\]", name)[-1]
 
 
 def stem(name: str) -> str:
-    """The base name up to its first dot; a name that begins with dots keeps them."""
+    """The base name up to its first dot, not counting leading dots."""
     base = base_name(name)
     bare = base.lstrip(".")
     return base[: len(base) - len(bare)] + bare.partition(".")[0]
 
 
-# What names may have in common, the surest first.
+# What names may have in common, the most certain first.
 KEYS = (
     (BY_FLAT_NAME, flat_name),
     (BY_PARTS, without_last_extension),
@@ -353,7 +356,7 @@ KEYS = (
 
 
 def has_content(actual: Actual, listed: Listed) -> bool:
-    """Whether a dataset is what an entry says, in everything that it says."""
+    """Whether everything that an entry states is true of a dataset."""
     hashes = [listed.hashes, *map(codes.parse, listed.units)]
     return (
         all(actual.instance.startswith(instance) for _, instance in hashes)
@@ -365,7 +368,7 @@ def has_content(actual: Actual, listed: Listed) -> bool:
 
 
 def what_changed(listed: Listed, actual: Actual) -> str | None:
-    """A word on what the distance does not say."""
+    """What changed, in a few words, as far as the distance does not show it."""
     if listed.pixels and (changed := what_pixels_changed(listed, actual)):
         return changed
     if listed.filesize not in (None, actual.entry.filesize):
@@ -377,10 +380,10 @@ def what_changed(listed: Listed, actual: Actual) -> str | None:
 
 
 def what_pixels_changed(listed: Listed, actual: Actual) -> str:
-    """Whether the sizes, the type, or the values of an image are others.
+    """What changed of an image: its sizes, its type, or its values.
 
-    Of images of other sizes or types no code tells whether their values are others, unless they
-    make the same stream of bytes.
+    If sizes or types differ, codes cannot show whether values do, unless the byte streams are
+    equal.
     """
     (_, then_type, then_sizes), (_, type_now, sizes_now) = (
         pixels.split() for pixels in (listed.pixels, actual.entry.pixels)
@@ -399,9 +402,9 @@ def what_pixels_changed(listed: Listed, actual: Actual) -> str:
 
 
 def comparable_distance(listed: Listed, actual: Actual) -> tuple[int | None, int | None]:
-    """Hamming distance of the Data-Codes, and the bits compared, which are those of the listed one.
+    """Hamming distance between the Data-Codes, and the number of bits of the listed one.
 
-    None where that means nothing.
+    (None, None) where a distance would be meaningless.
     """
     then, data = Entry("", "", listed.filesize), listed.hashes.data
     if not (data and then.is_comparable and actual.entry.is_comparable):
@@ -411,7 +414,7 @@ def comparable_distance(listed: Listed, actual: Actual) -> tuple[int | None, int
 
 
 def describe(culprits: Sequence[Finding]) -> str:
-    """How many do not match, and the first few of them."""
+    """The number of mismatches, and the first few of them."""
     first = [
         f"{quote(each.name) if each.name or each.line is None else f'line {each.line}'} is "
         f"{each.status}"

@@ -1,7 +1,7 @@
-"""Which datasets a tool is given: by path on the command line, or by the form of a Galaxy tool.
+"""Find the datasets given to a tool: paths on the command line, or the form of a Galaxy tool.
 
-Names are data: they are never used as paths, nor paths as names, but for files that the user gave
-by their path. Neither depends on the locale: they are UTF-8, with other bytes kept as they are.
+Names are data: they are never used as paths, and paths are not used as names, except for files that
+the user gave by path. Neither depends on the locale: they are UTF-8, and other bytes are kept.
 """
 
 import json
@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 from messages import InputError, explaining, quote
 
-# Galaxy's types of datasets that are a directory. Others that have files beside the main one, as
-# HTML reports do, are something else each time, and the code of the main file would not be theirs.
+# Galaxy's datatypes that are directories. Other datatypes with extra files, such as HTML reports,
+# vary, and the code of the main file alone would be wrong for them.
 DIRECTORY_TYPES = ("directory", "ome_zarr", "zarr")
 
 
 class Dataset(NamedTuple):
-    """The identifiers that lead to a dataset, and the file, or the directory, with its bytes.
+    """The identifiers of a dataset, and the file or directory with its bytes.
 
-    The last identifier is that of the dataset itself, those before it are of the collections that
-    it is in. `extension` is Galaxy's name of its type, None outside Galaxy.
+    The last identifier is the dataset's own; those before it are of the collections that contain
+    it. `extension` is the name of its Galaxy datatype, None outside Galaxy.
     """
 
     identifiers: tuple[str, ...]
@@ -34,29 +34,29 @@ class Dataset(NamedTuple):
 
 
 def from_path(path: str) -> Dataset:
-    """A file or directory, called by its path as the user wrote it, but for slashes at the end."""
+    """A file or directory, named by its path as the user wrote it, without trailing slashes."""
     if not path:
         raise InputError("expected the path of a file, found an empty one")
     return Dataset((text_of(path.rstrip("/") or path),), Path(path))
 
 
 def text_of(path: str) -> str:
-    """A path of the operating system as the text that UTF-8 makes of its bytes."""
+    """The text of an operating system path: its bytes decoded as UTF-8."""
     return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def path_of(text: str) -> Path:
-    """The reverse of `text_of`. Raises ValueError for what no path can contain."""
+    """The inverse of `text_of`. Raises ValueError for a text that cannot be a path."""
     if "\0" in text:
-        raise ValueError("a path contains no NUL")
+        raise ValueError("a path cannot contain NUL")
     return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))
 
 
 def check_names(datasets: Iterable[Dataset]) -> None:
     """Raise InputError if datasets with different identifiers have the same name.
 
-    That is so for `a/b` in `c` and `b` in `c/a`: a manifest could not tell them apart. Datasets
-    with the same identifiers are merely called the same.
+    For example, `a/b` in `c` and `b` in `c/a`, which a manifest could not tell apart. Datasets with
+    the same identifiers are allowed.
     """
     known: dict[str, tuple[str, ...]] = {}
     for dataset in datasets:
@@ -72,15 +72,15 @@ def check_names(datasets: Iterable[Dataset]) -> None:
 
 
 class Form:
-    """What a Galaxy form gives a script, as JSON: datasets, or a text, each under a key.
+    """What a Galaxy form passes to a script, as JSON: datasets, or a text, each under a key.
 
     A dataset has `element_identifier`, a string or, for an element of a collection, the list of
-    identifiers that lead to it; `source_path`; and, if wanted, `ext`, `extra_files_path` and
-    `store_root`, the name of the directory in there that is the dataset.
+    identifiers that lead to it; `source_path`; and optionally `ext`, `extra_files_path` and
+    `store_root`, the name of the directory in `extra_files_path` that is the dataset.
     """
 
     def __init__(self, path: Path, keys: Collection[str]):
-        """Read the file, once, as it may be a pipe. Raises InputError for other keys than these."""
+        """Read the file, once, as it may be a pipe. Raises InputError for keys other than these."""
         self.called = quote(str(path))
         try:
             with explaining("read", str(path)):
@@ -100,7 +100,7 @@ class Form:
                 raise InputError(f"{self.called}: expected the keys {expected}, found {quote(key)}")
 
     def which(self, *keys: str) -> str | None:
-        """The one of these keys that is there, or None. Raises InputError if there are several."""
+        """The one of these keys that is present, or None. Raises InputError for several."""
         found = [key for key in keys if key in self.values]
         if len(found) > 1:
             either = " or ".join(map(quote, keys))
@@ -108,7 +108,7 @@ class Form:
         return found[0] if found else None
 
     def one_of(self, *keys: str) -> str:
-        """The same, but raises InputError if there is none."""
+        """As `which`, but raises InputError if there is none."""
         key = self.which(*keys)
         if key is None:
             either = " or ".join(map(quote, keys))
@@ -121,7 +121,7 @@ class Form:
         return self.values[key]
 
     def datasets(self, key: str) -> list[Dataset]:
-        """The datasets under a key, one or a list of them, in their order."""
+        """The datasets under a key, one or a list of them, in order."""
         items = self.values[key]
         datasets = [
             self.dataset(key, item) for item in (items if isinstance(items, list) else [items])
@@ -152,15 +152,15 @@ class Form:
             source = beside and beside / root
         elif beside and has_files(beside, name):
             raise InputError(
-                f"cannot code {quote(name)}: a dataset of the type {extension} has files beside "
-                f"its main one; of such types only {', '.join(DIRECTORY_TYPES)} can be coded"
+                f"cannot code {quote(name)}: a dataset of the type {extension} has files besides "
+                f"its main one; of such types, only {', '.join(DIRECTORY_TYPES)} can be coded"
             )
         if source in (None, Path()):
-            raise InputError(f"cannot read {quote(name)}: Galaxy has no file of it")
+            raise InputError(f"cannot read {quote(name)}: Galaxy has no file for it")
         return Dataset(tuple(identifiers), source, extension)
 
 
 def has_files(directory: Path, name: str) -> bool:
-    """Whether there is anything in a directory, if that is there. `name` is the dataset's."""
+    """Whether a directory exists and is not empty. `name` is the dataset's."""
     with explaining("read", name):
         return directory.is_dir() and any(directory.iterdir())

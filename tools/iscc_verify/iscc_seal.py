@@ -1,16 +1,17 @@
 """Seal a file, or check a seal: who vouches for the file, and since when.
 
-    iscc_seal.py sign FILE --key KEY --seal OUT      on the signer's own machine
-    iscc_seal.py verify FILE --seal S --trusted KEYS anywhere; needs no network and no account
+    iscc_seal.py sign FILE --key KEY --seal OUT       on the signer's own machine
+    iscc_seal.py verify FILE --seal S --trusted KEYS  anywhere; needs no network and no account
 
-A seal of a manifest or a trail covers every file in it. `sign --help` and `verify --help` say more.
+A seal of a manifest or a trail covers every file listed in it. For details, see `sign --help` and
+`verify --help`.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    sys.path.insert(0, str(Path(__file__).parent))  # missing if PYTHONSAFEPATH is set
     import startup
 
     startup.begin()
@@ -38,13 +39,13 @@ from inputs import Dataset, Form
 from manifest import Entry
 from messages import InputError, quote, say
 
-SIGN = """Seal a file on your own machine: sign its hashes and the time with a key of yours.
+SIGN = """Seal a file on your own machine: sign its hashes and the time with your key.
 
-The seal is a small JSON file to publish with the file. Nothing is sent anywhere unless --stamp or
---declare asks for it, and the script prints what it sends, and where, before it does. The key is
-not copied. The script asks for its passphrase, if it has one.
+The seal is a small JSON file to be published with the file. Nothing is sent anywhere unless you ask
+for it with --stamp or --declare; the script then prints first what it sends, and where. The key is
+not copied. If it has a passphrase, the script asks for it.
 """
-VERIFY = """Check a seal of a file. Five questions are answered, each with a sentence:
+VERIFY = """Check the seal of a file. The report answers five questions:
 
     content    is it the file that was sealed, byte for byte?
     signature  was the seal made with the key that it names, and not changed since?
@@ -53,20 +54,26 @@ VERIFY = """Check a seal of a file. Five questions are answered, each with a sen
     ISCC-ID    was the file declared at an ISCC hub, and when?
 
 The seal holds if the content is the same, the signature is valid, the signer is trusted (or any
-signer is accepted), and neither the time stamp nor the receipt of a hub is wrong. They may be
-absent. They are not checked if you do not say whom you trust for them.
+signer is accepted), and neither the time stamp nor the hub's receipt is wrong. Both are optional,
+and are only checked if you name the authorities or the hub that you trust.
 """
 
 FAIL, REPORT = "fail", "report"
 REJECT, ACCEPT = "reject", "accept"
 COLUMNS = ("#question", "answer", "explanation")
-SOURCES = ("file", "seal", "trusted", "tsa_root", "hub")  # of a form, beside keys that are pasted
+SOURCES = (
+    "file",
+    "seal",
+    "trusted",
+    "tsa_root",
+    "hub",
+)  # keys of a form, besides pasted public keys
 MOST_HUBS = 4095
-LARGEST_CLOCK_ERROR = 600  # seconds; hubs take no note that is further off
+LARGEST_CLOCK_ERROR = 600  # seconds; hubs reject notes that are further off
 
 
 class Answer(NamedTuple):
-    """The answer to a question, in a word, and a sentence on it; and whether the seal can hold."""
+    """A question, its answer in a word, an explanation, and whether the seal can still hold."""
 
     question: str
     answer: str
@@ -81,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv[:1] == ["verify"]:
         return command.execute(make_verify_parser(), verify, argv[1:])
     parser = command.Parser("iscc_seal", __doc__)
-    parser.add_argument("action", metavar="sign|verify", help="what to do; has to come first")
+    parser.add_argument("action", metavar="sign|verify", help="what to do; must come first")
     return command.execute(parser, refuse, argv)
 
 
@@ -99,10 +106,10 @@ def make_sign_parser() -> command.Parser:
         type=Path,
         required=True,
         metavar="KEY",
-        help="a file with your secret Ed25519 key: of OpenSSH, as ~/.ssh/id_ed25519, in PEM "
-        "(PKCS#8), or of iscc-crypto",
+        help="a file with your secret Ed25519 key, in the format of OpenSSH (~/.ssh/id_ed25519), "
+        "PEM (PKCS#8) or iscc-crypto",
     )
-    parser.add_output("--seal", "the seal to write; no file that is there already", required=True)
+    parser.add_output("--seal", "the seal to write; must not exist yet", required=True)
     parser.add_argument(
         "--stamp",
         metavar="URL",
@@ -126,12 +133,12 @@ def make_sign_parser() -> command.Parser:
 def make_verify_parser() -> command.Parser:
     parser = command.Parser("iscc_seal verify", VERIFY)
     parser.add_inputs("the file that was sealed")
-    parser.add_argument("--seal", type=Path, metavar="S", help="its seal; needed with a file")
+    parser.add_argument("--seal", type=Path, metavar="S", help="its seal; required with FILE")
     parser.add_argument(
         "--trusted",
         type=Path,
         metavar="KEYS",
-        help="a file with public keys of those you trust: lines with z6Mk..., or with "
+        help="a file with the public keys that you trust: lines with z6Mk..., or with "
         "ssh-ed25519 AAAA... as in authorized_keys or on GitHub; or a did.json",
     )
     parser.add_argument(
@@ -150,13 +157,13 @@ def make_verify_parser() -> command.Parser:
         help="what to do if you do not trust the key of the signer (default %(default)s)",
     )
     parser.add_output("--report", "table of the five answers")
-    parser.add_output("--passed-on", "the file again, if the seal holds")
+    parser.add_output("--passed-on", "a copy of the file, if the seal holds")
     parser.add_argument(
         "--on-failure",
         choices=[FAIL, REPORT],
         default=FAIL,
-        help="what to do if the seal does not hold: fail with status 1 when the report is written, "
-        "or report it only (default %(default)s)",
+        help="what to do if the seal does not hold: fail with status 1 after writing the report, "
+        "or only report it (default %(default)s)",
     )
     return parser
 
@@ -166,7 +173,7 @@ def sign(args: argparse.Namespace) -> Outcome:
     if args.seal.is_file():
         raise InputError(
             f"cannot write {quote(str(args.seal))}: there is a file already; choose another name, "
-            "or remove that seal with its time stamp and receipt"
+            "or remove that seal, with its time stamp and receipt"
         )
     entry = code(inputs.from_path(args.file))
     note = seal.sign(entry, keys.read_secret(args.key), args.hub_number)
@@ -189,14 +196,14 @@ def sign(args: argparse.Namespace) -> Outcome:
         with outputs.Outputs() as out:
             out.write_lines(args.seal, [text])
     except InputError:
-        if "receipt" in sealed:  # a hub gives one once
+        if "receipt" in sealed:  # a hub issues it only once
             say(f"The seal, which could not be written:\n{text}", sys.stderr)
         raise
     return Outcome(", ".join(said))
 
 
 def ask_for_stamp(url: str, note: Mapping[str, object]) -> tuple[str, datetime]:
-    """A time stamp of a note in base64, and its time."""
+    """A time stamp of a note, in base64, and its time."""
     say(f"Sending to {quote(url)}: the SHA-256 of the seal, for a time stamp.", sys.stderr)
     reply, stamp = stamps.request(url, seal.canonical(note))
     if abs((stamp.time - seal.time_of(note)).total_seconds()) > LARGEST_CLOCK_ERROR:
@@ -208,7 +215,7 @@ def ask_for_stamp(url: str, note: Mapping[str, object]) -> tuple[str, datetime]:
 
 
 class Given(NamedTuple):
-    """What a seal is checked with: the file, and whom the user trusts, None if nobody is named.
+    """What a seal is checked with: the file, the seal, and whom the user trusts (None: nobody).
 
     `roots` are certificates in PEM, `hub` are keys by their identifiers.
     """
@@ -247,13 +254,13 @@ def verify(args: argparse.Namespace) -> Outcome:
 
 
 def read_given(args: argparse.Namespace) -> Given:
-    """Read what the command line or the form gives, but for the file itself."""
+    """Read what the command line or the form names, except for the file itself."""
     given: dict[str, Dataset | None]
     pasted = None
     if args.inputs:
         for option in SOURCES[1:]:
             if getattr(args, option):
-                raise InputError(f"--{option.replace('_', '-')}: the form says that already")
+                raise InputError(f"--{option.replace('_', '-')}: the form specifies this already")
         form = Form(args.inputs, (*SOURCES, "keys"))
         given = {key: read_one(form, key) for key in SOURCES}
         if form.which("trusted", "keys") == "keys":
@@ -274,8 +281,8 @@ def read_given(args: argparse.Namespace) -> Given:
         trusted = keys.read_trusted(pasted, "the keys in the form")
     elif args.unknown_signer == REJECT:
         raise InputError(
-            "expected the keys of those whom you trust (--trusted), or to be told that any signer "
-            "will do (--unknown-signer accept)"
+            "expected the keys of signers that you trust (--trusted), found none; to accept any "
+            "signer, use --unknown-signer accept"
         )
     roots, hub = None, None
     if root := given["tsa_root"]:
@@ -288,7 +295,7 @@ def read_given(args: argparse.Namespace) -> Given:
 
 
 def read_one(form: Form, key: str) -> Dataset | None:
-    """The dataset under a key of the form; None if it is not there and may be left out."""
+    """The dataset under a key of the form; None if it is absent and optional."""
     if key not in form.values and key not in ("file", "seal"):
         return None
     form.one_of(key)
@@ -303,7 +310,7 @@ def read_contents(source: Dataset) -> bytes:
 
 
 def code(source: Dataset) -> Entry:
-    """The codes of a file. Raises InputError for a directory, which is not one file."""
+    """The codes of a file. Raises InputError for a directory."""
     if coding.is_directory(source):
         raise InputError(
             f"{quote(source.name)}: expected a file, found a directory; make a manifest of its "
@@ -326,7 +333,7 @@ def check_content(entry: Entry, note: Mapping[str, str]) -> Answer:
         return Answer(
             question,
             "wrong code",
-            f"the hash is that of {quote(entry.name)}, but the ISCC beside it is not: expected "
+            f"the hash is that of {quote(entry.name)}, but the ISCC next to it is not: expected "
             f"{entry.iscc}, found {note['iscc_code']}",
             holds=False,
         )
@@ -345,7 +352,7 @@ def check_signature(note: Mapping[str, object]) -> Answer:
 def check_signer(
     note: Mapping[str, object], trusted: Sequence[keys.Trusted], accept: bool
 ) -> Answer:
-    """Whose key it is, which the list of trusted keys says, and not the seal."""
+    """Find the owner of the key in the user's list, not in the seal."""
     text = note["signature"]["pubkey"]
     key = seal.public_key(text)
     owners = [each.owner for each in trusted if each.key == key]
@@ -418,14 +425,14 @@ def format_time(time: datetime) -> str:
 
 
 def read_pieces(source: Dataset, entry: Entry) -> Iterator[bytes]:
-    """The bytes of a file whose entry this is. Raises InputError if it was changed meanwhile."""
+    """The bytes of a file. Raises InputError if they no longer have this entry."""
     processor = IsccSumProcessor()
     with source.path.open("rb") as stream:
         while piece := stream.read(outputs.PIECE_BYTES):
             processor.update(piece)
             yield piece
     if coding.entry_of(source.name, processor, wide=True).datahash != entry.datahash:
-        raise InputError(f"cannot read {quote(source.name)}: it was changed meanwhile")
+        raise InputError(f"cannot read {quote(source.name)}: it was changed while being read")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Check datasets against a manifest: which are intact, changed, moved, missing, or not listed.
 
-Every dataset is read and coded again and compared with what the manifest lists, in whatever format
-that is; or what is there is taken from other manifests, and nothing is read again. So manifests of
-pixels show whether a conversion changed an image. The report has a line for each dataset, in input
-order, and after them one for each line of the manifest that no dataset belongs to:
+Every dataset is read and coded again and compared with the entries of the manifest, which may have
+any of several formats. Alternatively, the current state is taken from other manifests and nothing
+is read again; with manifests of pixels, this shows whether a conversion changed an image. The
+report has one line per dataset, in input order, then one per line of the manifest without a
+dataset:
 
     OK         the same bytes as when the manifest was made; or the same pixels, type and sizes
     CHANGED    other bytes or pixels; the distance says how much they differ, where sizes allow it
@@ -18,7 +19,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))  # where PYTHONSAFEPATH leaves it out
+    sys.path.insert(0, str(Path(__file__).parent))  # missing if PYTHONSAFEPATH is set
     import startup
 
     startup.begin()
@@ -58,21 +59,21 @@ def make_parser() -> command.Parser:
         action="append",
         default=[],
         metavar="M",
-        help="a manifest of what is there, instead of files; may be given several times",
+        help="a manifest of the current data, instead of files; may be given several times",
     )
     parser.add_argument(
         "--manifest",
         metavar="M",
-        help="the manifest to check against; needed with files, a Galaxy form names its own",
+        help="the manifest to check against; required unless a Galaxy form names it",
     )
     parser.add_argument(
         "--of-pixels",
         action="store_true",
-        help="the codes to check against are of pixels, which no line of their list says; type "
-        "and sizes are not compared then",
+        help="the codes to check against are of pixels, although their list does not say so; type "
+        "and sizes are then not compared",
     )
-    parser.add_output("--report", "table of what was found")
-    parser.add_output("--mismatches", "table of the lines of the report that are mismatches")
+    parser.add_output("--report", "table with one line per finding")
+    parser.add_output("--mismatches", "table of the mismatches, as in the report")
     parser.add_output("--passed", "list of the datasets that are OK")
     parser.add_output("--failed", "list of the other datasets")
     parser.add_output("--summary", "counts of each status, as JSON")
@@ -80,7 +81,7 @@ def make_parser() -> command.Parser:
         "--on-mismatch",
         choices=[REPORT, FAIL],
         default=REPORT,
-        help="what to do if anything but OK is found: report it, or fail with status 1 when all "
+        help="what to do if anything but OK is found: report it, or fail with status 1 after all "
         "outputs are written (default %(default)s)",
     )
     parser.add_argument(
@@ -120,21 +121,25 @@ def verify(args: argparse.Namespace) -> Outcome:
 def read_inputs(
     args: argparse.Namespace,
 ) -> tuple[listing.Listing, list[Dataset], list[Entry] | None]:
-    """What is expected, and the datasets to check, of which nothing is read yet; or, in their
-    place, what manifests say of them.
+    """Read what is expected, and the datasets to check or their entries in manifests.
+
+    The bytes of datasets are not read yet.
     """
     pasted = None
     manifests = [inputs.from_path(path) for path in args.found]
     if args.inputs:
         if args.manifest:
-            raise InputError(f"--manifest: {quote(str(args.inputs))} names what to check against")
+            raise InputError(
+                f"--manifest: expected it without --inputs, found both; {quote(str(args.inputs))} "
+                "names what to check against"
+            )
         form = Form(args.inputs, ("datasets", "found", "manifest", "codes"))
         if form.one_of("datasets", "found") == "datasets":
             datasets = form.datasets("datasets")
         else:
             datasets, manifests = [], form.datasets("found")
             if not manifests:
-                raise InputError("expected one manifest or more of what is there, found none")
+                raise InputError("expected at least one manifest of the current data, found none")
         if form.one_of("manifest", "codes") == "codes":
             pasted, sources = form.text("codes"), []
         else:
@@ -145,13 +150,13 @@ def read_inputs(
         datasets = [inputs.from_path(path) for path in args.files]
         sources = [inputs.from_path(args.manifest)]
     else:
-        raise InputError("the argument --manifest is needed")
+        raise InputError("expected --manifest with the manifest to check against, found none")
     for source in sources:
         if outputs.identity(source.path) in {outputs.identity(each.path) for each in manifests}:
             raise InputError(
-                f"{quote(source.name)}: expected another manifest to check against than what is "
-                "there, found the same file twice, of which everything would be OK; choose the "
-                "manifest that was made before"
+                f"{quote(source.name)}: expected two manifests, one of the current data and one to "
+                "check it against, found the same file twice; everything in it would be OK; choose "
+                "the manifest that was made before"
             )
     read = [args.inputs, *(each.path for each in [*sources, *manifests, *datasets])]
     outputs.check(args.outputs, read)
@@ -171,7 +176,7 @@ def read_inputs(
 
 
 def read_found(source: Dataset) -> list[Entry]:
-    """The entries of a manifest that takes the place of datasets: it has to say all of them."""
+    """The entries of a manifest that is used instead of datasets. All their fields are required."""
     entries = manifest.read(source.path, source.name)
     for entry in entries:
         if not audit.is_complete(entry):
@@ -186,11 +191,11 @@ def read_found(source: Dataset) -> list[Entry]:
 def of_kinds(
     listed: listing.Listing, called: str, found: list[Entry] | None, sources: Sequence[Dataset]
 ) -> listing.Listing:
-    """The same, but lines whose kind of code nothing that is there has are invalid.
+    """The listing, in which lines are invalid if nothing to be checked has their kind of code.
 
-    Left out are those of images that have a line of the right kind as well, as in a trail or in
-    manifests that were put together. Raises InputError if no line is of the right kind. `called` is
-    what the user calls the list, `sources` are the manifests of what is there.
+    Such a line is left out if its image has a line of the right kind as well, as in a trail or in
+    concatenated manifests. Raises InputError if no line is of the right kind. `called` is the
+    user's name for the list, `sources` are the manifests of the current data.
     """
     kinds = {audit.is_of_pixels(each) for each in found or ()} or {False}
     others = [each for each in listed.entries if audit.is_of_pixels(each) not in kinds]
@@ -234,7 +239,7 @@ def of_kinds(
 def without_slashes(
     listed: listing.Listing, datasets: Sequence[Dataset], directories: set[str]
 ) -> listing.Listing:
-    """The same, but directories called as the datasets are: `iscc-sum --tree` adds a slash."""
+    """The listing with directories named as the datasets are: `iscc-sum --tree` adds a slash."""
     with_slash = {f"{name}/" for name in directories}.difference(each.name for each in datasets)
     if not with_slash:
         return listed
@@ -247,7 +252,7 @@ def without_slashes(
 
 
 class Checked(NamedTuple):
-    """What is read: files or whole directories, each with the name of the dataset that it is of.
+    """The files or whole directories that are read, each with the name of its dataset.
 
     `directories` are the names of the datasets that are checked file by file.
     """
@@ -258,21 +263,21 @@ class Checked(NamedTuple):
 
     @property
     def emptied(self) -> list[str]:
-        """The directories in which there is no file at all."""
+        """The directories that contain no file at all."""
         return sorted(self.directories.difference(self.owners))
 
 
 def choose_files(
     datasets: Sequence[Dataset], directories: Directories, entries: Sequence[listing.Listed]
 ) -> Checked:
-    """Take directories file by file where the manifest lists their files.
+    """Replace directories by their files if the manifest lists these.
 
-    It does if the name of an entry begins with that of the directory and a slash; if it lists the
-    directory as well, that is checked, too.
+    It does if the name of an entry begins with that of the directory and a slash. If it lists the
+    directory as well, that is also checked.
     """
     whole: set[str] = set()
     by_file: set[str] = set()
-    if directories.names:  # few manifests are about directories, and some are long
+    if directories.names:  # skipped in general: few manifests list directories, and some are long
         for entry in entries:
             whole |= {entry.name} & directories.names
             by_file |= directories.above(entry.name)
@@ -289,9 +294,9 @@ def choose_files(
 def names_that_failed(
     findings: Sequence[Finding], entries: Sequence[listing.Listed], checked: Checked
 ) -> set[str]:
-    """The names of datasets that are not OK, or of which a file is not, or is not there.
+    """The names of datasets that are not OK, or of which a file is changed or missing.
 
-    A name that two datasets have is among them if one of them is not OK.
+    A name shared by two datasets is included if one of them is not OK.
     """
     directories = Directories(checked.directories)
     listed_as = {entry.line: entry.name for entry in entries} if directories.names else {}
@@ -303,7 +308,7 @@ def names_that_failed(
             failed |= directories.above(finding.name)
         else:
             failed.add(checked.owners[finding.dataset])
-        # What was moved is no longer where it was listed.
+        # A moved file is missing from where it was listed.
         failed |= directories.above(listed_as.get(finding.line))
     return failed
 
@@ -315,7 +320,7 @@ def write_outputs(
     names: Sequence[str],
     failed: set[str],
 ) -> None:
-    """Write what was asked for; `culprits` are the findings that do not match."""
+    """Write the requested outputs; `culprits` are the findings that count as mismatches."""
     passed, others = (
         [name for name in names if (name in failed) == wanted] for wanted in (False, True)
     )
@@ -342,7 +347,7 @@ def counts_as_mismatch(finding: Finding, ignore: Sequence[str]) -> bool:
 def summary(
     findings: Sequence[Finding], culprits: Sequence[Finding], datasets: int, ignore: Sequence[str]
 ) -> dict[str, object]:
-    """Counts of datasets, of lines of the report with each status, and of mismatches."""
+    """Counts of datasets, of report lines with each status, and of mismatches."""
     counts = Counter(finding.status for finding in findings)
     return {
         "datasets": datasets,

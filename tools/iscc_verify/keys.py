@@ -1,4 +1,4 @@
-"""Keys: the secret one of a signer, and the public ones of those who are trusted."""
+"""Keys: the signer's secret key, and the public keys that a user trusts."""
 
 import getpass
 import re
@@ -22,7 +22,7 @@ LONGEST_FILE = 1024 * 1024  # bytes
 OPENSSH, PEM = b"-----BEGIN OPENSSH PRIVATE KEY-----", b"-----BEGIN "
 ED25519_OF_SSH = "ssh-ed25519"
 OTHERS_OF_SSH = ("ssh-", "ecdsa-", "sk-", "webauthn-")
-MULTIKEY = "z6Mk"  # how an Ed25519 key begins
+MULTIKEY = "z6Mk"  # the beginning of an Ed25519 public key
 KINDS = (
     "a secret Ed25519 key of OpenSSH (ssh-keygen -t ed25519), in PKCS#8 PEM (openssl genpkey "
     "-algorithm ed25519) or of iscc-crypto (z3u2...)"
@@ -30,21 +30,21 @@ KINDS = (
 
 
 class Trusted(NamedTuple):
-    """A public key, 32 bytes, and whose it is, as the list says that it comes from."""
+    """A public key, 32 bytes, and its owner, as named by the list that contains it."""
 
     key: bytes
     owner: str
 
 
 class Document(NamedTuple):
-    """A controller document: who it is of, and the keys that may vouch, by their identifiers."""
+    """A controller document: its subject, and the keys for assertions by their identifiers."""
 
     owner: str
     methods: dict[str, bytes]
 
 
 def read_secret(path: Path) -> Ed25519PrivateKey:
-    """A secret key from a file; asks for its passphrase on the terminal if it has one.
+    """Read a secret key from a file; asks for its passphrase on the terminal if it has one.
 
     Raises InputError, which never quotes from the file.
     """
@@ -56,11 +56,11 @@ def read_secret(path: Path) -> Ed25519PrivateKey:
         try:
             key = load_secret(data, None)
         except TypeError:  # it is encrypted
-            wrong = "this is not its passphrase; try again"
+            wrong = "wrong passphrase; try again"
             key = load_secret(data, ask_passphrase(called))
     except (ValueError, TypeError):
         raise InputError(f"{called}: {wrong}") from None
-    except UnsupportedAlgorithm as error:  # as OpenSSH's passphrases are without bcrypt
+    except UnsupportedAlgorithm as error:  # as for OpenSSH's passphrases without bcrypt
         raise InputError(
             f"{called}: its encryption is not supported here ({error}); install bcrypt, or change "
             "the encryption with ssh-keygen -p"
@@ -71,7 +71,7 @@ def read_secret(path: Path) -> Ed25519PrivateKey:
 
 
 def load_secret(data: bytes, passphrase: bytes | None) -> object:
-    """Read a key, in any of the formats.
+    """Read a key in any of the formats.
 
     Raises TypeError if a passphrase is needed, ValueError if it is wrong or this is not a key.
     """
@@ -86,18 +86,18 @@ def load_secret(data: bytes, passphrase: bytes | None) -> object:
 
 def ask_passphrase(called: str) -> bytes:
     try:
-        with Path("/dev/tty").open("rb"):  # or getpass would show what is typed
+        with Path("/dev/tty").open("rb"):  # without it, getpass would echo what is typed
             return getpass.getpass(f"Passphrase of {called}: ").encode()
     except (EOFError, OSError):
         raise InputError(f"{called}: expected a terminal to ask for its passphrase") from None
 
 
 def read_trusted(data: bytes, called: str) -> list[Trusted]:
-    """Keys from a list with one per line, or from a controller document (did.json).
+    """Read keys from a list with one per line, or from a controller document (did.json).
 
-    A line is `z6Mk...` or `ssh-ed25519 AAAA...`, and behind it whose it is. Comments begin with #.
-    SSH keys of other kinds are left out, as nobody can seal with them. Raises InputError, which
-    never quotes from the list: somebody may give a secret key.
+    A line is `z6Mk...` or `ssh-ed25519 AAAA...`, optionally followed by the owner. Comments begin
+    with #. SSH keys of other types are skipped, since seals cannot be made with them. Raises
+    InputError, which never quotes from the list, as it might contain a secret key.
     """
     text = data.decode("utf-8-sig", errors="replace")
     if text.lstrip().startswith("{"):
@@ -113,7 +113,7 @@ def read_trusted(data: bytes, called: str) -> list[Trusted]:
         except (ValueError, UnsupportedAlgorithm):
             raise InputError(
                 f"{called}, line {number}: expected a public key, z6Mk... or ssh-ed25519 AAAA..., "
-                f"and perhaps a name behind it, found {kind_of(words[0])}"
+                f"optionally followed by a name, found {kind_of(words[0])}"
             ) from None
     if not trusted:
         raise InputError(f"{called}: expected a key of somebody you trust, found none")
@@ -125,7 +125,7 @@ def is_other_key(word: str) -> bool:
 
 
 def kind_of(word: str) -> str:
-    """What stands in a line in place of a public key."""
+    """Describe what a line contains instead of a public key."""
     if word.startswith(("-----BEGIN", "z3u2")):
         return "a secret key, which nobody else may have"
     return "something else"
@@ -143,9 +143,9 @@ def parse_line(words: list[str]) -> Trusted:
 
 
 def read_document(data: bytes, called: str) -> Document:
-    """A controller document (did.json), of which only Ed25519 keys are taken.
+    """Read a controller document (did.json); only Ed25519 keys are used.
 
-    Left out are keys that are not for vouching, were revoked, or have expired by now.
+    Keys are skipped if they are not for assertions, were revoked, or have expired.
     """
     document = seal.read_json(data.removeprefix(b"\xef\xbb\xbf"), called, LONGEST_FILE)
     try:
@@ -160,7 +160,7 @@ def read_document(data: bytes, called: str) -> Document:
         for each in listed:
             name = resolve(each["id"], owner)
             if known.setdefault(name, each) != each:
-                raise ValueError  # of two keys under one name, nobody knows which is meant
+                raise ValueError  # two keys with one identifier are ambiguous
             if name in named and each["controller"] == owner and is_usable(each):
                 methods[name] = seal.public_key(each["publicKeyMultibase"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
@@ -174,7 +174,7 @@ def read_document(data: bytes, called: str) -> Document:
 
 
 def resolve(name: str, owner: str) -> str:
-    """An identifier of a key as a whole, which may be given within its document: #key-1."""
+    """The full identifier of a key, which may be given relative to its document: #key-1."""
     return owner + name if name.startswith("#") else name
 
 
@@ -192,7 +192,7 @@ def is_usable(method: Mapping[str, object]) -> bool:
 
 
 def read_file(path: Path, name: str) -> bytes:
-    """A file that is not endless; messages call it by a name."""
+    """Read a file of limited size; messages call it `name`. Raises InputError."""
     with explaining("read", name), path.open("rb") as stream:
         data = stream.read(LONGEST_FILE + 1)
     if len(data) > LONGEST_FILE:

@@ -1,24 +1,24 @@
-r"""What a manifest lists, in whatever format it is: each line an entry, or invalid for a reason.
+r"""Read what a manifest lists, in any format: each line is an entry, or invalid for a reason.
 
-The format is found by looking. These are read, with a BOM, CRLF, blank lines, comments (#) and
-codes in either letter case:
+The format is detected. These formats are read, with or without a BOM, CRLF line ends, blank lines
+and comments (#), and with codes in upper or lower case:
 
     #name iscc ...                      the manifest of iscc_sum, or any table whose header names
                                         a column for names and one for codes; CSV as well
-    ISCC:... *name, ISCC:...  name      iscc-sum; behind a \ the name is escaped, as sha256sum does
+    ISCC:... *name, ISCC:...  name      iscc-sum; after a leading \ the name is escaped (sha256sum)
     ISCC-SUM (name) = ISCC:...          iscc-sum --tag
       ISCC:...                          iscc-sum --units: indented, below its file's line
     any of these ended by NUL           iscc-sum -z
     1e20...  name, BLAKE3 (name) = ...  the BLAKE3 hash, as datahash or as b3sum --tag writes it
     name code, code name                two columns
-    code                                alone: of the only dataset, or of one with that content
-    {"iscc": ..., "filename": ...}      JSON: an object, an array, or an object a line
+    code                                alone: for the only dataset, or for one with that content
+    {"iscc": ..., "filename": ...}      JSON: an object, an array, or one object per line
 
-Digests of other kinds (md5sum, sha256sum, SFV, BagIt, hashdeep) are invalid, and called by name.
+Other digests (md5sum, sha256sum, SFV, BagIt, hashdeep) are invalid; the reason names their type.
 
-No line with a code is lost: `manifest.classify` says which lines are headers or comments, and none
-of these has a code. Every other line has one code. One whose name contains a code as well, because
-two lines were run together, is invalid, and so is one with a carriage return or a NUL in it.
+No line with a code is lost: `manifest.classify` decides which lines are headers or comments, and
+these never contain a code. Every other line has one code. A line is invalid if its name contains a
+code as well, because two lines were run together, or if it contains a carriage return or a NUL.
 """
 
 import io
@@ -54,30 +54,30 @@ DIGESTS = {
     96: "96-digit digests as sha384sum writes them",
     128: "128-digit digests as sha512sum writes them",
 }
-MOST_WITHOUT_ENTRY = 10_000  # lines, after which a file is no manifest
-BEGINNING = 8192  # bytes that are looked at to tell how lines end; no name is as long
+MOST_WITHOUT_ENTRY = 10_000  # lines, after which a file is not a manifest
+BEGINNING = 8192  # bytes read to detect line ends; names are shorter
 MULTIHASH = "1e20"  # BLAKE3, 32 bytes
-SHORTEST_CODE = codes.characters(codes.HEADER_BYTES + 8)  # 64 bits, which need their prefix
-DATA_UNIT = "GA"  # how a Data-Code begins
+SHORTEST_CODE = codes.characters(codes.HEADER_BYTES + 8)  # 64 bits; requires the prefix
+DATA_UNIT = "GA"  # the beginning of a Data-Code
 UNKNOWN_PIXELS = ""
 
-# Halves of a character, which no name of a file contains; others stand for bytes that are no text.
+# Lone surrogates, which no file name contains; the other ones stand for bytes that are not UTF-8.
 HALF_CHARACTER = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 
 ESCAPED = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 class Listed(NamedTuple):
-    """An entry: what a dataset is expected to be.
+    """An entry: the expected properties of a dataset.
 
-    line        its number in the manifest, from 1; in a JSON array the number of the object
+    line        its number in the manifest, from 1; in a JSON array, the number of the object
     name        None for a code that stands alone
-    expected    a code that contains an Instance-Code, in capitals with its prefix, or a datahash
-    filesize    bytes, None where the manifest does not say
-    datahash    what more the manifest says of the BLAKE3 hash, or None
-    pixels      the type and sizes of the image that the code is of, UNKNOWN_PIXELS where the
-                manifest does not say, None for a code of bytes
-    units       Data-Code and Instance-Code, where these say more than what is above
+    expected    a code with an Instance-Code, in upper case with its prefix, or a datahash
+    filesize    bytes, None if not listed
+    datahash    BLAKE3 multihash, listed in addition to `expected`, or None
+    pixels      type and sizes of the image that the code is of, UNKNOWN_PIXELS if not listed, None
+                for a code of bytes
+    units       Data-Code and Instance-Code, if they add to the above
     """
 
     line: int
@@ -90,14 +90,14 @@ class Listed(NamedTuple):
 
     @property
     def hashes(self) -> codes.Code:
-        """The Data-Code, of 0 bytes where only the hash is listed, and the Instance-Code."""
+        """The Data-Code, of 0 bytes if only the hash is listed, and the Instance-Code."""
         if self.expected.startswith(MULTIHASH):
             return codes.Code(b"", bytes.fromhex(self.expected[len(MULTIHASH) :]))
         return codes.parse(self.expected)
 
 
 class Invalid(NamedTuple):
-    """A line that is not an entry, and why; `name` is whose line it seems to be, if anyone's."""
+    """A line that is not an entry, and why; `name` is the name it seems to contain, if any."""
 
     line: int
     name: str | None
@@ -105,26 +105,26 @@ class Invalid(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """All lines of a manifest but comments, in their order."""
+    """All lines of a manifest except comments, in order."""
 
     entries: list[Listed]
     invalid: list[Invalid]
 
 
 def read(path: Path, name: str) -> Listing:
-    """Read a manifest that the user calls `name`; InputError if there is no entry in it at all."""
+    """Read a manifest that the user calls `name`. Raises InputError if it has no entry."""
     with explaining("read", name), path.open("rb") as stream:
         beginning = stream.read(BEGINNING)
         if stream.seekable():
             stream.seek(0)
-        else:  # a pipe, whose beginning does not come twice
+        else:  # a pipe, whose beginning cannot be read again
             stream = io.BytesIO(beginning + stream.read())
         ended_by_nul = is_ended_by_nul(beginning.removeprefix(manifest.BOM.encode()))
         return collect(lines(stream, beginning, ended_by_nul, name), name, ended_by_nul)
 
 
 def read_text(text: str, name: str) -> Listing:
-    """The same for a manifest that was typed or pasted."""
+    """As `read`, for a manifest that was typed or pasted."""
     lines = text.removeprefix(manifest.BOM).replace("\r\n", "\n").split("\n")
     return collect(enumerate(lines, start=1), name)
 
@@ -132,7 +132,7 @@ def read_text(text: str, name: str) -> Listing:
 def lines(
     stream: BinaryIO, beginning: bytes, ended_by_nul: bool, name: str
 ) -> Iterator[tuple[int, str]]:
-    """The lines of a manifest with their numbers. Those of JSON may be as long as they like."""
+    """The lines of a manifest with their numbers. Lines of JSON may have any length."""
     begins_with = beginning.removeprefix(manifest.BOM.encode()).lstrip()[:1]
     if not ended_by_nul and begins_with not in (b"[", b"{"):
         yield from manifest.lines_of(io.TextIOWrapper(stream, **manifest.TEXT), name)
@@ -143,9 +143,10 @@ def lines(
 
 
 def is_ended_by_nul(beginning: bytes) -> bool:
-    """Whether NUL stands behind the first entry of a file, and not a line feed.
+    """Whether the first entry of a file ends with NUL, not with a line feed.
 
-    A name may contain line feeds, but no code: then these are lines, and a NUL is in one of them.
+    A name may contain line feeds, a code may not: if a code is followed by one, lines end with line
+    feeds, and the NUL is inside a line.
     """
     first, nul, _ = beginning.partition(b"\0")
     try:
@@ -155,11 +156,11 @@ def is_ended_by_nul(beginning: bytes) -> bool:
 
 
 def collect(numbered: Iterable[tuple[int, str]], name: str, ended_by_nul: bool = False) -> Listing:
-    """What the lines list; InputError if there is not one entry among them."""
+    """Collect the entries of all lines. Raises InputError if there is none."""
     result = Listing([], [])
     table: Table | None = None
     seen: set[tuple] = set()
-    above: Listed | None = None  # what the line above this one lists
+    above: Listed | None = None  # the entry in the line above this one
     for number, line in read_json(iter(numbered), result):
         if not line.strip():
             continue
@@ -197,19 +198,19 @@ def collect(numbered: Iterable[tuple[int, str]], name: str, ended_by_nul: bool =
 
 
 def entry_of_row(number: int, table: Table, line: str) -> Listed:
-    """The entry in a row of a table; raises LineError."""
+    """The entry in a row of a table. Raises LineError."""
     row = table.row(line)
     size = int(row.filesize) if row.filesize else None
     entry = entry_of(number, row.name, row.code, size, row.datahash or None)
     entry = entry._replace(pixels=row.pixels or None)
-    if not row.datahash:  # which says more than any unit
+    if not row.datahash:  # contains all that a unit does
         for unit in filter(None, (row.data_code, row.instance_code)):
             entry = with_unit(entry, unit)
     return entry
 
 
 def entry_of_line(number: int, line: str) -> Listed:
-    """The entry on a line without a header; raises LineError."""
+    """The entry in a line without a header. Raises LineError."""
     if line.lstrip().startswith("{") and (item := parse_json(line)) is not None:
         return entry_of_json(number, item)
     name, code = name_and_code(line)
@@ -219,8 +220,8 @@ def entry_of_line(number: int, line: str) -> Listed:
 
 
 def name_and_code(line: str) -> tuple[str | None, str]:
-    """The two parts of a line without a header; raises LineError if it does not have them."""
-    # Behind a backslash, a checksum file has a name with escapes.
+    """The two parts of a line without a header. Raises LineError if it does not have them."""
+    # In checksum files, a leading backslash means that the name is escaped.
     escaped = line.startswith("\\")
     text = line[1:] if escaped else line
     if match := ISCC_SUM_TAG.fullmatch(text):
@@ -231,7 +232,7 @@ def name_and_code(line: str) -> tuple[str | None, str]:
         raise LineError(f"{match[1]} digests; ISCC codes are needed")
     if (match := CODE_AND_NAME.fullmatch(text)) and is_code(match[1]):
         return plain(match[2], escaped), match[1]
-    # Anything else has no escapes.
+    # Other formats have no escapes.
     if is_code(line.strip()):
         return None, line.strip()
     for columns in two_columns(line):
@@ -244,7 +245,7 @@ def name_and_code(line: str) -> tuple[str | None, str]:
 
 
 def two_columns(line: str) -> Iterator[list[str]]:
-    """The ways to read a line as two columns: tabs, CSV, or blanks before or behind the code."""
+    """The ways to read a line as two columns: tabs, CSV, or a space before or after the code."""
     for separator in "\t,;":
         with suppress(LineError):
             columns = manifest.split(line, separator)
@@ -259,7 +260,7 @@ def two_columns(line: str) -> Iterator[list[str]]:
 
 
 def why_not(text: str) -> str:
-    """What a line seems to be that is not an entry."""
+    """Describe a line that is not an entry."""
     if (match := DIGEST.match(text)) and len(match[1]) in DIGESTS:
         return f"{DIGESTS[len(match[1])]}; ISCC codes are needed"
     if text.startswith("%%%%"):
@@ -283,7 +284,7 @@ def entry_of(
     filesize: int | None = None,
     datahash: str | None = None,
 ) -> Listed:
-    """The entry of a name and its code, or datahash; raises LineError."""
+    """The entry of a name and its code, or datahash. Raises LineError."""
     datahash = datahash and datahash.lower()
     if BLAKE3_MULTIHASH.fullmatch(text):
         return Listed(number, name, text.lower(), filesize, datahash)
@@ -298,7 +299,7 @@ def entry_of(
 
 
 def with_unit(entry: Listed | None, unit: str) -> Listed:
-    """The entry with an ISCC-UNIT that the manifest lists beside it; raises LineError."""
+    """The entry with an ISCC-UNIT that the manifest lists next to it. Raises LineError."""
     if not is_code(unit):
         raise LineError(why_not(unit), entry and entry.name)
     if entry is None:
@@ -310,14 +311,14 @@ def with_unit(entry: Listed | None, unit: str) -> Listed:
 
 
 def plain(name: str, escaped: bool) -> str:
-    """A name as it is, where sha256sum's escapes may stand in it."""
+    """Undo sha256sum's escapes in a name, if it has any."""
     if not escaped:
         return name
     return re.sub(r"\\.", lambda match: ESCAPED.get(match[0], match[0]), name)
 
 
 def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[tuple[int, str]]:
-    """Add the entries of a JSON document, an array or one object; give the lines if it is none."""
+    """Add the entries of a JSON document, an array or object. If it is none, return its lines."""
     skipped = []
     for number, line in numbered:
         skipped.append((number, line))
@@ -334,7 +335,7 @@ def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[
         result.invalid.append(Invalid(number, error.name, str(error)))
         return skipped[:-1]
     if document is None:
-        return [*skipped, *rest]  # objects, one a line, perhaps
+        return [*skipped, *rest]  # possibly one object per line
     items = enumerate(document, start=1) if isinstance(document, list) else [(number, document)]
     for number, item in items:
         try:
@@ -345,7 +346,7 @@ def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[
 
 
 def parse_json(text: str) -> object:
-    """Read JSON, None if it is not; raises LineError if a key stands twice in an object."""
+    """Read JSON; None if it is not JSON. Raises LineError if an object has a key twice."""
     try:
         return json.loads(text, object_pairs_hook=unique)
     except LineError:
@@ -357,12 +358,12 @@ def parse_json(text: str) -> object:
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        raise LineError("expected a JSON object in which each key stands once")
+        raise LineError("expected a JSON object without repeated keys")
     return made
 
 
 def entry_of_json(number: int, item: object) -> Listed:
-    """The entry in a JSON object; raises LineError."""
+    """The entry in a JSON object. Raises LineError."""
     if not isinstance(item, dict):
         raise LineError(f"expected a JSON object, found {quote(json.dumps(item))}")
     name, iscc = item.get("filename") or item.get("name"), item.get("iscc")

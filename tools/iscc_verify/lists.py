@@ -1,4 +1,4 @@
-"""Lists of names, one a line and nothing else, as Galaxy's tool Filter collection takes them."""
+"""Lists of names, one per line and nothing else, as Galaxy's tool Filter collection reads them."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,19 +10,19 @@ def list_lines(names: Iterable[str]) -> Iterator[str]:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise InputError for a name that a list with one name a line cannot hold."""
+    """Raise InputError for a name that a list with one name per line cannot hold."""
     for name in names:
         if "\n" in name or "\r" in name:
             raise InputError(
-                f"cannot put {quote(name)} on a list: a list has one name a line, and this name "
-                "has a line break"
+                f"cannot put {quote(name)} on a list: expected a name on one line, found a line "
+                "break"
             )
 
 
 def check_apart(names: Iterable[str], others: Iterable[str]) -> None:
-    """Raise InputError if a name on one of two lists would be taken for one on the other.
+    """Raise InputError if a name on one of two lists could be read as a name on the other.
 
-    Filter collection strips its lines: " a" on one list would stand for a dataset called "a".
+    Filter collection strips its lines: " a" on one list would also select a dataset called "a".
     """
     stripped = {name.strip(): name for name in others}
     for name in names:

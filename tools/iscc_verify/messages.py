@@ -1,4 +1,4 @@
-"""What the tools say: one sentence for an error of the user, and how far long work is."""
+"""Messages to the user: errors in one sentence, and the progress of long work."""
 
 import os
 import sys
@@ -12,11 +12,11 @@ SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class InputError(Exception):
-    """Something that the user gave cannot be used; the message is one sentence for the user."""
+    """Something from the user cannot be used; the message is one sentence for the user."""
 
 
 def quote(text: str) -> str:
-    """Text as a message shows it: on one line, printable, and not endless."""
+    """Quote a text for a message: on one line, printable, and of limited length."""
     if len(text) > LONGEST_QUOTE:
         text = text[: LONGEST_QUOTE - 3] + "..."
     printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -25,7 +25,7 @@ def quote(text: str) -> str:
 
 @contextmanager
 def explaining(action: str, name: str) -> Iterator[None]:
-    """Turn what the operating system says into a sentence: cannot read "a.tif": ..."""
+    """Turn errors of the operating system into an InputError: cannot read "a.tif": ..."""
     try:
         yield
     except OSError as error:
@@ -33,14 +33,15 @@ def explaining(action: str, name: str) -> Iterator[None]:
 
 
 def pluralize(count: int, noun: str) -> str:
-    """A number with what it counts: 1 dataset, 2,000 datasets."""
+    """A number and what it counts: 1 dataset, 2,000 datasets."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def say(line: str, stream: TextIO | None) -> OSError | None:
-    """Write a line to a standard stream, which may be closed (None); return what went wrong.
+    """Write a line to a standard stream, which may be closed (None); return the error, if any.
 
-    After an error the stream leads nowhere, or the interpreter would fail once more at its end.
+    After an error, the stream is redirected to nowhere, or the interpreter would fail again at
+    exit.
     """
     try:
         if stream is not None:
@@ -52,7 +53,7 @@ def say(line: str, stream: TextIO | None) -> OSError | None:
 
 
 class Progress:
-    """Reports on standard error how far the work is, every few seconds and not before."""
+    """Reports progress on standard error, every few seconds."""
 
     def __init__(self):
         self.start = self.last_report = time.monotonic()

@@ -1,9 +1,9 @@
 """Receipts: an ISCC hub confirms that a note was declared to it, and under which ISCC-ID.
 
-A receipt is a verifiable credential of the W3C, signed as eddsa-jcs-2022 says: the SHA-256 of the
-proof without its value, and that of the rest, both as canonical JSON, one after the other. An
-ISCC-ID is a time and the number of a hub. It is not computed from the content; the receipt alone
-links the two.
+A receipt is a W3C verifiable credential, signed according to eddsa-jcs-2022: what is signed is the
+SHA-256 of the proof without its value, followed by the SHA-256 of the rest, both as canonical JSON.
+An ISCC-ID consists of a time and the number of a hub. It is not computed from the content; only the
+receipt links the two.
 """
 
 import base64
@@ -20,15 +20,15 @@ from messages import InputError, quote
 ID_HEADERS = (b"\x60\x11", b"\x61\x11")  # of an ISCC-ID of version 1 and 64 bits, realm 0 or 1
 HUB_BITS = 12
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LONGEST_WAY = timedelta(minutes=10)  # between the time of a note and that of the hub
+LONGEST_WAY = timedelta(minutes=10)  # between the times of the note and the hub
 
 
 class ReceiptError(Exception):
-    """A receipt that is not valid for a note; the message says why, in half a sentence."""
+    """A receipt that is not valid for a note; the message says why, as a clause."""
 
 
 class Receipt(NamedTuple):
-    """What a hub confirms: the ISCC-ID, its time and the hub's number, and who the hub is."""
+    """What a hub confirms: the ISCC-ID, with its time and hub number, and the hub's identity."""
 
     iscc_id: str
     time: datetime
@@ -37,9 +37,9 @@ class Receipt(NamedTuple):
 
 
 def declare(url: str, note: Mapping[str, object]) -> tuple[dict, Receipt]:
-    """Declare a note to a hub, and give its receipt, as it came and as what it says.
+    """Declare a note to a hub. Returns the receipt, as received and parsed.
 
-    That the hub signed it is not checked, but everything else. Raises InputError if it refuses.
+    The receipt is checked, except for the hub's signature. Raises InputError if the hub refuses.
     """
     answer = web.post(f"{url.rstrip('/')}/declaration", seal.canonical(note), "application/json")
     said = f"{answer.said}: {quote(answer.body.decode(errors='replace'))}"
@@ -60,9 +60,9 @@ def declare(url: str, note: Mapping[str, object]) -> tuple[dict, Receipt]:
 
 
 def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes] | None) -> Receipt:
-    """Check that a hub confirms this note, and give what it says.
+    """Check that a hub confirms this note, and return what the receipt says.
 
-    `keys` are the hub's, by their identifiers; with None, its signature is not checked. Raises
+    `keys` are the hub's, by their identifiers; if None, its signature is not checked. Raises
     ReceiptError if the receipt is about another note, is not signed, or contradicts itself.
     """
     match receipt:
@@ -84,7 +84,7 @@ def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes]
         } if "IsccReceipt" in types:
             pass
         case _:
-            raise ReceiptError("it is not an IsccReceipt with a proof of the kind eddsa-jcs-2022")
+            raise ReceiptError("it is not an IsccReceipt with a proof of the type eddsa-jcs-2022")
     of_proof = receipt["proof"].get("@context", context)
     if not isinstance(of_proof, list) or context[: len(of_proof)] != of_proof:
         raise ReceiptError("its proof is in another context")
@@ -95,18 +95,18 @@ def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes]
         raise ReceiptError("it is about another signer")
     time, hub = parse(iscc_id)
     if hub != hub_of(note):
-        raise ReceiptError(f"it is of hub {hub}, and the note was made for hub {hub_of(note)}")
+        raise ReceiptError(f"it is from hub {hub}, but the note was made for hub {hub_of(note)}")
     if abs(time - seal.time_of(note)) > LONGEST_WAY:
         raise ReceiptError("its time is not that of the note")
     if keys is not None:
         if method not in keys or method.partition("#")[0] != issuer:
-            raise ReceiptError(f"{quote(method)} signed it, and is not the hub that you trust")
+            raise ReceiptError(f"it was signed by {quote(method)}, not by the hub that you trust")
         check_proof(receipt, value, keys[method])
     return Receipt(iscc_id, time, hub, issuer)
 
 
 def check_proof(receipt: Mapping[str, object], value: str, key: bytes) -> None:
-    """Raise ReceiptError unless the owner of a key signed a receipt."""
+    """Raise ReceiptError unless a receipt is signed with the secret key to this public one."""
     options = {k: v for k, v in receipt["proof"].items() if k != "proofValue"}
     document = {k: v for k, v in receipt.items() if k != "proof"}
     hashes = [hashlib.sha256(seal.canonical(each)).digest() for each in (options, document)]
@@ -119,7 +119,7 @@ def check_proof(receipt: Mapping[str, object], value: str, key: bytes) -> None:
 
 
 def parse(iscc_id: str) -> tuple[datetime, int]:
-    """The time in an ISCC-ID, and the hub's number. Raises ReceiptError if it is none."""
+    """The time and the hub number in an ISCC-ID. Raises ReceiptError if it is not one."""
     if re.fullmatch("ISCC:[A-Z2-7]{16}", iscc_id):
         binary = base64.b32decode(iscc_id.removeprefix("ISCC:"))
         if binary[:2] in ID_HEADERS:

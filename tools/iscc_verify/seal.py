@@ -1,15 +1,15 @@
-"""Seals: a file's hashes, signed by somebody, with or without a witness of the time.
+"""Seals: the hashes of a file, signed by somebody, optionally with a witness of the time.
 
 A seal is a JSON object in a file of its own:
 
-    note             an IsccNote of the ISCC Discovery Protocol: hashes of the file, a time, and who
-                     signed both, with what
-    timestamp_token  the reply of a time stamping authority about the note, in base64 (stamps.py)
-    receipt          the IsccReceipt of an ISCC hub about the note (receipts.py)
+    note             an IsccNote of the ISCC Discovery Protocol: hashes of the file, a time, the
+                     signer's key and the signature
+    timestamp_token  a time stamping authority's reply about the note, in base64 (stamps.py)
+    receipt          the IsccReceipt of an ISCC hub for the note (receipts.py)
 
-The last two may be absent. A note is signed with Ed25519, in its canonical form (JCS, RFC 8785),
-which for objects with ASCII keys and without fractions is what `canonical` writes. Of a seal
-nothing is trusted: it is short, has no key twice, and no field that is not known.
+The last two are optional. A note is signed with Ed25519, in its canonical form (JCS, RFC 8785),
+which `canonical` writes for objects with ASCII keys and without fractions. Nothing in a seal is
+trusted: its size is limited, and repeated keys and unknown fields are errors.
 """
 
 import base64
@@ -26,21 +26,21 @@ import codes
 from manifest import Entry
 from messages import InputError, quote
 
-LONGEST_SEAL = 64 * 1024  # bytes; one with a time stamp of a long chain of certificates has 10,000
-LONGEST_NOTE = 8192  # bytes, as hubs have it
-LARGEST_INTEGER = 2**53 - 1  # that JSON can be relied on for
+LONGEST_SEAL = 64 * 1024  # bytes; with a time stamp of a long certificate chain it has 10,000
+LONGEST_NOTE = 8192  # bytes, the limit of hubs
+LARGEST_INTEGER = 2**53 - 1  # that JSON can represent reliably
 
 VERSION = "ISCC-SIG v1.0"
-PUBLIC_KEY, SECRET_KEY = bytes.fromhex("ed01"), bytes.fromhex("8026")  # what a multikey begins with
+PUBLIC_KEY, SECRET_KEY = bytes.fromhex("ed01"), bytes.fromhex("8026")  # prefixes of multikeys
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
-# The points of Ed25519 of small order, by their y, and the second spellings of two of them.
+# The y coordinates of Ed25519's points of small order, two of them also in non-canonical form.
 P = 2**255 - 19
 ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 WEAK_KEYS = {0, 1, P - 1, P, P + 1, ORDER_8, P - ORDER_8}
-DEEPEST = 32  # values within values
+DEEPEST = 32  # levels of nested values
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
-# The fields of a seal, a note and its signature, and what they look like.
+# The fields of a seal, a note and its signature, with their types or patterns.
 PARTS = {"note": dict, "timestamp_token": str, "receipt": dict}
 NOTE = {
     "iscc_code": "ISCC:[A-Z2-7]{29,68}",
@@ -58,7 +58,7 @@ OPTIONAL_IN_SIGNATURE = {"controller": r"\S{1,2048}", "keyid": r"\S{1,2048}"}
 
 
 def read(data: bytes, called: str) -> dict:
-    """The parts of a seal, by their names. Raises InputError if it is none."""
+    """The parts of a seal, by name. Raises InputError if it is not a seal."""
     seal = read_json(data, called, LONGEST_SEAL)
     if not isinstance(seal, dict) or not isinstance(seal.get("note"), dict):
         raise InputError(
@@ -77,7 +77,7 @@ def read(data: bytes, called: str) -> dict:
 
 
 def is_base64(text: str) -> bool:
-    """Whether a text is base64 in the only way that its bytes can be written."""
+    """Whether a text is base64 in its only valid spelling."""
     try:
         return base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
     except ValueError:
@@ -85,7 +85,7 @@ def is_base64(text: str) -> bool:
 
 
 def check_note(note: Mapping[str, object], called: str) -> None:
-    """Raise InputError if a note has not the form of an IsccNote."""
+    """Raise InputError if a note does not have the form of an IsccNote."""
     if len(canonical(note)) > LONGEST_NOTE:
         raise InputError(f"{called}: expected a note of at most {LONGEST_NOTE:,} bytes, found more")
     texts = {name: value for name, value in note.items() if name not in ("units", "signature")}
@@ -113,7 +113,7 @@ def check_fields(
     optional: Mapping[str, str],
     called: str,
 ) -> None:
-    """Raise InputError unless all fields are known, and there, and match their patterns."""
+    """Raise InputError unless all required fields are present, and all are known and valid."""
     for name in required:
         if name not in fields:
             raise InputError(f"{called}: expected the field {name}, found none")
@@ -129,7 +129,7 @@ def check_fields(
 
 
 def sign(entry: Entry, key: Ed25519PrivateKey, hub: int) -> dict:
-    """A signed note of a file. `hub` is the number of the hub that it is for, 0 to 4095."""
+    """Sign a note about a file. `hub` is the number of the hub that it is for, 0 to 4095."""
     public = key.public_key().public_bytes_raw()
     note = {
         "iscc_code": entry.iscc,
@@ -143,7 +143,7 @@ def sign(entry: Entry, key: Ed25519PrivateKey, hub: int) -> dict:
 
 
 def is_code_of(sealed: str, whole: str) -> bool:
-    """Whether an ISCC-CODE, WIDE or SUM, is that of the same bytes as a WIDE one."""
+    """Whether an ISCC-CODE, WIDE or SUM, could be of the same bytes as a WIDE one."""
     data, instance = codes.parse(sealed)
     wide = codes.parse(whole)
     return (data, instance) == (wide.data[: len(data)], wide.instance[: len(instance)])
@@ -159,7 +159,7 @@ def is_signed(note: Mapping[str, object]) -> bool:
 
 
 def verifies(key: bytes, signature: bytes, data: bytes) -> bool:
-    """Whether an Ed25519 signature of data was made with the secret key to a public one."""
+    """Whether an Ed25519 signature of data is valid for a public key."""
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
     except (InvalidSignature, ValueError):
@@ -168,30 +168,32 @@ def verifies(key: bytes, signature: bytes, data: bytes) -> bool:
 
 
 def public_key(text: str) -> bytes:
-    """The public key, 32 bytes, that is written as z6Mk... Raises ValueError if there is none."""
+    """The public key, 32 bytes, written as z6Mk... Raises ValueError if it is not one."""
     key = decode(text, PUBLIC_KEY, KEY_BYTES)
     check_public_key(key)
     return key
 
 
 def check_public_key(key: bytes) -> None:
-    """Raise ValueError for a key that has no secret one: whose signature anybody can make."""
+    """Raise ValueError for a weak key, for which anybody can make signatures."""
     if int.from_bytes(key, "little") % 2**255 in WEAK_KEYS:
-        raise ValueError("expected a key that somebody can sign with, found a weak one")
+        raise ValueError(
+            "expected a secure public key, found a weak one, for which anybody can sign"
+        )
 
 
 def time_of(note: Mapping[str, object]) -> datetime:
-    """When the signer claims to have signed. Raises ValueError for a day that there is not."""
+    """The time of signing claimed by the signer. Raises ValueError for an impossible date."""
     return datetime.fromisoformat(note["timestamp"])
 
 
 def canonical(value: object) -> bytes:
-    """JSON in the one way in which it is signed."""
+    """JSON in its canonical form, which is what is signed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def encode(data: bytes) -> str:
-    """Bytes as multibase base58btc: the letter z, then digits, and a 1 for each zero in front."""
+    """Bytes in multibase base58btc: the letter z, a 1 for each leading zero byte, then digits."""
     number, digits = int.from_bytes(data), ""
     while number:
         number, digit = divmod(number, 58)
@@ -200,7 +202,7 @@ def encode(data: bytes) -> str:
 
 
 def decode(text: str, prefix: bytes, size: int) -> bytes:
-    """The bytes behind a prefix, of which there are `size`. Raises ValueError for anything else."""
+    """The `size` bytes after a prefix. Raises ValueError for anything else."""
     length, number = len(prefix) + size, 0
     if len(text) > 2 * length + 1:
         raise ValueError(f"expected {size} bytes in base58, found more")
@@ -213,7 +215,7 @@ def decode(text: str, prefix: bytes, size: int) -> bytes:
 
 
 def read_json(data: bytes, called: str, longest: int) -> object:
-    """What JSON says, if all programs understand it alike: no key twice, no fraction, ASCII keys.
+    """Read JSON that all parsers understand alike: no repeated keys or fractions, ASCII keys.
 
     Raises InputError for anything else, and for more than `longest` bytes.
     """
@@ -228,7 +230,7 @@ def read_json(data: bytes, called: str, longest: int) -> object:
             parse_constant=refuse("not a number"),
         )
         check_depth(value)
-        canonical(value)  # texts have to be Unicode
+        canonical(value)  # texts have to be valid Unicode
     except RecursionError:
         raise InputError(f"{called}: expected JSON: it is nested too deeply") from None
     except ValueError as error:
@@ -237,7 +239,7 @@ def read_json(data: bytes, called: str, longest: int) -> object:
 
 
 def check_depth(value: object) -> None:
-    """Raise ValueError for values within values that others may not read as deep as these."""
+    """Raise ValueError for values nested more deeply than other parsers may accept."""
     depth, values = 0, [value]
     while values := [each for each in values if isinstance(each, dict | list)]:
         depth += 1

@@ -1,8 +1,8 @@
-"""Time stamps of RFC 3161: a time stamping authority signs that it has seen a hash, and when.
+"""RFC 3161 time stamps: a time stamping authority signs that it has seen a hash, and when.
 
-The cryptography is openssl's (`openssl ts`). But openssl takes what is not DER, and does not look
-at the parts of a reply that no signature covers; so these are compared with how they have to be
-written, and no single byte of a reply can be another one.
+openssl (`openssl ts`) does the cryptography. However, it accepts input that is not DER, and ignores
+the parts of a reply that the signature does not cover. Therefore these are compared with their only
+valid form, so that no byte of a reply can be changed unnoticed.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ import web
 from messages import InputError, explaining, quote
 
 SECONDS_FOR_OPENSSL = 60
-MOST_OF_OPENSSL = 125  # the highest status that is its own, and not that of a shell
+MOST_OF_OPENSSL = 125  # its highest own exit status; a shell's are higher
 FROM_DER, NOWHERE = ("-inform", "DER", "-in"), ("-out", os.devnull)
-DEEPEST = 32  # values within values
+DEEPEST = 32  # levels of nested values
 
 
 class Tag(IntEnum):
-    """What a value of DER begins with, where it matters here."""
+    """The DER tags that matter here."""
 
     INTEGER = 0x02
     OCTETS = 0x04
@@ -48,7 +48,7 @@ PRIMITIVE = {*range(0x01, 0x1F), *range(0x80, 0x90)} - {0x10, 0x11}
 
 
 class Id:
-    """Object identifiers: signed data, what a time stamp is in it, and RSA without a hash."""
+    """Object identifiers: signed data, the time stamp in it, and RSA without a hash."""
 
     SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
     STAMP = bytes.fromhex("2a864886f70d0109100104")
@@ -70,18 +70,18 @@ SIGNATURES = {
 }
 
 
-# What reading a certificate that somebody made up may raise.
+# What reading a malformed certificate may raise.
 CERTIFICATE_ERRORS = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
 
 
 class StampError(Exception):
-    """A reply that is not a valid stamp of the data; the message says why, in half a sentence."""
+    """A reply that is not a valid stamp of the data; the message says why, as a clause."""
 
 
 class Stamp(NamedTuple):
-    """When the data was there at the latest, and who says so.
+    """A time by which the data existed, and the authority that confirms it.
 
-    `expired` is when the first of the certificates that lead to a root expired, None if none has.
+    `expired` is when the first certificate of the chain to a root expired, None if none has.
     """
 
     time: datetime
@@ -90,21 +90,21 @@ class Stamp(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The parts of a reply that are looked at; trees are as `read_der` gives them."""
+    """The parts of a reply that are checked; trees are as returned by `read_der`."""
 
-    hash: str  # of the data: the name of its algorithm, and its value
-    digest: bytes
+    hash: str  # name of the hash algorithm
+    digest: bytes  # hash of the data
     time: datetime
     nonce: bytes | None
-    issuer: object  # of the signer's certificate, as trees
+    issuer: object  # of the signer's certificate; like serial, a tree
     serial: object
 
 
 def request(url: str, data: bytes) -> tuple[bytes, Stamp]:
-    """A time stamp of data from an authority, which learns the SHA-256 of the data alone.
+    """Request a time stamp of data from an authority, which learns only the data's SHA-256.
 
-    The reply is given without what the authority says beside the token, which is not signed, and
-    with what it says. Raises InputError if there is no answer, or none that is a valid stamp.
+    Returns the reply, without the authority's unsigned remarks, and what it says. Raises InputError
+    if there is no answer, or if it is not a valid stamp.
     """
     with temporary_folder() as folder:
         given, query = folder / "data", folder / "query"
@@ -120,14 +120,14 @@ def request(url: str, data: bytes) -> tuple[bytes, Stamp]:
         stamp = check(reply, data, None)
         (_, [_, _, (_, nonce), *_]) = read_der(asked)[0]
         if parse(reply).nonce != nonce:
-            raise StampError("it answers another question")
+            raise StampError("it answers another request")
     except StampError as error:
         raise InputError(f"{quote(url)}: expected a time stamp, but {error}") from None
     return reply, stamp
 
 
 def granted(reply: bytes) -> bytes:
-    """A reply with its token, and of its status only that it was granted, perhaps with changes."""
+    """A granted reply, reduced to its token and the status 0. Raises StampError if refused."""
     match read_der(reply):
         case [(Tag.SEQUENCE, [(Tag.SEQUENCE, [(Tag.INTEGER, b"\0" | b"\1"), *_]), token])]:
             status = (Tag.SEQUENCE, [(Tag.INTEGER, b"\0")])
@@ -136,19 +136,19 @@ def granted(reply: bytes) -> bytes:
 
 
 def check(reply: bytes, data: bytes, roots: bytes | None) -> Stamp:
-    """Check that a reply is a stamp of data by an authority for whom one of the roots vouches.
+    """Check that a reply is a stamp of data by an authority that leads back to one of the roots.
 
-    `roots` are certificates in PEM; without them the authority vouches for itself. Raises
+    `roots` are certificates in PEM; if None, the authority's own certificate is trusted. Raises
     StampError if the stamp is not valid.
     """
     parsed = parse(reply)
     if hashlib.new(parsed.hash, data).digest() != parsed.digest:
-        raise StampError("it is about something else")
+        raise StampError("it is for other data")
     with temporary_folder() as folder:
         (folder / "reply").write_bytes(reply)
         (folder / "data").write_bytes(data)
         token, signer, others = folder / "token", folder / "signer", folder / "others"
-        # Openssl says the same for whatever is wrong with these.
+        # openssl's messages do not tell these failures apart.
         if (
             openssl("ts", "-reply", "-in", folder / "reply", "-token_out", "-out", token)
             or openssl("cms", "-verify", "-noverify", *FROM_DER, token, "-signer", signer, *NOWHERE)
@@ -168,9 +168,9 @@ def check(reply: bytes, data: bytes, roots: bytes | None) -> Stamp:
 
 
 def check_certificates(parsed: Reply, signer: bytes, sent: bytes, roots: bytes | None) -> Stamp:
-    """Check what openssl does not: that the certificates are the authority's, and no others.
+    """Check what openssl does not: that all certificates are the authority's, and no others.
 
-    All are in PEM. Raises StampError if one is not, or cannot be read.
+    All are in PEM. Raises StampError if one is not the authority's, or cannot be read.
     """
     try:
         authority = x509.load_pem_x509_certificate(signer)
@@ -178,14 +178,14 @@ def check_certificates(parsed: Reply, signer: bytes, sent: bytes, roots: bytes |
         trusted = x509.load_pem_x509_certificates(roots) if roots is not None else [authority]
         named = read_der(authority.tbs_certificate_bytes)[0][1]
         if parsed.serial not in named or parsed.issuer not in named:
-            raise StampError("it is signed with another certificate than it says")
+            raise StampError("its signature is not from the certificate that it names")
         chain = [authority]
         while chain[-1] not in trusted:
             left = [each for each in [*trusted, *others] if each not in chain]
             chain.append(issuer_of(chain[-1], left))
         known = {*chain, *(each for each in others if is_same_authority(each, trusted))}
         if roots is not None and (len(set(others)) < len(others) or not known.issuperset(others)):
-            raise StampError("there are certificates with it that are not the authority's")
+            raise StampError("it contains certificates that are not the authority's")
         ends = min(each.not_valid_after_utc for each in chain)
         names = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         name = str(names[0].value) if names else authority.subject.rfc4514_string()
@@ -197,12 +197,12 @@ def check_certificates(parsed: Reply, signer: bytes, sent: bytes, roots: bytes |
 def issuer_of(
     certificate: x509.Certificate, candidates: Sequence[x509.Certificate]
 ) -> x509.Certificate:
-    """The first that issued a certificate. Raises StampError if none did."""
+    """The first candidate that issued a certificate. Raises StampError if none did."""
     for each in candidates:
         with suppress(InvalidSignature, *CERTIFICATE_ERRORS):
             certificate.verify_directly_issued_by(each)
             return each
-    raise StampError("nobody vouches for one of its certificates")
+    raise StampError("the issuer of one of its certificates is missing")
 
 
 def check_roots(pem: bytes, called: str) -> None:
@@ -214,7 +214,7 @@ def check_roots(pem: bytes, called: str) -> None:
 
 
 def is_same_authority(certificate: x509.Certificate, trusted: Sequence[x509.Certificate]) -> bool:
-    """Whether a certificate is for the name and key of a trusted one, whoever issued it."""
+    """Whether a certificate has the name and key of a trusted one, whoever issued it."""
     return any(
         certificate.subject == each.subject and certificate.public_key() == each.public_key()
         for each in trusted
@@ -222,7 +222,7 @@ def is_same_authority(certificate: x509.Certificate, trusted: Sequence[x509.Cert
 
 
 def parse(reply: bytes) -> Reply:
-    """Take a reply apart. Raises StampError if it is written in any other way than this one."""
+    """Parse a reply. Raises StampError if it does not have exactly this structure."""
     match read_der(reply):
         case [(Tag.SEQUENCE, [
             (Tag.SEQUENCE, [(Tag.INTEGER, b"\0")]),
@@ -243,10 +243,10 @@ def parse(reply: bytes) -> Reply:
         ])] if algorithm == same_algorithm:  # fmt: skip
             pass
         case _:
-            raise StampError("it is not a time stamp of RFC 3161 that has its certificate with it")
+            raise StampError("it is not an RFC 3161 time stamp that includes its certificate")
     hash_of_content = identifier(algorithm, HASHES)
     if identifier(signature, {**SIGNATURES, Id.RSA: hash_of_content}) != hash_of_content:
-        raise StampError("it is signed in a way that is not known here")
+        raise StampError("its signature algorithm is not supported")
     match read_der(content):
         case [(Tag.SEQUENCE, [
             (Tag.INTEGER, b"\1"),
@@ -260,20 +260,20 @@ def parse(reply: bytes) -> Reply:
             return Reply(
                 identifier(hash_of_data, HASHES), digest, read_time(time), nonce, issuer, serial
             )
-    raise StampError("it does not say what was stamped, and when")
+    raise StampError("it does not contain the hash and the time of a stamp")
 
 
 def identifier(algorithm: object, known: dict[bytes, str]) -> str:
-    """The hash that an algorithm uses, without parameters. Raises StampError for others."""
+    """The hash used by an algorithm without parameters. Raises StampError for others."""
     match algorithm:
         case (Tag.SEQUENCE, [(Tag.OID, name)] | [(Tag.OID, name), (Tag.NULL, b"")]):
             if name in known:
                 return known[name]
-    raise StampError("it is signed in a way that is not known here")
+    raise StampError("its signature algorithm is not supported")
 
 
 def read_time(text: bytes) -> datetime:
-    """A time of DER, UTC; what is less than a microsecond is left out."""
+    """Read a DER time, in UTC; fractions below a microsecond are cut off."""
     found = re.fullmatch(rb"([0-9]{14})(?:\.([0-9]{1,20}))?Z", text)
     try:
         time = datetime.strptime(found[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
@@ -283,9 +283,9 @@ def read_time(text: bytes) -> datetime:
 
 
 def read_der(data: bytes, depth: int = 0) -> list[tuple[int, object]]:
-    """The values that DER (ITU-T X.690) consists of: the tag of each, and its bytes or values.
+    """Parse DER (ITU-T X.690) into values: the tag of each, and its bytes or inner values.
 
-    Raises StampError for what is not DER: lengths and tags that could be written otherwise.
+    Raises StampError for anything else, such as lengths and tags with another possible spelling.
     """
     values = []
     while data:
@@ -329,9 +329,9 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def openssl(*arguments: object) -> str:
-    """Run openssl; give what it says is wrong, nothing if all is well.
+    """Run openssl. Returns its error message, or nothing if it succeeded.
 
-    Raises InputError if it cannot be run.
+    Raises InputError if it cannot be run, StampError if it does not finish in time.
     """
     try:
         done = subprocess.run(
@@ -346,7 +346,7 @@ def openssl(*arguments: object) -> str:
     except OSError as error:
         raise InputError(f"cannot run openssl: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise StampError("openssl does not come to an end with it") from None
+        raise StampError(f"openssl did not finish within {SECONDS_FOR_OPENSSL} s") from None
     if done.returncode < 0 or done.returncode > MOST_OF_OPENSSL:
         raise InputError(f"cannot run openssl: it ended with status {done.returncode}")
     if done.returncode == 0:

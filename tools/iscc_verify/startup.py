@@ -1,4 +1,4 @@
-"""What a program does before anything else is imported, which takes a while and may fail."""
+"""What a program does before its slow imports, which may also fail."""
 
 import os
 import signal
@@ -11,9 +11,9 @@ BAD_INSTALLATION, BUG = 2, 70
 
 
 def begin() -> None:
-    """Until `command.run`, Ctrl-C ends the program without a traceback; so does a missing package.
+    """Until `command.run`, end without a traceback on Ctrl-C and if a package is missing.
 
-    Python itself would end with status 1, by which iscc_verify says that there is a mismatch.
+    Python itself would exit with status 1, which for iscc_verify means a mismatch.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Questions to servers on the Internet, which only `sign` asks, and only if it is told to."""
+"""HTTP requests to servers; only `sign` makes any, and only if the user asks for it."""
 
 import http.client
 import time
@@ -15,7 +15,7 @@ OK, CREATED, CONFLICT = 200, 201, 409
 
 
 class Answer(NamedTuple):
-    """What a server answers: HTTP's status, what that is called, and the bytes."""
+    """A server's answer: the HTTP status, the status with its reason phrase, and the body."""
 
     status: int
     said: str
@@ -23,9 +23,9 @@ class Answer(NamedTuple):
 
 
 def post(url: str, body: bytes, kind: str) -> Answer:
-    """Send bytes to a server, say of which kind (a MIME type), and give its answer.
+    """Post bytes of a MIME type to a server, and return its answer.
 
-    Raises InputError if there is none.
+    Raises InputError if there is no answer.
     """
     try:
         parts = urllib.parse.urlsplit(url)
@@ -46,19 +46,19 @@ def post(url: str, body: bytes, kind: str) -> Answer:
 
 
 def read(response: http.client.HTTPResponse) -> bytes:
-    """The bytes of a response. Raises ValueError if there are too many, or they come too slowly."""
+    """The body of a response. Raises ValueError if it is too long or too slow."""
     body, deadline = b"", time.monotonic() + SECONDS_FOR_AN_ANSWER
     while piece := response.read1(LONGEST_ANSWER):
         body += piece
         if len(body) > LONGEST_ANSWER:
-            raise ValueError(f"there are more than {LONGEST_ANSWER:,} bytes")
+            raise ValueError(f"it has more than {LONGEST_ANSWER:,} bytes")
         if time.monotonic() > deadline:
-            raise ValueError(f"it is not there after {SECONDS_FOR_AN_ANSWER} s")
+            raise ValueError(f"it took more than {SECONDS_FOR_AN_ANSWER} s")
     return body
 
 
 class Unmoved(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: what is sent goes where the user said, and nowhere else."""
+    """Does not follow redirections: data are sent only where the user said."""
 
     def redirect_request(self, *_: object) -> None:
         return None
