@@ -48,8 +48,8 @@ def beside_faiss(title: str, hashes: np.ndarray, threshold: int, runs: int) -> f
     """The comparison alone, next to FAISS, which compares all pairs; both find the same ones."""
     found: dict[str, object] = {}
 
-    def ours(jobs: int) -> None:
-        found["ours"] = hamming.pairs_within(hashes, None, threshold, jobs=jobs)
+    def ours(processes: int) -> None:
+        found["ours"] = hamming.pairs_within(hashes, None, threshold, processes=processes)
 
     def theirs() -> None:
         faiss.omp_set_num_threads(1)
@@ -87,7 +87,7 @@ def image_codes(folder: Path) -> None:
     program = (
         f"import sys; sys.path.append({str(TOOL)!r}); import numpy, hamming; "
         f"hashes = numpy.load({str(folder / 'looks.npy')!r}); "
-        f"hamming.pairs_within(hashes, None, {LOOKS_LIKE}, jobs=2)"
+        f"hamming.pairs_within(hashes, None, {LOOKS_LIKE}, processes=2)"
     )
     start = time.perf_counter()
     memory("1,000,000 Image-Codes with each other, two workers", [PYTHON, "-c", program])
@@ -154,7 +154,15 @@ def two_thousand_files(folder: Path, runs: int) -> None:
     compare(
         "2,000 files of 16 KiB, coded and compared",
         {
-            "iscc_similarity.py, 2 jobs": [PYTHON, SCRIPT, "--jobs", 2, "--pairs", pairs, *paths],
+            "iscc_similarity.py, 2 processes": [
+                PYTHON,
+                SCRIPT,
+                "--processes",
+                2,
+                "--pairs",
+                pairs,
+                *paths,
+            ],
             "iscc_similarity.py, 1 job": [PYTHON, SCRIPT, "--pairs", pairs, *paths],
             "iscc-sum --similar": [ISCC_SUM, "--similar", *paths],
         },

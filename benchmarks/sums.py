@@ -30,8 +30,8 @@ def eight_large_files(folder: Path, runs: int) -> None:
     compare(
         "Eight files of 128 MiB",
         {
-            "iscc_sum.py --jobs 2": iscc_sum(folder / "manifest.tsv", 2, paths),
-            "iscc_sum.py --jobs 1": iscc_sum(folder / "manifest.tsv", 1, paths),
+            "iscc_sum.py --processes 2": iscc_sum(folder / "manifest.tsv", 2, paths),
+            "iscc_sum.py --processes 1": iscc_sum(folder / "manifest.tsv", 1, paths),
             "iscc-sum": [ISCC_SUM, *paths],
             "sha256sum": ["sha256sum", *paths],
             "md5sum": ["md5sum", *paths],
@@ -46,8 +46,8 @@ def many_small_files(folder: Path, runs: int) -> None:
     compare(
         "10,000 files of 16 KiB",
         {
-            "iscc_sum.py --jobs 2": iscc_sum(manifest, 2, paths),
-            "iscc_sum.py --jobs 1": iscc_sum(manifest, 1, paths),
+            "iscc_sum.py --processes 2": iscc_sum(manifest, 2, paths),
+            "iscc_sum.py --processes 1": iscc_sum(manifest, 1, paths),
             "iscc-sum": [ISCC_SUM, *paths],
         },
         runs,
@@ -56,6 +56,6 @@ def many_small_files(folder: Path, runs: int) -> None:
     memory("10,000 files of 16 KiB", iscc_sum(manifest, 1, paths))
 
 
-def iscc_sum(manifest: Path, jobs: int, paths: list[Path]) -> list[object]:
+def iscc_sum(manifest: Path, processes: int, paths: list[Path]) -> list[object]:
     script = PROJECT / "tools" / "iscc_sum" / "iscc_manifest.py"
-    return [PYTHON, script, "--manifest", manifest, "--jobs", jobs, *paths]
+    return [PYTHON, script, "--manifest", manifest, "--processes", processes, *paths]

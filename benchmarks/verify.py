@@ -29,13 +29,21 @@ def all_verifications(folder: Path, runs: int) -> None:
 def checked(folder: Path, title: str, paths: list[Path], runs: int) -> None:
     """Check files against their manifest, next to coding them again and to `iscc-sum -c`."""
     manifest, checksums, report = folder / "manifest.tsv", folder / "checksums", folder / "report"
-    run([PYTHON, SUM, "--manifest", manifest, "--checksums", checksums, "--jobs", 2, *paths])
-    verify = [PYTHON, VERIFY, "--manifest", manifest, "--report", report, "--jobs", 2, *paths]
+    run([PYTHON, SUM, "--manifest", manifest, "--checksums", checksums, "--processes", 2, *paths])
+    verify = [PYTHON, VERIFY, "--manifest", manifest, "--report", report, "--processes", 2, *paths]
     compare(
         f"{title}, checked",
         {
-            "iscc_verify.py, 2 jobs": [*verify, "--on-mismatch", "fail"],
-            "iscc_sum.py, 2 jobs": [PYTHON, SUM, "--manifest", folder / "m", "--jobs", 2, *paths],
+            "iscc_verify.py, 2 processes": [*verify, "--on-mismatch", "fail"],
+            "iscc_sum.py, 2 processes": [
+                PYTHON,
+                SUM,
+                "--manifest",
+                folder / "m",
+                "--processes",
+                2,
+                *paths,
+            ],
             "iscc-sum -c": [ISCC_SUM, "-c", checksums],
         },
         runs,

@@ -166,10 +166,10 @@ def program(tmp_path: Path) -> Callable[..., Done]:
 
 @pytest.fixture
 def script(program, tmp_path: Path, monkeypatch, capfdbinary) -> Callable[..., Done]:
-    """As `program`, but in this process, unless processes are what matters (--jobs)."""
+    """As `program`, but in this process, unless processes are what matters (--processes)."""
 
     def run(name: str, *arguments: object) -> Done:
-        if "--jobs" in arguments:
+        if "--processes" in arguments:
             return program(name, *arguments)
         monkeypatch.chdir(tmp_path)
         capfdbinary.readouterr()

@@ -187,15 +187,18 @@ def large_files(folder: Path, names: str) -> list[Path]:
     return paths
 
 
-def started(folder: Path, jobs: int) -> tuple[psutil.Popen, list[psutil.Process]]:
+def started(folder: Path, processes: int) -> tuple[psutil.Popen, list[psutil.Process]]:
     """A script that is working on large files in its own process group, and its workers."""
     command = [sys.executable, SCRIPTS["iscc_manifest"], *large_files(folder, "ab")]
-    command += ["--jobs", str(jobs), "--manifest", folder / "m"]
+    command += ["--processes", str(processes), "--manifest", folder / "m"]
     ours = psutil.Popen(
         list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 20
-    while len(workers := workers_of(ours)) < jobs * (jobs > 1) and time.monotonic() < deadline:
+    while (
+        len(workers := workers_of(ours)) < processes * (processes > 1)
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     return ours, workers
 
@@ -207,7 +210,7 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT])
 def test_no_process_is_left_when_the_first_one_goes(tmp_path, sent):
-    ours, workers = started(tmp_path, jobs=2)
+    ours, workers = started(tmp_path, processes=2)
     try:
         assert len(workers) == 2
         if sent == signal.SIGINT:  # Ctrl-C reaches all of them
@@ -238,7 +241,8 @@ def interrupt():
     if forked == {delay + 1}:
         os.kill(os.getpid(), signal.SIGINT)
 os.register_at_fork(after_in_parent=interrupt)
-command.run(lambda: iscc_manifest.main(["a", "b", "c", "d", "e", "--jobs", "5", "--manifest", "m"]))
+options = ["--processes", "5", "--manifest", "m"]
+command.run(lambda: iscc_manifest.main(["a", "b", "c", "d", "e", *options]))
 """
     large_files(tmp_path, "abcde")
     done = in_python(tmp_path, lines)
@@ -275,7 +279,7 @@ def test_too_few_descriptors_for_so_many_workers(a, program):
     for name in "bcdefghijklmnopqrst":
         (a / name).write_bytes(b"a")
     names = list("abcdefghijklmnopqrst") * 40
-    options = ["--jobs", "1024", "--manifest", "out"]
+    options = ["--processes", "1024", "--manifest", "out"]
     done = program("iscc_manifest", *names, *options, preexec_fn=limited(NOFILE=30))
     assert done.returncode == 2
     assert done.stderr == ("iscc_manifest: a process could not be started: Too many open files\n")
@@ -296,7 +300,7 @@ if {moment!r} == "at birth":
     workers.serve = killed
 else:
     coding.code = code
-sys.exit(iscc_manifest.main(["a", "b", "--jobs", "2", "--manifest", "m"]))
+sys.exit(iscc_manifest.main(["a", "b", "--processes", "2", "--manifest", "m"]))
 """
     done = in_python(a, lines)
     assert done.returncode == 2
@@ -312,16 +316,16 @@ import multiprocessing.context as context
 import iscc_manifest, sys
 def none(*_, **__): raise OSError(38, "Function not implemented")
 context.BaseContext.Lock = context.BaseContext.Semaphore = context.BaseContext.Queue = none
-sys.exit(iscc_manifest.main(["a", "b", "--jobs", "2", "--manifest", "m"]))
+sys.exit(iscc_manifest.main(["a", "b", "--processes", "2", "--manifest", "m"]))
 """
     done = in_python(a, lines)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("change", ["cut off", "overwritten", "grown"])
 @NEEDS_FORK
-def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, change, jobs):
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, change, processes):
     """Its code would be that of bytes that never were a file."""
     for name in "ab":
         (tmp_path / name).write_bytes(bytes(3_000_000))
@@ -348,7 +352,7 @@ class Late:
         self.processor.update(piece)
     def result(self, **options): return self.processor.result(**options)
 coding.IsccSumProcessor = Late
-sys.exit(iscc_manifest.main(["a", "b", "--jobs", "{jobs}", "--manifest", "m"]))
+sys.exit(iscc_manifest.main(["a", "b", "--processes", "{processes}", "--manifest", "m"]))
 """
     done = in_python(tmp_path, lines)
     assert done.returncode == 2

@@ -166,7 +166,9 @@ def test_twenty_thousand_datasets_in_one_job(tmp_path, script):
     (tmp_path / "f").write_bytes(b"a")
     chosen = [dataset(["plate", f"{number}.tif"]) for number in range(20_000)]
     (tmp_path / "inputs.json").write_text(json.dumps({"datasets": chosen}))
-    done = script("iscc_manifest", "--inputs", "inputs.json", "--manifest", "m.tsv", "--jobs", 2)
+    done = script(
+        "iscc_manifest", "--inputs", "inputs.json", "--manifest", "m.tsv", "--processes", 2
+    )
     assert done.returncode == 0, done.stderr
     with (tmp_path / "m.tsv").open() as lines:
         assert next(lines) == HEADER
@@ -202,8 +204,8 @@ def driver(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_unreadable_file_in_a_directory_is_an_error(tree, driver, whole, jobs):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_unreadable_file_in_a_directory_is_an_error(tree, driver, whole, processes):
     """The command iscc-sum skips it and returns another code, with exit status 0."""
     done = driver(
         """
@@ -217,12 +219,13 @@ def test_an_unreadable_file_in_a_directory_is_an_error(tree, driver, whole, jobs
         Path.open = refusing
         datasets = [from_path("image.zarr"), from_path("image.zarr/b")]
         try:
-            coding.code_all(datasets if WHOLE else coding.split_directories(datasets), jobs=JOBS)
+            found = datasets if WHOLE else coding.split_directories(datasets)
+            coding.code_all(found, processes=PROCESSES)
         except InputError as error:
             print(error)
         """,
         WHOLE=whole,
-        JOBS=jobs,
+        PROCESSES=processes,
     )
     assert done.stdout == 'cannot read "image.zarr/0/10": Input/output error\n'
 
@@ -238,8 +241,8 @@ def test_output_is_the_same_for_any_number_of_processes(tmp_path, script, narrow
         (tmp_path / name).write_bytes(noise(number**3 % 70_001))
         names.append(name)
     outputs = set()
-    for jobs in (1, 2, 5):
-        more = ["--checksums", "c", "--records", "r", "--jobs", jobs, *narrow]
+    for processes in (1, 2, 5):
+        more = ["--checksums", "c", "--records", "r", "--processes", processes, *narrow]
         done = script("iscc_manifest", *names, "--manifest", "m", *more)
         assert (done.returncode, done.stderr) == (0, "")
         outputs.add(tuple((tmp_path / name).read_bytes() for name in "mcr"))
@@ -249,8 +252,8 @@ def test_output_is_the_same_for_any_number_of_processes(tmp_path, script, narrow
 
 
 @NEEDS_FORK
-@pytest.mark.parametrize("jobs", [2, 5])
-def test_a_process_that_is_killed_is_an_error_that_names_the_dataset(tmp_path, driver, jobs):
+@pytest.mark.parametrize("processes", [2, 5])
+def test_a_process_that_is_killed_is_an_error_that_names_the_dataset(tmp_path, driver, processes):
     for number in range(200):
         (tmp_path / f"{number}.bin").write_bytes(b"a" * number)
     done = driver(
@@ -265,12 +268,12 @@ def test_a_process_that_is_killed_is_an_error_that_names_the_dataset(tmp_path, d
         coding.code = killed
         try:
             names = [f"{number}.bin" for number in range(200)]
-            coding.code_all([from_path(name) for name in names], jobs=JOBS)
+            coding.code_all([from_path(name) for name in names], processes=PROCESSES)
         except InputError as error:
             print(error)
         print(multiprocessing.active_children())
         """,
-        JOBS=jobs,
+        PROCESSES=processes,
     )
     assert done.stdout == (
         'a process that read "123.bin" was killed by signal 9 (SIGKILL), probably because the '
@@ -288,7 +291,7 @@ def test_our_own_bugs_show_where_they_are(tmp_path, driver):
             return 1 / 0
 
         coding.code = buggy
-        coding.code_all([from_path("a"), from_path("b")], jobs=2)
+        coding.code_all([from_path("a"), from_path("b")], processes=2)
         """
     )
     assert done.returncode == 1
@@ -322,17 +325,17 @@ def entry_codes(entry) -> tuple:
     return entry.filesize, entry.datahash, entry.data_code, entry.instance_code
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_long_work_says_how_far_it_is(tmp_path, driver, jobs):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_long_work_says_how_far_it_is(tmp_path, driver, processes):
     for name in "abc":
         with (tmp_path / name).open("wb") as sparse:
             sparse.truncate(100_000_000)
     done = driver(
         """
         messages.SECONDS_BETWEEN_REPORTS = 0
-        coding.code_all([from_path(name) for name in "abc"], jobs=JOBS)
+        coding.code_all([from_path(name) for name in "abc"], processes=PROCESSES)
         """,
-        JOBS=jobs,
+        PROCESSES=processes,
     )
     form = r"([0-3]) of 3 datasets, (0\.[0-3]) of 0\.3 GB, [\d,]+ MB/s"
     news = [re.fullmatch(form, line) for line in done.stderr.splitlines()]
@@ -410,12 +413,13 @@ def test_an_empty_collection_has_empty_outputs(tmp_path, script):
     assert json.loads((tmp_path / "r").read_text()) == []
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "x", "1.5", "1025", "1" * 30])
-def test_a_number_of_processes_that_is_none(script, jobs):
-    done = script("iscc_manifest", "a", "--manifest", "m", f"--jobs={jobs}")
+@pytest.mark.parametrize("processes", ["0", "-1", "x", "1.5", "1025", "1" * 30])
+def test_a_number_of_processes_that_is_none(script, processes):
+    done = script("iscc_manifest", "a", "--manifest", "m", f"--processes={processes}")
     assert done.returncode == 2
     assert done.stderr == (
-        f"iscc_manifest: argument --jobs: {jobs!r} is not an integer between 1 and 1,024\n"
+        f"iscc_manifest: argument --processes: {processes!r} is not an integer between 1 and "
+        "1,024\n"
     )
 
 

@@ -252,8 +252,16 @@ def test_an_ome_tiff_of_several_files_is_read_if_all_are_there(tmp_path, program
 def test_any_number_of_processes_writes_the_same(tmp_path, program):
     files = [TEST_DATA / name for name in ("nuclei.tif", "nuclei_3d.tif", "cell.png")] * 3
     written = []
-    for jobs in (1, 2, 5):
-        options = ["--planes", "--projections", "--turned", "--jobs", jobs, "--manifest", "m"]
+    for processes in (1, 2, 5):
+        options = [
+            "--planes",
+            "--projections",
+            "--turned",
+            "--processes",
+            processes,
+            "--manifest",
+            "m",
+        ]
         done = program("iscc_pixels", *files, *options)
         assert done.returncode == 0, done.stderr
         written.append((tmp_path / "m").read_bytes())

@@ -568,7 +568,7 @@ def hashes_with_neighbours(seed: int, count: int, words: int, most_flips: int) -
     return hashes
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("processes", [1, 3])
 @pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
 @pytest.mark.parametrize(
     ("words", "threshold"),
@@ -578,7 +578,7 @@ def hashes_with_neighbours(seed: int, count: int, words: int, most_flips: int) -
         *((4, threshold) for threshold in (0, 13, 48)),
     ],
 )
-def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
+def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, processes):
     """With more hashes than in a slice, a tile or a band; compared with all distances at once."""
     monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
@@ -593,24 +593,26 @@ def test_no_pair_of_hashes_is_missed(monkeypatch, words, threshold, way, jobs):
             assert (hamming.make_plan(task).cost < way * task.comparisons) == (way == SEARCH)
         apart = all_distances(hashes, hashes)
 
-        found = hamming.pairs_within(hashes, None, threshold, jobs=jobs)
+        found = hamming.pairs_within(hashes, None, threshold, processes=processes)
         a, b = np.nonzero(np.triu(apart <= threshold, k=1))
         assert sorted(zip(*(array.tolist() for array in found), strict=True)) == list(
             zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
         )
 
-        found = hamming.pairs_within(hashes[: count // 3], hashes, threshold, jobs=jobs)
+        found = hamming.pairs_within(hashes[: count // 3], hashes, threshold, processes=processes)
         a, b = np.nonzero(apart[: count // 3] <= threshold)
         assert sorted(zip(*(array.tolist() for array in found), strict=True)) == list(
             zip(a.tolist(), b.tolist(), apart[a, b].tolist(), strict=True)
         )
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
 @pytest.mark.parametrize("threshold", [1, 12])
 @pytest.mark.parametrize("with_others", [False, True])
-def test_shares_of_the_work_add_up_to_the_whole(monkeypatch, with_others, threshold, way, jobs):
+def test_shares_of_the_work_add_up_to_the_whole(
+    monkeypatch, with_others, threshold, way, processes
+):
     """Shares are also reported while a chunk or a band of rows is being processed."""
     monkeypatch.setattr(hamming, "COST_OF_COMPARISON", way)
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
@@ -618,15 +620,15 @@ def test_shares_of_the_work_add_up_to_the_whole(monkeypatch, with_others, thresh
     hashes = hashes_with_neighbours(1, 2000, 2, 12)
     shares = []
     others = hashes[:700] if with_others else None
-    hamming.pairs_within(hashes, others, threshold, jobs=jobs, report=shares.append)
+    hamming.pairs_within(hashes, others, threshold, processes=processes, report=shares.append)
     assert sum(shares) == pytest.approx(1)
     assert min(shares) >= 0
-    if way == BRUTE_FORCE and jobs == 1:
+    if way == BRUTE_FORCE and processes == 1:
         # Of one set, half of the rows are compared with all, and half with the other half.
         half = sum(shares[: len(shares) // 2])
         assert half == pytest.approx(0.5 if with_others else 0.75, abs=0.01)
     parts = 2 if way == BRUTE_FORCE else 13  # bands, or chunks at most
-    assert jobs == 2 or len(shares) > 2 * parts
+    assert processes == 2 or len(shares) > 2 * parts
 
 
 def test_hashes_that_differ_in_every_bit():
@@ -722,9 +724,9 @@ def test_bits_that_do_not_vary_are_not_searched_by(monkeypatch, with_others):
     assert sum(spent) < 6000 * 6000 / 20
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("way", [SEARCH, BRUTE_FORCE], ids=["search", "brute force"])
-def test_the_limit_is_for_all_parts_of_the_work_together(monkeypatch, way, jobs):
+def test_the_limit_is_for_all_parts_of_the_work_together(monkeypatch, way, processes):
     """2,048 hashes with 12 bits in all combinations of 11: all are within the threshold.
 
     The bands of brute force have 1,024 rows each, so that no worker finds all pairs.
@@ -734,14 +736,14 @@ def test_the_limit_is_for_all_parts_of_the_work_together(monkeypatch, way, jobs)
     hashes = np.zeros((2048, 2), dtype=np.uint64)
     hashes[:, 1] = np.arange(2048)
     for others, count in ((None, 2048 * 2047 // 2), (hashes, 2048 * 2048)):
-        found = hamming.pairs_within(hashes, others, 12, limit=count, jobs=jobs)
+        found = hamming.pairs_within(hashes, others, 12, limit=count, processes=processes)
         assert len(found.a) == count
         with pytest.raises(hamming.TooManyPairsError) as error:
-            hamming.pairs_within(hashes, others, 12, limit=count - 1, jobs=jobs)
+            hamming.pairs_within(hashes, others, 12, limit=count - 1, processes=processes)
         assert error.value.count > count - 1
         # No part goes on for long when it has found too many by itself.
         with pytest.raises(hamming.TooManyPairsError) as error:
-            hamming.pairs_within(hashes, others, 12, limit=1000, jobs=jobs)
+            hamming.pairs_within(hashes, others, 12, limit=1000, processes=processes)
         assert 1000 < error.value.count <= 1000 + hamming.CANDIDATES_AT_ONCE
 
 
@@ -780,7 +782,7 @@ def test_one_flipped_byte_in_a_megabyte_is_near_and_never_exact(tmp_path, simila
     content[500_000] ^= 1
     (tmp_path / "b").write_bytes(content)
     done = similarity("a", "b", "--pairs", "p.tsv")
-    assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster of copies\n"
+    assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster\n"
     row = (tmp_path / "p.tsv").read_text().splitlines()[1].split("\t")
     assert row[:3] == ["a", "b", "near"]
     assert int(row[3]) == distance(row[6], row[7])
@@ -794,7 +796,7 @@ def test_tables_of_real_images(tmp_path, similarity):
     (tmp_path / "d.png").write_bytes((TEST_DATA / "microaneurysms.png").read_bytes())
     done = similarity(*files, "d.png", "--pairs", "p.tsv", "--clusters", "c.tsv")
     assert done.stderr == ""
-    assert done.stdout == "4 datasets: 1 exact pair, 2 near pairs, 1 cluster of copies\n"
+    assert done.stdout == "4 datasets: 1 exact pair, 2 near pairs, 1 cluster\n"
     assert distance(nuclei, retouched) == 7
     # 100 * (1 - 7 / 128) = 94.53
     assert (tmp_path / "p.tsv").read_text() == (
@@ -905,9 +907,7 @@ def test_all_outputs_of_pictures_that_look_alike(tmp_path, similarity):
     options = ["--pairs", "p", "--clusters", "c", "--keep", "k", "--drop", "d", "--copies", "y"]
     options += ["--duplicates", "near", "--matrix", "x", "--picture", "i"]
     done = similarity("--manifest", "m.tsv", "--compare", "appearance", *options)
-    assert done.stdout == (
-        "6 datasets: 1 exact pair, 3 pairs that look alike, 2 clusters of copies\n"
-    )
+    assert done.stdout == ("6 datasets: 1 exact pair, 3 pairs that look alike, 2 clusters\n")
     rows = [line.split("\t") for line in (tmp_path / "p").read_text().splitlines()]
     assert rows[0][-2:] == ["pixels_a", "pixels_b"]
     assert [row[:6] for row in rows[1:]] == [
@@ -1077,12 +1077,12 @@ def test_tiny_datasets_are_known_by_their_size_or_their_note(tmp_path, similarit
         rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
         (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
         done = similarity("--manifest", "m.tsv")
-        assert done.stdout == "2 datasets: 0 exact pairs, 0 near pairs, 0 clusters of copies\n"
+        assert done.stdout == "2 datasets: 0 exact pairs, 0 near pairs, 0 clusters\n"
     for columns, row in (("filesize\tnote", "2048\ttiny"), ("note", "small"), ("note", "my own")):
         rows = (f"{name}\t{iscc(0, n)}\t{row}\n" for n, name in enumerate("ab"))
         (tmp_path / "m.tsv").write_text(f"#name\tiscc\t{columns}\n" + "".join(rows))
         done = similarity("--manifest", "m.tsv")
-        assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster of copies\n"
+        assert done.stdout == "2 datasets: 0 exact pairs, 1 near pair, 1 cluster\n"
 
 
 @pytest.mark.parametrize(
@@ -1139,7 +1139,7 @@ def test_all_outputs_of_one_set(tmp_path, similarity):
     at_12 = ("--threshold", 12, "--duplicates", "near")
     done = similarity("--manifest", "m.tsv", *ALL_OUTPUTS, *at_12)
     assert done.stderr == ""
-    assert done.stdout == "6 datasets: 1 exact pair, 3 near pairs, 1 cluster of copies\n"
+    assert done.stdout == "6 datasets: 1 exact pair, 3 near pairs, 1 cluster\n"
     rows = [line.split("\t") for line in (tmp_path / "pairs").read_text().splitlines()]
     assert [row[:6] + row[8:] for row in rows[1:]] == [
         ["1", "3", "exact", "0", "128", "100.0", "1", "3"],
@@ -1236,7 +1236,7 @@ def test_the_inputs_of_galaxy_may_hold_a_reference(tmp_path, similarity):
         ({"manifests": [m], "reference_manifests": [m]}, ["old", "old", "exact"]),
     ):
         (tmp_path / "inputs.json").write_text(json.dumps(inputs))
-        done = similarity("--inputs", "inputs.json", "--pairs", "p", "--jobs", 2)
+        done = similarity("--inputs", "inputs.json", "--pairs", "p", "--processes", 2)
         assert done.returncode == 0, done.stderr
         [_, row] = (tmp_path / "p").read_text().splitlines()
         assert row.split("\t")[:3] == expected
@@ -1399,9 +1399,9 @@ def test_outputs_are_the_same_for_any_number_of_workers(tmp_path, monkeypatch):
     started = []
     in_processes = workers.in_processes
 
-    def counted(work, items, portions, jobs, look):
-        started.append(jobs)
-        return in_processes(work, items, portions, jobs, look)
+    def counted(work, items, portions, processes, look):
+        started.append(processes)
+        return in_processes(work, items, portions, processes, look)
 
     monkeypatch.setattr(workers, "in_processes", counted)
     hashes = hashes_with_neighbours(7, 3000, 2, 14)
@@ -1413,8 +1413,8 @@ def test_outputs_are_the_same_for_any_number_of_workers(tmp_path, monkeypatch):
     names = ("pairs", "clusters", "keep", "drop")
     outputs = [word for name in names for word in (f"--{name}", str(tmp_path / name))]
     results = []
-    for jobs in ("1", "2", "5"):
-        arguments = ["--manifest", str(tmp_path / "m.tsv"), "--jobs", jobs, *outputs]
+    for processes in ("1", "2", "5"):
+        arguments = ["--manifest", str(tmp_path / "m.tsv"), "--processes", processes, *outputs]
         assert iscc_similarity.main(arguments) == 0
         results.append([(tmp_path / name).read_bytes() for name in names])
     # Wide with wide, wide with narrow, narrow with narrow, each.
@@ -1437,7 +1437,7 @@ def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch, similarity):
     write_manifest(tmp_path / "m.tsv", SIX)
     monkeypatch.setattr(hamming, "WORTH_A_WORKER", 0)
     monkeypatch.setattr(hamming, "compare", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    done = similarity("--manifest", "m.tsv", "--pairs", "p", "--jobs", 2)
+    done = similarity("--manifest", "m.tsv", "--pairs", "p", "--processes", 2)
     assert done.returncode == 2
     assert done.stderr == (
         "iscc_similarity: a process that compared codes was killed by signal 9 (SIGKILL), probably "
@@ -1538,7 +1538,8 @@ def test_pictures(tmp_path, similarity, count, with_reference):
     else:
         (tmp_path / "inputs.json").write_text(json.dumps({"datasets": []}))
         source = ("--inputs", "inputs.json")
-    reference = ("--reference", "m.tsv") if with_reference else ()
+    write_manifest(tmp_path / "r.tsv", entries if count > 1 else [entry("other", ones(60), 99)])
+    reference = ("--reference", "r.tsv") if with_reference else ()
     pictures = []
     for _ in range(2 if count == 7 else 1):
         done = similarity(*source, *reference, "--picture", "p.png")
@@ -1824,7 +1825,9 @@ def test_no_comparing_process_outlives_the_first_one(tmp_path):
     ]
     write_manifest(tmp_path / "m.tsv", [entry("", code, i) for i, code in enumerate(data)])
     script = Path(iscc_similarity.__file__)
-    first = psutil.Popen([sys.executable, script, "--manifest", tmp_path / "m.tsv", "--jobs", "2"])
+    first = psutil.Popen(
+        [sys.executable, script, "--manifest", tmp_path / "m.tsv", "--processes", "2"]
+    )
     try:
         workers = []
         while not (len(workers) == 2 and all(each.cpu_times().user > 0.2 for each in workers)):

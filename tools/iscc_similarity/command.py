@@ -53,10 +53,10 @@ class Parser(argparse.ArgumentParser):
         return group
 
     def add_datasets(self) -> argparse._MutuallyExclusiveGroup:
-        """Add the two ways to name datasets, and --jobs."""
+        """Add the two ways to name datasets, and --processes."""
         group = self.add_inputs("files or directories to read")
         self.add_argument(
-            "--jobs",
+            "--processes",
             type=integer(1, MOST_PROCESSES),
             default=1,
             metavar="N",

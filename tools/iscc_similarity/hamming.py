@@ -124,7 +124,7 @@ def pairs_within(
     hashes_b: np.ndarray | None,
     threshold: int,
     limit: float = math.inf,
-    jobs: int = 1,
+    processes: int = 1,
     report: Report = lambda share: None,
 ) -> HashPairs:
     """Find every pair of hashes at a Hamming distance of at most `threshold`, each once.
@@ -135,7 +135,7 @@ def pairs_within(
                 None: pairs are two hashes of a, the smaller index first
     threshold   bits, 0 to 64 * words
     limit       maximum number of pairs
-    jobs        number of processes that share the work
+    processes   number of processes that share the work
     report      progress callback, called with the share of all work done since the last call
 
     Raises TooManyPairsError as soon as more than `limit` pairs are found; its count is their
@@ -150,7 +150,7 @@ def pairs_within(
     by_brute_force = COST_OF_COMPARISON * task.words * task.comparisons
     plan = make_plan(task)
     if min(plan.cost, by_brute_force) < WORTH_A_WORKER:
-        jobs = 1
+        processes = 1
     done = 0.0
 
     def add(share: float) -> None:
@@ -163,17 +163,17 @@ def pairs_within(
         budget = Budget(by_brute_force / (COST_OF_CANDIDATE * task.folded_words))
         find = partial(search, reorder_task(task, plan.order), plan.chunks, budget)
         with suppress(TooManyCandidatesError):
-            return run(find, range(len(plan.chunks)), limit, jobs, add)
+            return run(find, range(len(plan.chunks)), limit, processes, add)
     left = 1 - done
     bands = range(0, len(hashes_a), BAND_ROWS)
-    return run(partial(compare, task), bands, limit, jobs, lambda share: report(share * left))
+    return run(partial(compare, task), bands, limit, processes, lambda share: report(share * left))
 
 
 def run(
     find: Callable[[int, Report], Iterable[HashPairs]],
     items: Sequence[int],
     limit: float,
-    jobs: int,
+    processes: int,
     report: Report,
 ) -> HashPairs:
     """Collect the pairs that `find(item, report)` finds for all items, in any order.
@@ -182,11 +182,11 @@ def run(
     in Python itself, under its lock.
     """
     work = partial(find_all, find, limit)
-    if jobs == 1:
+    if processes == 1:
         results = ((number, work(item, report)) for number, item in enumerate(items))
     else:
         portions = [[number] for number in range(len(items))]
-        results = workers.in_processes(work, items, portions, jobs, report)
+        results = workers.in_processes(work, items, portions, processes, report)
     with closing(results):  # stops the workers if there are too many pairs
         return concatenate((pairs for _, pairs in results), limit)
 

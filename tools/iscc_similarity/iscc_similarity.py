@@ -175,7 +175,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         bars = tables.sizes_of_clusters(places)
         rows = tables.cluster_rows(entries, places)
         table = manifest.table_lines(tables.CLUSTER_COLUMNS, rows)
-        what = pluralize(sum(bars.values()) - bars["1"], "cluster") + " of copies"
+        what = pluralize(sum(bars.values()) - bars["1"], "cluster")
     else:
         matches = relations.best_matches(found, args.closest or 1)
         bars = tables.kinds_of_matches(entries, matches, relations.similar(found))
@@ -291,7 +291,7 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
     check_kinds(args, *(part + more for part, more in zip(read, of_bytes, strict=True)))
     # One call for both sources, so that workers share all the work and start only once.
     coded = coding.code_all(
-        [each for source in sources for each in source.datasets], jobs=args.jobs
+        [each for source in sources for each in source.datasets], processes=args.processes
     )
     ours = len(sources[0].datasets)
     return [part + more for part, more in zip(read, (coded[:ours], coded[ours:]), strict=False)]
@@ -331,7 +331,7 @@ def find_links(args: argparse.Namespace, sides: links.Sides) -> Links:
     full_table = args.pairs and not args.compact
     limit = args.max_pairs if full_table else max(args.max_pairs, MOST_LINKS)
     try:
-        return links.find_links(sides, args.threshold, limit, args.jobs, progress())
+        return links.find_links(sides, args.threshold, limit, args.processes, progress())
     except TooManyPairsError as error:
         about = "about " if error.is_estimate else ""
         count = f"{about}{error.count:,} pairs are within the threshold {args.threshold}"

@@ -247,7 +247,7 @@ def find_links(
     sides: Sides,
     threshold: int,
     limit: float,
-    jobs: int = 1,
+    processes: int = 1,
     report: Callable[[str, float], None] = lambda what, share: None,
 ) -> Links:
     """Find all links between the fingerprints of both sides.
@@ -262,7 +262,7 @@ def find_links(
     of pairs of datasets, and an estimate if they are too many to count.
     """
     exact = exact_pairs(sides, limit)
-    near = near_pairs(sides, threshold, limit, jobs, report)
+    near = near_pairs(sides, threshold, limit, processes, report)
     near = near[:, ~are_exact(sides, *near)]  # most exact ones are within the threshold, too
     a, b = np.concatenate([exact, near], axis=1)
     if sides.is_one_set:
@@ -278,18 +278,18 @@ def near_pairs(
     sides: Sides,
     threshold: int,
     limit: float,
-    jobs: int,
+    processes: int,
     report: Callable[[str, float], None],
 ) -> np.ndarray:
     """Pairs of comparable fingerprints within the threshold: int64, shape (2, pairs)."""
     try:
-        return pairs_of_codes(sides, threshold, limit, jobs, report)
+        return pairs_of_codes(sides, threshold, limit, processes, report)
     except TooManyPairsError as error:
         too_many = error
     several = [side.codes.shape[1] > 1 for side in sides.both]
     if all(several):
         try:
-            return pairs_one_by_one(sides, threshold, limit, jobs, report)
+            return pairs_one_by_one(sides, threshold, limit, processes, report)
         except TooManyPairsError as error:
             too_many = error
     # With copies, there are more pairs of datasets than of fingerprints.
@@ -306,7 +306,7 @@ def pairs_one_by_one(
     sides: Sides,
     threshold: int,
     limit: float,
-    jobs: int,
+    processes: int,
     report: Callable[[str, float], None],
 ) -> np.ndarray:
     """As `near_pairs` if both sides have several codes: one code per fingerprint of a at a time.
@@ -324,7 +324,7 @@ def pairs_one_by_one(
             some,
             threshold,
             most,
-            jobs,
+            processes,
             lambda what, share: report(f"{what} one by one", share / count),
         )
         found = once(np.concatenate([found, more], axis=1), sides)
@@ -337,7 +337,7 @@ def pairs_of_codes(
     sides: Sides,
     threshold: int,
     limit: float,
-    jobs: int,
+    processes: int,
     report: Callable[[str, float], None],
 ) -> np.ndarray:
     """As `near_pairs`, comparing all codes at once.
@@ -366,7 +366,7 @@ def pairs_of_codes(
             unique_b, b = group_codes(sides.b.codes[members_b, :, :words], members_b)
         try:
             pairs = hamming.pairs_within(
-                unique_a, unique_b, allowed, most, jobs, partial(report, what)
+                unique_a, unique_b, allowed, most, processes, partial(report, what)
             )
         except TooManyPairsError as error:
             raise TooManyPairsError(error.count, is_estimate=True) from None

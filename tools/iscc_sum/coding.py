@@ -62,7 +62,7 @@ def is_directory(dataset: Dataset) -> bool:
         return stat.S_ISDIR(dataset.path.stat().st_mode)
 
 
-def code_all(datasets: Sequence[Dataset], wide: bool = True, jobs: int = 1) -> list[Entry]:
+def code_all(datasets: Sequence[Dataset], wide: bool = True, processes: int = 1) -> list[Entry]:
     """Code all datasets; the entries are in their order, whatever the number of processes.
 
     The largest are coded first, so that processes finish at about the same time. Raises InputError,
@@ -85,11 +85,11 @@ def code_all(datasets: Sequence[Dataset], wide: bool = True, jobs: int = 1) -> l
             )
         )
 
-    if jobs == 1 or len(sources) < 2:
+    if processes == 1 or len(sources) < 2:
         coded = ((index, code(each, report, wide)) for index, each in enumerate(sources))
     else:
         work = partial(code, wide=wide)
-        coded = in_workers(work, sources, sizes, jobs, report)
+        coded = in_workers(work, sources, sizes, processes, report)
     entries: list[Entry | None] = [None] * len(sources)
     for index, entry in coded:
         entries[index] = entry
@@ -101,7 +101,7 @@ def in_workers(
     work: Callable,
     items: Sequence[Source | Dataset],
     sizes: Sequence[int],
-    jobs: int,
+    processes: int,
     report: workers.Report,
 ) -> Iterator[tuple[int, object]]:
     """Apply `work(item, report)` to each dataset; yields (index, result) in any order.
@@ -109,7 +109,7 @@ def in_workers(
     Raises InputError, naming the dataset, if a process dies while reading it.
     """
     try:
-        yield from workers.in_processes(work, items, portions(sizes), jobs, report)
+        yield from workers.in_processes(work, items, portions(sizes), processes, report)
     except workers.WorkerError as died:
         of = "" if died.index is None else f" that read {quote(items[died.index].name)}"
         raise InputError(f"a process{of} {died.how}") from None

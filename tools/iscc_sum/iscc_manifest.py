@@ -83,7 +83,7 @@ def code(args: argparse.Namespace, datasets: list[Dataset]) -> Outcome:
     if args.per_file:
         datasets = coding.split_directories(datasets)
         inputs.check_names(datasets)
-    entries = coding.code_all(datasets, wide=not args.narrow, jobs=args.jobs)
+    entries = coding.code_all(datasets, wide=not args.narrow, processes=args.processes)
     with outputs.Outputs() as out:
         out.write_lines(args.manifest, manifest.lines(entries))
         if args.checksums:

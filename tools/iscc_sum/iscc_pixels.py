@@ -77,7 +77,7 @@ def code(args: argparse.Namespace) -> Outcome:
         datasets = form.datasets(form.one_of("datasets"))
     outputs.check(args.outputs, [args.inputs, *(each.path for each in datasets)])
     wanted = pixels.Wanted(not args.narrow, args.planes, args.projections, args.turned)
-    found, skipped = pixels.code_images(datasets, wanted, args.skipped is not None, args.jobs)
+    found, skipped = pixels.code_images(datasets, wanted, args.skipped is not None, args.processes)
     entries = [entry for each in found for entry in each]
     with outputs.Outputs() as out:
         out.write_lines(args.manifest, manifest.lines(entries))

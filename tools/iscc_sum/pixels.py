@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
 
 
 def code_images(
-    datasets: Sequence[Dataset], wanted: Wanted, skip: bool = False, jobs: int = 1
+    datasets: Sequence[Dataset], wanted: Wanted, skip: bool = False, processes: int = 1
 ) -> tuple[list[list[Entry]], list[tuple[str, str]]]:
     """Code all images; the entries are in the order of datasets, whatever the number of processes.
 
@@ -55,7 +55,7 @@ def code_images(
 
     worker = Worker(find_siblings(datasets), wanted, skip)
     found: list[list[Entry] | str] = [[]] * len(datasets)
-    for index, result in in_workers(worker, datasets, sizes, jobs, report):
+    for index, result in in_workers(worker, datasets, sizes, processes, report):
         found[index] = result
         done += 1
     skipped = [

@@ -102,7 +102,7 @@ def verify(args: argparse.Namespace) -> Outcome:
         directories = {each.name for each in datasets if coding.is_directory(each)}
         listed = without_slashes(listed, datasets, directories)
         checked = choose_files(datasets, Directories(directories), listed.entries)
-        entries = coding.code_all(checked.files, jobs=args.jobs)
+        entries = coding.code_all(checked.files, processes=args.processes)
     names = [each.name for each in found or datasets]
     findings = audit.audit(listed, entries, checked.directories)
     findings += [
