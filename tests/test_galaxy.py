@@ -147,7 +147,8 @@ def test_a_manifest_that_is_none_is_called_by_its_name(client):
     answer = client.start("iscc_verify", **source, **listed, outputs=["report"])
     message = (
         'iscc_verify: "it\'s $(no) manifest": expected a manifest, but it has no valid entry; '
-        'line 1: expected a name and an ISCC code, found "hello\\tworld"'
+        'line 1: expected a name and an ISCC code, found "hello\\tworld"; choose the output of '
+        "ISCC manifest, or another list of names and ISCC codes"
     )
     with pytest.raises(JobError) as error:
         client.wait(answer["jobs"])

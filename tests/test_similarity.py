@@ -1867,3 +1867,11 @@ def test_letters_that_no_font_has_are_announced(monkeypatch):
         with Image.open(io.BytesIO(png)) as image:
             sizes.append(image.height)
     assert sizes[1] > sizes[0] + 10  # for the line that says it
+
+
+def test_the_result_is_what_standard_output_says(tmp_path, similarity):
+    write_manifest(tmp_path / "m.tsv", SIX)
+    for more in ((), ("--reference", "m.tsv", "--matches", "x")):
+        done = similarity("--manifest", "m.tsv", "--result", "r", *more)
+        assert done.stdout.startswith("6 datasets")
+        assert (tmp_path / "r").read_text() == done.stdout

@@ -555,7 +555,12 @@ def test_what_iscc_sum_writes_is_verified(tmp_path, script):
 @pytest.mark.parametrize(
     ("manifest_lines", "files", "message"),
     [
-        ("", ["a"], '"m.tsv": expected a manifest, but it has no entry'),
+        (
+            "",
+            ["a"],
+            '"m.tsv": expected a manifest, but it has no entry; choose the output of ISCC '
+            "manifest, or another list of names and ISCC codes",
+        ),
         (
             "garbage\n",
             ["a"],
@@ -1176,3 +1181,11 @@ def test_files_and_manifests_of_what_is_there_exclude_each_other(tmp_path, scrip
     done = script("iscc_verify", "m", "--found", "m", "--manifest", "m")
     assert done.returncode == 2
     assert "--found: not allowed with argument" in done.stderr
+
+
+def test_the_result_has_the_counts_of_standard_output(tmp_path, script):
+    (tmp_path / "a").write_bytes(A)
+    (tmp_path / "m").write_text(HEADER + manifest_line("a", A) + manifest_line("b", B))
+    done = script("iscc_verify", "a", "--manifest", "m", "--result", "r")
+    assert done.stdout == counts(OK=1, MISSING=1)
+    assert (tmp_path / "r").read_text() == f"1 dataset: {done.stdout}"

@@ -150,6 +150,7 @@ def make_parser() -> command.Parser:
         f"table of all distances, in bits of 128 or 256, for up to {MOST_IN_MATRIX:,} datasets",
     )
     parser.add_output("--picture", "plot of the distances (PNG)")
+    parser.add_output("--result", "the numbers of pairs, clusters or matches, in one line")
     return parser
 
 
@@ -189,6 +190,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
             rows = tables.match_rows(entries, others, matches, nearest)
             table = tables.lines(tables.MATCH_COLUMNS, rows, of_images)
 
+    summary = f"{count}: {count_of_pairs(args, exact, near, ', ')}, {what}"
     with outputs.Outputs() as out:
         if args.pairs:
             pairs = pairs_to_write(args, found, exact, near)
@@ -205,7 +207,9 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
             out.write_lines(args.matrix, manifest.table_lines(columns, rows))
         if args.picture:
             out.write(args.picture, [draw(args, entries, others, found, bars)])
-    return Outcome(f"{count}: {count_of_pairs(args, exact, near, ', ')}, {what}")
+        if args.result:
+            out.write_lines(args.result, [f"{summary}\n"])
+    return Outcome(summary)
 
 
 def count_of_pairs(args: argparse.Namespace, exact: int, near: int, conjunction: str) -> str:

@@ -321,7 +321,7 @@ def read(
             elif kind is Kind.ENTRY and table is None:
                 raise LineError(
                     "expected the header of a manifest with the columns #name and iscc, found "
-                    f"{quote(line)}"
+                    f"{quote(line)}; choose the output of ISCC manifest or ISCC pixel manifest"
                 )
             elif kind is Kind.ENTRY:
                 entry = read_row(table, line)

@@ -42,7 +42,7 @@ from audit import Directories, Finding
 from command import Outcome
 from inputs import Dataset, Form
 from manifest import Entry
-from messages import InputError, quote
+from messages import InputError, pluralize, quote
 
 FAIL, REPORT = "fail", "report"
 CODES_IN_FORM = "the codes in the form"
@@ -77,6 +77,7 @@ def make_parser() -> command.Parser:
     parser.add_output("--passed", "list of the datasets that are OK")
     parser.add_output("--failed", "list of the other datasets")
     parser.add_output("--summary", "counts of each status, as JSON")
+    parser.add_output("--result", "the same counts, in one line")
     parser.add_argument(
         "--on-mismatch",
         choices=[REPORT, FAIL],
@@ -111,11 +112,11 @@ def verify(args: argparse.Namespace) -> Outcome:
     ]
     failed = names_that_failed(findings, listed.entries, checked)
     culprits = [each for each in findings if counts_as_mismatch(each, args.ignore)]
-    write_outputs(args, findings, culprits, names, failed)
     counts = Counter(finding.status for finding in findings)
-    summary = ", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES)
+    said = ", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES)
+    write_outputs(args, findings, culprits, names, failed, said)
     fails = culprits and args.on_mismatch == FAIL
-    return Outcome(summary, audit.describe(culprits) if fails else "")
+    return Outcome(said, audit.describe(culprits) if fails else "")
 
 
 def read_inputs(
@@ -319,8 +320,12 @@ def write_outputs(
     culprits: Sequence[Finding],
     names: Sequence[str],
     failed: set[str],
+    said: str,
 ) -> None:
-    """Write the requested outputs; `culprits` are the findings that count as mismatches."""
+    """Write the requested outputs; `culprits` are the findings that count as mismatches.
+
+    `said` is what standard output says, too.
+    """
     passed, others = (
         [name for name in names if (name in failed) == wanted] for wanted in (False, True)
     )
@@ -338,6 +343,9 @@ def write_outputs(
         if args.summary:
             counted = summary(findings, culprits, len(names), args.ignore)
             out.write_lines(args.summary, [json.dumps(counted, indent=2), "\n"])
+        if args.result:
+            line = f"{pluralize(len(names), 'dataset')}: {said}"
+            out.write_lines(args.result, [line, "\n"])
 
 
 def counts_as_mismatch(finding: Finding, ignore: Sequence[str]) -> bool:

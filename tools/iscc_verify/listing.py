@@ -54,6 +54,7 @@ DIGESTS = {
     96: "96-digit digests as sha384sum writes them",
     128: "128-digit digests as sha512sum writes them",
 }
+ADVICE = "choose the output of ISCC manifest, or another list of names and ISCC codes"
 MOST_WITHOUT_ENTRY = 10_000  # lines, after which a file is not a manifest
 BEGINNING = 8192  # bytes read to detect line ends; names are shorter
 MULTIHASH = "1e20"  # BLAKE3, 32 bytes
@@ -193,7 +194,7 @@ def collect(numbered: Iterable[tuple[int, str]], name: str, ended_by_nul: bool =
         if result.invalid:
             first = result.invalid[0]
             why = f"it has no valid entry; line {first.line}: {first.reason}"
-        raise InputError(f"{quote(name)}: expected a manifest, but {why}")
+        raise InputError(f"{quote(name)}: expected a manifest, but {why}; {ADVICE}")
     return result
 
 
