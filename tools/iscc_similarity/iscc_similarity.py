@@ -46,7 +46,7 @@ from hamming import TooManyPairsError
 from inputs import Dataset, Form
 from links import Links
 from manifest import Entry
-from messages import InputError, Progress, pluralize, quote
+from messages import InputError, Progress, in_lines, pluralize, quote
 from relations import Pairs
 
 THRESHOLDS = {links.CONTENT: 24, links.APPEARANCE: 48}
@@ -150,7 +150,7 @@ def make_parser() -> command.Parser:
         f"table of all distances, in bits of 128 or 256, for up to {MOST_IN_MATRIX:,} datasets",
     )
     parser.add_output("--picture", "plot of the distances (PNG)")
-    parser.add_output("--result", "the numbers of pairs, clusters or matches, in one line")
+    parser.add_output("--result", "the numbers of pairs, clusters or matches, as text")
     return parser
 
 
@@ -208,7 +208,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         if args.picture:
             out.write(args.picture, [draw(args, entries, others, found, bars)])
         if args.result:
-            out.write_lines(args.result, [f"{summary}\n"])
+            out.write_lines(args.result, [in_lines(summary)])
     return Outcome(summary)
 
 

@@ -42,7 +42,7 @@ from audit import Directories, Finding
 from command import Outcome
 from inputs import Dataset, Form
 from manifest import Entry
-from messages import InputError, pluralize, quote
+from messages import InputError, in_lines, pluralize, quote
 
 FAIL, REPORT = "fail", "report"
 CODES_IN_FORM = "the codes in the form"
@@ -77,7 +77,7 @@ def make_parser() -> command.Parser:
     parser.add_output("--passed", "list of the datasets that are OK")
     parser.add_output("--failed", "list of the other datasets")
     parser.add_output("--summary", "counts of each status, as JSON")
-    parser.add_output("--result", "the same counts, in one line")
+    parser.add_output("--result", "the same counts, as text")
     parser.add_argument(
         "--on-mismatch",
         choices=[REPORT, FAIL],
@@ -344,8 +344,8 @@ def write_outputs(
             counted = summary(findings, culprits, len(names), args.ignore)
             out.write_lines(args.summary, [json.dumps(counted, indent=2), "\n"])
         if args.result:
-            line = f"{pluralize(len(names), 'dataset')}: {said}"
-            out.write_lines(args.result, [line, "\n"])
+            text = f"{pluralize(len(names), 'dataset')}: {said}"
+            out.write_lines(args.result, [in_lines(text)])
 
 
 def counts_as_mismatch(finding: Finding, ignore: Sequence[str]) -> bool:

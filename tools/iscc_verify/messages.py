@@ -1,7 +1,9 @@
 """Messages to the user: errors in one sentence, and the progress of long work."""
 
 import os
+import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from typing import TextIO
 
 LONGEST_QUOTE = 80
 SECONDS_BETWEEN_REPORTS = 5.0
+LINE_WIDTH, NO_BREAK = 72, "\u00a0"
 
 
 class InputError(Exception):
@@ -35,6 +38,12 @@ def explaining(action: str, name: str) -> Iterator[None]:
 def pluralize(count: int, noun: str) -> str:
     """A number and what it counts: 1 dataset, 2,000 datasets."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def in_lines(text: str) -> str:
+    """A text in short lines, broken only after commas. Galaxy's reports do not wrap long lines."""
+    unbroken = re.sub("(?<!,) ", NO_BREAK, text)
+    return textwrap.fill(unbroken, LINE_WIDTH).replace(NO_BREAK, " ") + "\n"
 
 
 def say(line: str, stream: TextIO | None) -> OSError | None:
