@@ -42,7 +42,7 @@ from documents import (
     numbers,
 )
 from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
-from samples import HOSTILE
+from samples import HOSTILE, column
 from test_suite import expanded
 
 DOCUMENTS = [
@@ -246,9 +246,10 @@ def test_forms_and_help_have_no_other_numbers(tool):
 def examples_in_help(form: str) -> list[list[str]]:
     """The rows of the table in a form's help, below its header; wide gaps separate columns."""
     [tool] = [tool for tool in TOOLS if tool.stem == form]
-    lines = re.findall(r"^    (\S.*)$", expanded(tool).findtext("help"), re.M)
+    blocks = re.findall(r"^    (#\w.*\n(?:    .*\n)+)", expanded(tool).findtext("help"), re.M)
+    lines = blocks[0].splitlines()
     [header, *rows] = [re.split(r"  +", line.strip()) for line in lines]
-    assert header[0].startswith("#name")
+    assert header[0].startswith("#")
     return rows
 
 
@@ -270,6 +271,37 @@ def test_the_pairs_in_the_help_are_those_of_the_images():
         bits = apart(*(name.replace("poster", "nuclei") for name in (name_a, name_b)))
         assert (relation == "exact") == (bits == 0)
         assert (distance_, similarity) == (str(bits), f"{100 - 100 * bits / 128:.1f}")
+
+
+def test_the_pixels_in_the_help_are_those_of_the_stack():
+    table = [line.split("\t") for line in (TEST_DATA / "planes.tsv").read_text().splitlines()]
+    name, pixels = (table[0].index(column) for column in ("#name", "pixels"))
+    rows = examples_in_help("iscc_pixels")
+    assert len(rows) == 2
+    assert all(row in [[line[name], line[pixels]] for line in table] for row in rows)
+
+
+def test_the_lineage_in_the_help_is_that_of_the_export(script, tmp_path):
+    export = TEST_DATA / "exports" / "invocation.zip"
+    script("iscc_trail", export, "--of", "Figure 2b", "--lineage", "l")
+    columns = ("name", "steps_back", "tool", "remark")
+    rows = column((tmp_path / "l").read_bytes(), *columns)
+    examples = examples_in_help("iscc_trail")
+    assert len(examples) == 3
+    assert all(row in [[*filter(None, each)] for each in rows] for row in examples)
+
+
+def test_the_answers_in_the_help_are_those_of_the_seal(script, tmp_path):
+    sealed = [TEST_DATA / "seals" / name for name in ("trail.tsv", "trail.seal.json", "signer.pub")]
+    options = ("--seal", sealed[1], "--trusted", sealed[2], "--report", "r")
+    assert script("iscc_seal", "verify", sealed[0], *options).returncode == 0
+    rows = column((tmp_path / "r").read_bytes(), "#question", "answer", "explanation")
+    examples = examples_in_help("iscc_seal")
+    assert len(examples) == 2
+    for question, answer, explanation in examples:
+        [found] = [row for row in rows if row[0] == question]
+        assert found[1] == answer
+        assert found[2].endswith(explanation.removeprefix('"trail.tsv"'))
 
 
 def test_the_report_in_the_help_is_that_of_the_tutorial():
