@@ -226,7 +226,7 @@ class Record:
             self.refuse("an object", values)
 
     def refuse(self, expected: str, found: object) -> None:
-        found = quote(json.dumps(found))
+        found = quote(found if isinstance(found, str) else json.dumps(found))
         raise InputError(f"{self.called}: expected {expected}, found {found}")
 
     def text(self, key: str) -> str:
@@ -334,7 +334,10 @@ def names_in_collections(collections: list[Record]) -> dict[str, tuple[str, ...]
 def elements(collection: Record, depth: int = 0) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The datasets in a collection, each with the identifiers that lead to it."""
     if depth > DEEPEST_COLLECTION:
-        collection.refuse(f"collections at most {DEEPEST_COLLECTION} deep", "deeper ones")
+        raise InputError(
+            f"{collection.called}: expected collections at most {DEEPEST_COLLECTION} deep, found "
+            "deeper ones"
+        )
     for element in collection.records("elements"):
         identifier = element.text("element_identifier")
         if element.values.get("child_collection"):
@@ -374,7 +377,9 @@ def read_jobs(
                 out |= made
         links += len(into) + len(out)
         if links > MOST_LINKS:
-            record.refuse(f"at most {MOST_LINKS:,} datasets of jobs", "more of them")
+            raise InputError(
+                f"{record.called}: expected at most {MOST_LINKS:,} datasets of jobs, found more"
+            )
         for each in (*into, *out):  # exports omit purged datasets
             datasets.setdefault(each, Dataset(each, 0, (f"dataset {each}",), each, ()))
         tool = record.text("tool_id")
