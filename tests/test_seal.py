@@ -936,10 +936,15 @@ def test_receipts_that_are_none():
         ({"credentialSubject": {**subject, "declaration": version}}, "is not an ISCC-ID"),
         ({"credentialSubject": {**subject, "declaration": later}}, "its time is not that of the"),
         ({"issuer": "did:web:other.example"}, "not by the hub that you trust"),
+        ({"validUntil": "2026-11-25T00:00:00Z"}, "it was valid only until"),
+        ({"validUntil": "2126-11-25T00:00:00"}, "is not a time until which it is valid"),
+        ({"validUntil": 5}, "is not a time until which it is valid"),
     ]:
         receipt, hub = receipt_signed(**fields)
         with pytest.raises(receipts.ReceiptError, match=said):
             receipts.check(receipt, NOTE, hub)
+    receipt, hub = receipt_signed(validUntil="2126-11-25T00:00:00Z")
+    assert receipts.check(receipt, NOTE, hub).hub == 0
     receipt, hub = receipt_signed(evidence={"x": 1})  # signed like the rest
     assert receipts.check(receipt, NOTE, hub).hub == 0
     for change in (

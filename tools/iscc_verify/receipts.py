@@ -102,6 +102,9 @@ def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes]
         if method not in keys or method.partition("#")[0] != issuer:
             raise ReceiptError(f"it was signed by {quote(method)}, not by the hub that you trust")
         check_proof(receipt, value, keys[method])
+        for until in (receipt.get("validUntil"), receipt["proof"].get("expires")):
+            if until is not None and is_past(until):
+                raise ReceiptError(f"it was valid only until {quote(str(until))}")
     return Receipt(iscc_id, time, hub, issuer)
 
 
@@ -116,6 +119,14 @@ def check_proof(receipt: Mapping[str, object], value: str, key: bytes) -> None:
         raise ReceiptError("its signature is not valid base58") from None
     if not seal.verifies(key, signature, b"".join(hashes)):
         raise ReceiptError("its signature is not valid")
+
+
+def is_past(time: object) -> bool:
+    """Whether a time of a receipt is over. Raises ReceiptError if it is not a time with a zone."""
+    try:
+        return datetime.fromisoformat(time) < datetime.now(UTC)
+    except (TypeError, ValueError):
+        raise ReceiptError(f"{quote(str(time))} is not a time until which it is valid") from None
 
 
 def parse(iscc_id: str) -> tuple[datetime, int]:
