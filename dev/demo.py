@@ -132,7 +132,7 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     show(files["pixels/Manifest.tsv"], ["name", "iscc", "pixels"], wanted)
 
     name = "trace-figure"
-    question = "6. Which raw image is this figure made of?"
+    question = "6. Which raw image was this figure made from?"
     picture = (TEST_DATA / "pixels" / "figure.jpg").read_bytes()
     inputs = {
         "Figures": client.upload_list("figures to trace", {"figure 3a.jpg": picture}),
@@ -182,7 +182,7 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     show(files[f"{name}/Who vouches.tsv"], ["question", "answer"])
     print()
     show(files[f"{name}/All files.tsv"], ["name", "status"])
-    print("\nAnd if somebody makes the 1.5 of the smoothing a 2.5?\n", flush=True)
+    print("\nWhat if somebody changes the smoothing in the trail from 1.5 to 2.5?\n", flush=True)
     edited = sealed["trail.tsv"].replace(b'"1.5"', b'"2.5"')
     inputs = {"file": stranger.upload("trail.tsv", edited, "tabular"), "seal": its_seal}
     inputs |= {"trusted|kind": "dataset", "trusted|keys": keys, "tsa_root": root}

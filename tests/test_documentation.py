@@ -284,7 +284,7 @@ def test_the_pixels_in_the_help_are_those_of_the_stack():
 def test_the_lineage_in_the_help_is_that_of_the_export(script, tmp_path):
     export = TEST_DATA / "exports" / "invocation.zip"
     script("iscc_trail", export, "--of", "Figure 2b", "--lineage", "l")
-    columns = ("name", "steps_back", "tool", "remark")
+    columns = ("#of", "steps_back", "name", "tool", "remark")
     rows = column((tmp_path / "l").read_bytes(), *columns)
     examples = examples_in_help("iscc_trail")
     assert len(examples) == 3

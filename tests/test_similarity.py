@@ -907,7 +907,7 @@ def test_all_outputs_of_pictures_that_look_alike(tmp_path, similarity):
     options = ["--pairs", "p", "--clusters", "c", "--keep", "k", "--drop", "d", "--copies", "y"]
     options += ["--duplicates", "near", "--matrix", "x", "--picture", "i"]
     done = similarity("--manifest", "m.tsv", "--compare", "appearance", *options)
-    assert done.stdout == ("6 datasets: 1 exact pair, 3 pairs that look alike, 2 clusters\n")
+    assert done.stdout == ("6 datasets: 1 exact pair, 3 similar-looking pairs, 2 clusters\n")
     rows = [line.split("\t") for line in (tmp_path / "p").read_text().splitlines()]
     assert rows[0][-2:] == ["pixels_a", "pixels_b"]
     assert [row[:6] for row in rows[1:]] == [
@@ -952,8 +952,8 @@ def test_figures_find_the_planes_that_they_look_like(tmp_path, similarity):
     assert (done.returncode, "expected --matches as well" in done.stderr) == (2, True)
     done = similarity(*arguments, "--matches", "m", "--closest", "2", "--pairs", "p")
     assert done.stdout == (
-        "3 datasets and 3 of the reference: 1 exact pair, 2 pairs that look alike, 2 datasets "
-        "with a match\n"
+        "3 datasets compared with 3 of the reference: 1 exact pair, 2 similar-looking pairs, "
+        "2 datasets with a match\n"
     )
     rows = [line.split("\t") for line in (tmp_path / "m").read_text().splitlines()]
     assert rows[0][-2:] == ["pixels", "match_pixels"]
@@ -1184,7 +1184,8 @@ def test_all_outputs_with_a_reference(tmp_path, similarity):
     done = similarity("--manifest", "new.tsv", *references, *outputs, "--threshold", 12)
     assert done.stderr == ""
     assert done.stdout == (
-        "7 datasets and 4 of the reference: 3 exact pairs, 8 near pairs, 6 datasets with a match\n"
+        "7 datasets compared with 4 of the reference: 3 exact pairs, 8 near pairs, "
+        "6 datasets with a match\n"
     )
     rows = [line.split("\t") for line in (tmp_path / "pairs").read_text().splitlines()]
     assert [row[:5] + row[8:] for row in rows[1:]] == [
@@ -1278,7 +1279,8 @@ def test_a_reference_of_the_command_line_joins_the_inputs_of_galaxy(tmp_path, si
     (tmp_path / "inputs.json").write_text(json.dumps(inputs))
     done = similarity("--inputs", "inputs.json", "--reference", "m")
     assert done.stdout == (
-        "1 dataset and 1 of the reference: 1 exact pair, 0 near pairs, 1 dataset with a match\n"
+        "1 dataset compared with 1 of the reference: 1 exact pair, 0 near pairs, "
+        "1 dataset with a match\n"
     )
 
 

@@ -681,7 +681,7 @@ def test_pixels_of_no_dataset_are_counted_and_of_several_refused(export, script,
     export.dataset("r", "nuclei_3d.tif", b"r" * 30_000)
     export.collection("one", **{"nuclei_3d.tif": "s"})
     export.collection("other", **{"nuclei_3d.tif": "r"})
-    several = '"nuclei_3d.tif" could be "one/nuclei_3d.tif" and "other/nuclei_3d.tif"; write the '
+    several = '"nuclei_3d.tif" could be "one/nuclei_3d.tif" or "other/nuclei_3d.tif"; write the '
     several += "whole name"
     done = script("iscc_trail", export.write(), *given)
     assert done.returncode == 2

@@ -181,7 +181,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         matches = relations.best_matches(found, args.closest or 1)
         bars = tables.kinds_of_matches(entries, matches, relations.similar(found))
         what = pluralize(len(np.unique(matches.a)), "dataset") + " with a match"
-        count += f" and {len(others):,} of the reference"
+        count += f" compared with {len(others):,} of the reference"
         if args.matches:
             nearest = find_nearest(found, np.setdiff1d(np.arange(len(entries)), matches.a))
             if nearest is None:
@@ -215,7 +215,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
 def count_of_pairs(args: argparse.Namespace, exact: int, near: int, conjunction: str) -> str:
     similar = pluralize(near, "near pair")
     if args.compare == links.APPEARANCE:
-        similar = f"{pluralize(near, 'pair')} that look alike"
+        similar = pluralize(near, "similar-looking pair")
     return f"{pluralize(exact, 'exact pair')}{conjunction}{similar}"
 
 

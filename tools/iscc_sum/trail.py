@@ -194,7 +194,7 @@ def one_of(found: Sequence[Line], name: str, where: str = "", advice: str = "") 
     if whole:
         return whole[0]
     if len({line.entry.datahash for line in found}) > 1:
-        both = " and ".join(quote(line.entry.name) for line in found[:2])
+        both = " or ".join(quote(line.entry.name) for line in found[:2])
         raise InputError(f"{where}{quote(name)} could be {both}; write the whole name{advice}")
     return found[0]
 
