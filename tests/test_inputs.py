@@ -204,7 +204,7 @@ def test_the_modules_beside_a_script_are_found_by_all_means(tmp_path, program):
         "iscc_pixels": ("a", "--manifest", "pixels"),
         "iscc_trail": ("invocation.zip", "--trail", "trail"),
         "iscc_similarity": ("a", "m"),
-        "iscc_verify": ("a", "--manifest", "m", "--report", "r"),
+        "iscc_verify": ("a", "--manifest", "m", "--summary", "r"),
         "iscc_gate": ("r", "a", "--passed-on", "b"),
         "iscc_seal": ("verify", *sealed, "--trusted", seals / "signer.pub"),
     }

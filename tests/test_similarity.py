@@ -1855,6 +1855,19 @@ def test_memory_that_is_not_enough_is_said_in_one_sentence(tmp_path, monkeypatch
     assert "memory" in done.stderr
 
 
+def test_of_equally_near_datasets_the_first_is_named(tmp_path, similarity):
+    """Also where one has a wide code and the other a narrow one: 32 of 128 bits, 16 of 64."""
+    write_manifest(tmp_path / "m.tsv", [entry("far", 0, 1)])
+    both = [entry("wide", ones(32, 64), 2), entry("narrow", ones(16), 3, narrow=True)]
+    for reference in (both, both[::-1]):
+        write_manifest(tmp_path / "r.tsv", reference)
+        done = similarity("--manifest", "m.tsv", "--reference", "r.tsv", "--matches", "x")
+        assert done.returncode == 0, done.stderr
+        [_, row] = (tmp_path / "x").read_text().splitlines()
+        assert row.split("\t")[1] == "none"
+        assert row.split("\t")[5] == reference[0].name
+
+
 def test_letters_that_no_font_has_are_announced(monkeypatch):
     """As where no font with Chinese, Japanese or Korean letters is installed."""
     monkeypatch.setattr(picture.fonts_for.__globals__["font_manager"].fontManager, "ttflist", [])

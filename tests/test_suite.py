@@ -1,10 +1,12 @@
 """Consistency of the suite: formatting, lint, versions, copies, and correct test data."""
 
+import csv
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import iscc_core
@@ -139,6 +141,18 @@ def test_required_packages_are_those_that_are_installed_for_the_tools():
     packages = {f"{CONDA_NAMES.get(name, name)}=={version}" for name, version in split}
     assert required == packages | {f"{name}=={version}" for name, version in PROGRAMS.items()}
     assert set(pinned) <= set(pinned_requirements(REQUIREMENTS / "dev.txt"))
+
+
+def test_edam_terms_are_not_obsolete():
+    """Those of the forms, in the table that planemo uses for its own check."""
+    table = files("edam_ontology").joinpath("EDAM.tsv").read_text(encoding="utf-8")
+    rows = csv.DictReader(table.splitlines(), delimiter="\t")
+    obsolete = {row["Class ID"].rpartition("/")[2]: row["Obsolete"] == "TRUE" for row in rows}
+    for tool in TOOLS:
+        root = expanded(tool)
+        terms = [each.text for kind in ("topic", "operation") for each in root.iter(f"edam_{kind}")]
+        assert len(terms) >= 3
+        assert not any(obsolete[term] for term in terms)
 
 
 def test_versions_agree():

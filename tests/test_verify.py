@@ -88,6 +88,13 @@ def test_every_status_of_real_images(tmp_path, script):
         **found,
         "mismatches": 7,
         "ignored": [],
+        "first_mismatches": [
+            '"it\'s.tif" is EXTRA',
+            '"nuclei.tif" is CHANGED',
+            '"new name.png" is MOVED',
+            '"it\'s.tif" is DUPLICATE',
+            '"retina.jpg" is MISSING',
+        ],
     }
 
     done = script("iscc_verify", *arguments, "--on-mismatch", "fail", "--ignore", "extra")

@@ -240,6 +240,8 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
             for side, each in ((a, class_a), (b, class_b))
         )
         of_a = of_a[wanted[of_a]]
+        if not (len(of_a) and len(of_b)):
+            continue
         words = 1 + (class_a & class_b & 1) if by_content else a.codes.shape[2]
         itself = None
         if found.sides.is_one_set and class_a == class_b:
@@ -249,7 +251,9 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
             least, place = hamming.nearest(codes_a, codes_b, itself)
             scaled = least * (found.sides.bits / (words * hamming.WORD_BITS))
             scaled[least == hamming.NOTHING_NEAR] = np.inf
-            nearer = scaled < distance[of_a]
+            # Fingerprints are in the order of the input: of equally near ones the first counts.
+            first = (scaled == distance[of_a]) & (of_b[place] < which[of_a])
+            nearer = np.isfinite(scaled) & ((scaled < distance[of_a]) | first)
             distance[of_a[nearer]] = scaled[nearer]
             which[of_a[nearer]] = of_b[place[nearer]]
     labels = a.rows.labels[rows]

@@ -413,14 +413,18 @@ def comparable_distance(listed: Listed, actual: Actual) -> tuple[int | None, int
     return difference.bit_count(), 8 * len(data)
 
 
-def describe(culprits: Sequence[Finding]) -> str:
-    """The number of mismatches, and the first few of them."""
-    first = [
+def first_of(culprits: Sequence[Finding]) -> list[str]:
+    """The first few mismatches, each as a clause."""
+    return [
         f"{quote(each.name) if each.name or each.line is None else f'line {each.line}'} is "
         f"{each.status}"
         for each in culprits[:MOST_CULPRITS]
     ]
-    more = len(culprits) - len(first)
+
+
+def describe(first: Sequence[str], count: int) -> str:
+    """The number of mismatches, and the first few of them."""
+    more = count - len(first)
     rest = f", and {more:,} more" if more else ""
-    verb = "does" if len(culprits) == 1 else "do"
-    return f"{len(culprits):,} {verb} not match: {', '.join(first)}{rest}"
+    verb = "does" if count == 1 else "do"
+    return f"{count:,} {verb} not match: {', '.join(first)}{rest}"

@@ -1,8 +1,8 @@
-"""Stop a workflow if something does not match: fail if a table of mismatches has lines.
+"""Stop a workflow if something does not match.
 
-iscc_verify writes its report, and stays green in Galaxy so that people can read it. This tool reads
-the mismatches, and passes a dataset on if there are none. What needs that dataset does not run
-otherwise.
+iscc_verify writes its report and stays green in Galaxy, so that people can read it. This tool reads
+the summary of iscc_verify, and fails if there are mismatches, or if no dataset is OK. Otherwise it
+passes a dataset on. Steps of a workflow that need this dataset run only then.
 """
 
 import sys
@@ -15,20 +15,20 @@ if __name__ == "__main__":
     startup.begin()
 
 import argparse
+import json
 from collections.abc import Iterator
 
 import audit
 import command
 import inputs
-import manifest
 import outputs
-from audit import Finding
 from command import Outcome
 from inputs import Dataset, Form
 from messages import InputError, explaining, quote
 
-KEYS = ("mismatches", "pass_on")
+KEYS = ("summary", "pass_on")
 FAIL, REPORT = "fail", "report"
+MOST_BYTES = 100_000  # of a summary, in which the first mismatches have names
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,19 +37,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> command.Parser:
     parser = command.Parser("iscc_gate", __doc__)
-    parser.add_inputs("the mismatches that iscc_verify wrote, and the file to pass on")
+    parser.add_inputs("the summary that iscc_verify wrote, and the file to pass on")
     parser.add_output("--passed-on", "a copy of that file, if nothing is a mismatch", required=True)
     parser.add_argument(
         "--on-mismatch",
         choices=[FAIL, REPORT],
         default=FAIL,
-        help="fail if there are mismatches, or pass the file on all the same (default %(default)s)",
+        help="fail if something does not match, or pass the file on all the same (default "
+        "%(default)s)",
     )
     return parser
 
 
 def stop(args: argparse.Namespace) -> Outcome:
-    """Read the mismatches, and pass the file on unless there are any."""
+    """Read the summary, and pass the file on unless something does not match."""
     if args.inputs:
         form = Form(args.inputs, KEYS)
         given = [each for key in KEYS for each in form.datasets(form.one_of(key))]
@@ -57,42 +58,76 @@ def stop(args: argparse.Namespace) -> Outcome:
         given = [inputs.from_path(path) for path in args.files]
     if len(given) != 2:
         raise InputError(
-            "expected two files, the mismatches that ISCC verify wrote and the file to pass on, "
-            f"found {len(given)}"
+            "expected two files, the summary that ISCC verify wrote and the file to pass on, found "
+            f"{len(given)}"
         )
     outputs.check(args.outputs, [args.inputs, *(each.path for each in given)])
-    table, passed = given
-    culprits = list(read_mismatches(table))
-    said = audit.describe(culprits) if culprits else "everything matches"
-    if culprits and args.on_mismatch == FAIL:
+    source, passed = given
+    said = why_not(source)
+    if said and args.on_mismatch == FAIL:
         return Outcome(said, said)
     with outputs.Outputs() as out:
         out.write(args.passed_on, read_pieces(passed))
-    return Outcome(said)
+    return Outcome(said or "no mismatches")
 
 
-def read_mismatches(table: Dataset) -> Iterator[Finding]:
-    """What does not match, by a table of mismatches, or by a whole report."""
-    header = "\t".join(audit.COLUMNS)
-    found = manifest.read_lines(table.path, table.name)
-    _, first = next(found, (0, ""))
-    if first != header:
-        raise InputError(
-            f"{quote(table.name)}: expected the mismatches that ISCC verify writes, a table with "
-            f"the columns {', '.join(audit.COLUMNS).lstrip('#')}, found {quote(first)}"
-        )
-    for number, line in found:
-        row = dict(zip(audit.COLUMNS, line.split("\t"), strict=False))
-        if line.count("\t") != header.count("\t") or row["status"] not in audit.STATUSES:
-            raise InputError(
-                f"{quote(table.name)}, line {number}: expected {len(audit.COLUMNS)} columns as in "
-                f"the header, with a status, found {quote(line)}"
-            )
-        if row["status"] != audit.OK:
-            yield Finding(manifest.unescape(row["#name"]), row["status"], line=row["line"] or None)
+def why_not(source: Dataset) -> str:
+    """What does not match, by a summary; empty if nothing. Raises InputError."""
+    summary = read_summary(source)
+    first, ignored = summary["first_mismatches"], summary["ignored"]
+    mismatches = sum(
+        summary[status]
+        for status in audit.STATUSES
+        if status != audit.OK and status.lower() not in ignored
+    )
+    if mismatches != summary["mismatches"] or len(first) > mismatches:
+        raise refusal(source, f"{mismatches:,} mismatches, as its counts say", "others")
+    if mismatches:
+        return audit.describe(first, mismatches)
+    if not summary[audit.OK]:
+        return "no dataset is OK, so nothing was found intact"
+    return ""
+
+
+def read_summary(source: Dataset) -> dict:
+    """The summary in a file, with values of the right types. Raises InputError."""
+    with explaining("read", source.name), source.path.open("rb") as stream:
+        content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise refusal(source, f"at most {MOST_BYTES:,} bytes", "more")
+    try:
+        summary = json.loads(content.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise refusal(source, "JSON", str(error)) from None
+    numbers, lists = ("datasets", *audit.STATUSES, "mismatches"), ("ignored", "first_mismatches")
+    if not isinstance(summary, dict) or set(summary) != {*numbers, *lists}:
+        raise refusal(source, f"the keys {', '.join((*numbers, *lists))}", str(summary))
+    for key in numbers:
+        if type(summary[key]) is not int or summary[key] < 0:
+            raise refusal(source, f"a number as {key}", str(summary[key]))
+    for key in lists:
+        texts = summary[key]
+        if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+            raise refusal(source, f"a list of texts as {key}", str(texts))
+    return summary
+
+
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object. Raises ValueError if it has a key twice."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key is in it twice")
+    return dict(pairs)
+
+
+def refusal(source: Dataset, expected: str, found: str) -> InputError:
+    return InputError(
+        f"{quote(source.name)}: expected the summary of ISCC verify with {expected}, found "
+        f"{quote(found)}; choose the summary, in JSON, of this version of ISCC verify"
+    )
 
 
 def read_pieces(source: Dataset) -> Iterator[bytes]:
+    """The bytes of a file, in pieces."""
     with explaining("read", source.name), source.path.open("rb") as stream:
         while piece := stream.read(outputs.PIECE_BYTES):
             yield piece

@@ -116,7 +116,7 @@ def verify(args: argparse.Namespace) -> Outcome:
     said = ", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES)
     write_outputs(args, findings, culprits, names, failed, said)
     fails = culprits and args.on_mismatch == FAIL
-    return Outcome(said, audit.describe(culprits) if fails else "")
+    return Outcome(said, audit.describe(audit.first_of(culprits), len(culprits)) if fails else "")
 
 
 def read_inputs(
@@ -362,6 +362,7 @@ def summary(
         **{status: counts[status] for status in audit.STATUSES},
         "mismatches": len(culprits),
         "ignored": sorted(set(ignore)),
+        "first_mismatches": audit.first_of(culprits),
     }
 
 
