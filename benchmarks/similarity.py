@@ -18,11 +18,13 @@ import codes  # noqa: E402
 import hamming  # noqa: E402
 
 THRESHOLD = 12  # of Data-Codes, 128 bits
+DEFAULT = 24
 LOOKS_LIKE = 48  # of Image-Codes, 256 bits
 
 
 def all_comparisons(folder: Path, runs: int) -> None:
     alone = beside_faiss("100,000 codes", planted(100_000), THRESHOLD, max(runs, 9))
+    beside_faiss("100,000 codes", planted(100_000), DEFAULT, 3)
     image_codes(folder)
     a_million_codes(alone, folder)
     codes_with_bits_in_common(alone)
@@ -104,6 +106,11 @@ def a_million_codes(alone: float, folder: Path) -> None:
         f"hamming.pairs_within(numpy.load({str(folder / 'hashes.npy')!r}), None, {THRESHOLD})"
     )
     memory("  in a process of its own", [PYTHON, "-c", program])
+    for processes in (1, 2):
+        start = time.perf_counter()
+        hamming.pairs_within(hashes, None, DEFAULT, processes=processes)
+        seconds = time.perf_counter() - start
+        print(f"1,000,000 codes, threshold {DEFAULT}, {processes} processes: {seconds:.1f} s\n")
 
 
 def codes_with_bits_in_common(alone: float) -> None:
