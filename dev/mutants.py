@@ -41,6 +41,7 @@ COVERED = {
     "iscc_sum/records.py": ("test_iscc_sum.py",),
     "iscc_sum/trail.py": ("test_trail.py",),
     "iscc_sum/workers.py": ("test_command.py", "test_iscc_sum.py"),
+    "iscc_verify/iscc_gate.py": ("test_gate.py",),
     "iscc_verify/keys.py": ("test_seal.py",),
     "iscc_verify/receipts.py": ("test_seal.py",),
     "iscc_verify/seal.py": ("test_seal.py",),
