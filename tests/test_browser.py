@@ -97,7 +97,7 @@ def test_tutorial(person, tmp_path):
 
     person.search_tool("ISCC similarity")
     person.screenshot_of("#center", "form of ISCC similarity")
-    person.choose("lists", "Drop exact duplicates")
+    person.choose("lists", "Drop exact duplicates only")
     person.tick("outputs", "Matrix")
     person.run_tool()
     person.wait_for_state("matrix")
