@@ -1892,3 +1892,4 @@ def test_the_result_is_what_standard_output_says(tmp_path, similarity):
         text = (tmp_path / "r").read_text()
         assert text.replace("\n", " ").rstrip() == done.stdout.rstrip()
         assert all(len(line) <= 72 for line in text.splitlines())
+    assert messages.in_lines("a, " + 66 * "b" + " c-d, e") == f"a,\n{66 * 'b'} c-d,\ne\n"

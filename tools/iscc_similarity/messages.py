@@ -43,7 +43,8 @@ def pluralize(count: int, noun: str) -> str:
 def in_lines(text: str) -> str:
     """A text in short lines, broken only after commas. Galaxy's reports do not wrap long lines."""
     unbroken = re.sub("(?<!,) ", NO_BREAK, text)
-    return textwrap.fill(unbroken, LINE_WIDTH).replace(NO_BREAK, " ") + "\n"
+    filled = textwrap.fill(unbroken, LINE_WIDTH, break_on_hyphens=False)
+    return filled.replace(NO_BREAK, " ") + "\n"
 
 
 def say(line: str, stream: TextIO | None) -> OSError | None:
