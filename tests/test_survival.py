@@ -91,7 +91,7 @@ CHANGES: dict[str, Change] = {
     "mirrored": lambda array: array[:, ::-1],
     "inverted": lambda array: np.iinfo(array.dtype).max - array,
 }
-LOSSLESS = "stored without loss in another format, {} or more of them"
+LOSSLESS = "stored without loss, in any of at least {} formats"
 TURNED = ("turned by 90°", "mirrored", "inverted")
 
 
