@@ -1489,6 +1489,13 @@ def test_one_dataset_alone_is_compared_with_nothing(tmp_path, similarity):
         )
 
 
+def test_a_picture_of_two_empty_collections(tmp_path, similarity):
+    (tmp_path / "form").write_text(json.dumps({"datasets": [], "reference_datasets": []}))
+    done = similarity("--inputs", "form", "--picture", "p.png", "--matches", "m", "--pairs", "p")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_heat_map_leaves_out_what_has_no_duplicate(tmp_path, similarity, monkeypatch):
     """With more than forty datasets; up to forty, also of a reference, all are drawn."""
     drawn = []

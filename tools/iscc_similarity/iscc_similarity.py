@@ -452,13 +452,14 @@ def draw(
         one_set = found.sides.is_one_set
         scale = picture.BY_APPEARANCE if args.compare == links.APPEARANCE else picture.BY_CONTENT
         rows, other_rows = relations.linked_rows(found)
-        if max(len(entries), len(others)) <= picture.MOST_UNLINKED:
+        are_few = max(len(entries), len(others)) <= picture.MOST_UNLINKED
+        if are_few:
             rows, other_rows = np.arange(len(entries)), np.arange(len(others))
-        if 0 < max(len(rows), len(other_rows)) <= picture.MOST_IN_HEAT_MAP:
-            drawn = [entries[row] for row in rows.tolist()]
+        if are_few or 0 < max(len(rows), len(other_rows)) <= picture.MOST_IN_HEAT_MAP:
+            shown = [entries[row] for row in rows.tolist()]
             if not one_set:
-                drawn += [others[row] for row in other_rows.tolist()]
-            distances, exact = links.distances_by_row(links.fingerprints(drawn, by=args.compare))
+                shown += [others[row] for row in other_rows.tolist()]
+            distances, exact = links.distances_by_row(links.fingerprints(shown, by=args.compare))
             down = picture.Side(names, rows)
             across = None if one_set else picture.Side(other_names, other_rows)
             return picture.heat_map(down, across, distances, exact, args.threshold, scale)
