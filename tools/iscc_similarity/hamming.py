@@ -254,8 +254,8 @@ def nearest(
 def make_plan(task: Task) -> Plan:
     """Make the cheapest plan for a search, from the bits that vary among a sample of the hashes.
 
-    A bit that is set in a share p of the hashes is equal in two of them with probability p * p + (1
-    - p) * (1 - p), which is 1/2 if it is balanced and 1 if it never varies.
+    A bit that is set in a share p of the hashes is equal in two of them with probability
+    p * p + (1 - p) * (1 - p), which is 1/2 if it is balanced and 1 if it never varies.
     """
     # A random sample, but the same each time.
     samples = [

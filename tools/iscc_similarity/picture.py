@@ -154,11 +154,10 @@ def heat_map(
         for start, size in frames:
             frame = {"fill": False, "edgecolor": BORDER_COLOUR, "linewidth": width}
             axes.add_patch(Rectangle((start, start), size, size, **frame))
-        title = f"{side.counted} datasets in {pluralize(len(frames), 'cluster')} (framed)"
-        if not side.left_out:
-            title = f"{pluralize(count, 'dataset')}, {pluralize(len(frames), 'cluster')} (framed)"
-        else:
-            title += f"; {side.left_out:,} in no cluster"
+        clusters = f"{pluralize(len(frames), 'cluster')} (framed)"
+        title = f"{pluralize(count, 'dataset')}, {clusters}"
+        if side.left_out:
+            title = f"{side.counted} datasets in {clusters}; {side.left_out:,} in no cluster"
     else:
         title = f"{side.counted} datasets (down), {other.counted} of the reference (across)"
         if side.left_out or other.left_out:

@@ -15,12 +15,12 @@ if __name__ == "__main__":
     startup.begin()
 
 import argparse
-import json
 from collections.abc import Iterator
 
 import audit
 import command
 import inputs
+import listing
 import outputs
 from command import Outcome
 from inputs import Dataset, Form
@@ -29,6 +29,7 @@ from messages import InputError, explaining, quote
 KEYS = ("summary", "pass_on")
 FAIL, REPORT = "fail", "report"
 MOST_BYTES = 100_000  # of a summary, in which the first mismatches have names
+LONGEST_FOUND = 200  # bytes of what is no summary, for a message
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,12 +97,13 @@ def read_summary(source: Dataset) -> dict:
     if len(content) > MOST_BYTES:
         raise refusal(source, f"at most {MOST_BYTES:,} bytes", "more")
     try:
-        summary = json.loads(content.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
+        summary = listing.parse_json(content.decode("utf-8"))
+    except ValueError as error:
         raise refusal(source, "JSON", str(error)) from None
     numbers, lists = ("datasets", *audit.STATUSES, "mismatches"), ("ignored", "first_mismatches")
     if not isinstance(summary, dict) or set(summary) != {*numbers, *lists}:
-        raise refusal(source, f"the keys {', '.join((*numbers, *lists))}", str(summary))
+        found = content[:LONGEST_FOUND].decode(errors="replace")
+        raise refusal(source, f"the keys {', '.join((*numbers, *lists))}", found)
     for key in numbers:
         if type(summary[key]) is not int or summary[key] < 0:
             raise refusal(source, f"a number as {key}", str(summary[key]))
@@ -110,13 +112,6 @@ def read_summary(source: Dataset) -> dict:
         if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
             raise refusal(source, f"a list of texts as {key}", str(texts))
     return summary
-
-
-def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object. Raises ValueError if it has a key twice."""
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key is in it twice")
-    return dict(pairs)
 
 
 def refusal(source: Dataset, expected: str, found: str) -> InputError:
