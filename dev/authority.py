@@ -109,19 +109,21 @@ def certificate(
 
 
 @contextmanager
-def serving(answer: Callable[[str, bytes], tuple[int, bytes]]) -> Iterator[str]:
+def serving(answer: Callable[[str, bytes], tuple[object, ...]]) -> Iterator[str]:
     """Run a server on loopback during a with-block; yields its address.
 
-    `answer` takes the path and body of a POST request, and returns status and body of the response.
+    `answer` takes the path and body of a POST request, and returns the status and the body of the
+    response, followed by its headers, each a name and a value.
     """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status, body = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            asked = self.rfile.read(int(self.headers["Content-Length"]))
+            status, body, *headers = answer(self.path, asked)
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            if status == 302:  # which must not be followed
-                self.send_header("Location", "/elsewhere")
+            for name, value in headers:
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 

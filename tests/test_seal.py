@@ -346,7 +346,10 @@ def test_an_expired_certificate_is_said(script, tmp_path, signer, monkeypatch):
             "expected a time stamp, but the authority refused",
         ),
         ((500, b""), 'expected a time stamp, but the server says 500 "Internal Server Error"'),
-        ((302, b""), 'expected a time stamp, but the server says 302 "Found"'),
+        (
+            (302, b"", ("Location", "/elsewhere")),
+            'expected a time stamp, but the server says 302 "Found"',
+        ),
         ((200, b"x" * 70_000), "it has more than 65,536 bytes"),
     ],
 )
@@ -376,7 +379,7 @@ def test_a_stamp_of_something_else(script, tmp_path, signer):
         pytest.raises(InputError, match="it answers another request"),
     ):
         stamps.request(url, b"data")
-    with pytest.raises(stamps.StampError, match="its signature algorithm is not supported"):
+    with pytest.raises(stamps.StampError, match="its algorithms are not supported"):
         stamps.check(authority.stamp(b"data", "sha1"), b"data", authority.root)
     for name in ("sha384", "sha512"):
         stamps.check(authority.stamp(b"data", name), b"data", authority.root)
@@ -413,6 +416,33 @@ def test_what_an_authority_says_beside_the_stamp_is_not_kept(script, tmp_path, s
     assert b"Okay" not in base64.b64decode(
         json.loads((tmp_path / "s").read_text())["timestamp_token"]
     )
+
+
+def test_rsa_has_one_name(tmp_path):
+    """Authorities name RSA alone or together with a hash. No signature covers the name."""
+    authority = make_authority(tmp_path / "tsa", rsa_key)
+
+    def with_name(reply: bytes, name: str) -> bytes:
+        tree = stamps.read_der(reply)
+        [(_, [_, (_, [_, (_, [(_, [*_, (_, [(_, [*_, (_, algorithm), _])])])])])])] = tree
+        assert algorithm[0] == (stamps.Tag.OID, stamps.Id.RSA)
+        algorithm[0] = (stamps.Tag.OID, bytes.fromhex(name))
+        return stamps.write_der(tree)
+
+    for name in ("2a864886f70d01010b", "2a864886f70d01010c", "2a864886f70d01010d"):
+        with serving(
+            lambda path, query, as_=name: (200, with_name(authority.reply(query), as_))
+        ) as url:
+            reply, _ = stamps.request(url, b"data")
+        stamps.check(reply, b"data", authority.root)
+        other = with_name(reply, name)
+        (tmp_path / "reply").write_bytes(other)
+        (tmp_path / "data").write_bytes(b"data")
+        authority.run(
+            "openssl", "ts", "-verify", "-in", "../reply", "-data", "../data", "-CAfile", "root.pem"
+        )
+        with pytest.raises(stamps.StampError, match="its algorithms are not supported"):
+            stamps.check(other, b"data", authority.root)
 
 
 def test_a_signature_that_is_no_authoritys(script, tmp_path, signer):
@@ -686,11 +716,11 @@ def test_every_byte_of_the_seal_counts(tmp_path):
 
 
 @EXPLORES
-def test_every_byte_of_a_time_stamp_counts(tmp_path):
+@pytest.mark.parametrize("key", [elliptic_key, rsa_key])
+def test_every_byte_of_a_time_stamp_counts(tmp_path, key):
     """Including bytes that no signature covers and openssl ignores."""
-    sealed = json.loads(SEALED.read_text())
-    reply = base64.b64decode(sealed["timestamp_token"])
-    data, roots = seal.canonical(sealed["note"]), (SEALS / "tsa-root.pem").read_bytes()
+    authority, data = make_authority(tmp_path / "tsa", key), b"data"
+    reply, roots = authority.stamp(data), authority.root
     stamps.check(reply, data, roots)
     random = chance(2)
     for place in range(0, len(reply), 1 if FUZZING else 7):

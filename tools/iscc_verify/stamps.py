@@ -55,20 +55,28 @@ class Id:
     RSA = bytes.fromhex("2a864886f70d010101")
 
 
+# Some authorities name RSA together with a hash, and openssl ignores which one.
+RSA_AND_A_HASH = [
+    (Tag.OID, bytes.fromhex("2a864886f70d01010b")),  # SHA-256
+    (Tag.OID, bytes.fromhex("2a864886f70d01010c")),  # SHA-384
+    (Tag.OID, bytes.fromhex("2a864886f70d01010d")),  # SHA-512
+]
 HASHES = {
     bytes.fromhex("608648016503040201"): "sha256",
     bytes.fromhex("608648016503040202"): "sha384",
     bytes.fromhex("608648016503040203"): "sha512",
 }
-SIGNATURES = {
-    bytes.fromhex("2a864886f70d01010b"): "sha256",  # RSA
-    bytes.fromhex("2a864886f70d01010c"): "sha384",
-    bytes.fromhex("2a864886f70d01010d"): "sha512",
-    bytes.fromhex("2a8648ce3d040302"): "sha256",  # ECDSA
+ECDSA = {
+    bytes.fromhex("2a8648ce3d040302"): "sha256",
     bytes.fromhex("2a8648ce3d040303"): "sha384",
     bytes.fromhex("2a8648ce3d040304"): "sha512",
 }
 
+
+UNSUPPORTED = (
+    "its algorithms are not supported: expected SHA-256, SHA-384 or SHA-512, with rsaEncryption or "
+    "ECDSA"
+)
 
 # What reading a malformed certificate may raise.
 CERTIFICATE_ERRORS = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
@@ -127,12 +135,24 @@ def request(url: str, data: bytes) -> tuple[bytes, Stamp]:
 
 
 def granted(reply: bytes) -> bytes:
-    """A granted reply, reduced to its token and the status 0. Raises StampError if refused."""
+    """A granted reply in the form that `check` accepts: its status is 0, and it says nothing else.
+
+    RSA has its name without a hash. Raises StampError if the authority refused.
+    """
     match read_der(reply):
         case [(Tag.SEQUENCE, [(Tag.SEQUENCE, [(Tag.INTEGER, b"\0" | b"\1"), *_]), token])]:
             status = (Tag.SEQUENCE, [(Tag.INTEGER, b"\0")])
+            name_rsa_alone(token)
             return write_der([(Tag.SEQUENCE, [status, token])])
     raise StampError("the authority refused it")
+
+
+def name_rsa_alone(token: object) -> None:
+    """In a token signed with RSA, replace its name with a hash, which is not signed."""
+    match token:
+        case (_, [_, (_, [(_, [*_, (Tag.SET, [(_, [*_, (Tag.SEQUENCE, algorithm), _])])])])]):
+            if algorithm[0] in RSA_AND_A_HASH:
+                algorithm[0] = (Tag.OID, Id.RSA)
 
 
 def check(reply: bytes, data: bytes, roots: bytes | None) -> Stamp:
@@ -162,6 +182,8 @@ def check(reply: bytes, data: bytes, roots: bytes | None) -> Stamp:
         verify = ["ts", "-verify", "-in", folder / "reply", "-data", folder / "data"]
         verify += ["-CAfile", trusted, "-attime", str(int(parsed.time.timestamp()))]
         said = openssl(*verify, *(["-partial_chain"] if roots is None else []))
+        if said and roots is None:
+            raise StampError(f"its certificate is not for time stamps ({said})")
         if said:
             raise StampError(f"it does not lead back to a root certificate that you trust ({said})")
         return check_certificates(parsed, signer.read_bytes(), others.read_bytes(), roots)
@@ -245,8 +267,8 @@ def parse(reply: bytes) -> Reply:
         case _:
             raise StampError("it is not an RFC 3161 time stamp that includes its certificate")
     hash_of_content = identifier(algorithm, HASHES)
-    if identifier(signature, {**SIGNATURES, Id.RSA: hash_of_content}) != hash_of_content:
-        raise StampError("its signature algorithm is not supported")
+    if identifier(signature, {**ECDSA, Id.RSA: hash_of_content}) != hash_of_content:
+        raise StampError(UNSUPPORTED)
     match read_der(content):
         case [(Tag.SEQUENCE, [
             (Tag.INTEGER, b"\1"),
@@ -269,7 +291,7 @@ def identifier(algorithm: object, known: dict[bytes, str]) -> str:
         case (Tag.SEQUENCE, [(Tag.OID, name)] | [(Tag.OID, name), (Tag.NULL, b"")]):
             if name in known:
                 return known[name]
-    raise StampError("its signature algorithm is not supported")
+    raise StampError(UNSUPPORTED)
 
 
 def read_time(text: bytes) -> datetime:
