@@ -1875,9 +1875,17 @@ def test_of_equally_near_datasets_the_first_is_named(tmp_path, similarity):
         assert row.split("\t")[5] == reference[0].name
 
 
+def test_a_letter_of_the_bold_face_alone_is_missing(monkeypatch):
+    """As the capital yot of DejaVu Sans, whose regular face is what names are drawn with."""
+    manager = picture.fonts_for.__globals__["font_manager"].fontManager
+    monkeypatch.setattr(manager, "ttflist", [e for e in manager.ttflist if "DejaVu" in e.name])
+    assert picture.fonts_for("cell \u037f") == (["DejaVu Sans"], True)
+
+
 def test_letters_that_no_font_has_are_announced(monkeypatch):
     """As where no font with Chinese, Japanese or Korean letters is installed."""
-    monkeypatch.setattr(picture.fonts_for.__globals__["font_manager"].fontManager, "ttflist", [])
+    manager = picture.fonts_for.__globals__["font_manager"].fontManager
+    monkeypatch.setattr(manager, "ttflist", [e for e in manager.ttflist if "DejaVu" in e.name])
     assert picture.fonts_for("cell") == (["DejaVu Sans"], False)
     assert picture.fonts_for("細胞核") == (["DejaVu Sans"], True)
     sizes = []

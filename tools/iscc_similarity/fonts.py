@@ -18,7 +18,10 @@ def fonts_for(text: str) -> tuple[list[str], bool]:
     for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: entry.fname):
         if not missing:
             break
-        if entry.name not in fonts and (has := characters_of(entry.fname) & missing):
+        if entry.name in fonts or not characters_of(entry.fname) & missing:
+            continue
+        # A family is drawn with one of its faces, which may lack letters that others have.
+        if has := characters_of(font_manager.findfont(entry.name)) & missing:
             fonts.append(entry.name)
             missing -= has
     return fonts, bool(missing)
