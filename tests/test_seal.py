@@ -1202,21 +1202,24 @@ def read_some(terminal: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "found"),
     [
-        b"",
-        b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
-        b"-----BEGIN PRIVATE KEY-----\nsecret stuff\n-----END PRIVATE KEY-----\n",
-        b"z3u2secretstuff",
-        b"\xff secret stuff",
-        b"secret stuff" * 100_000,
+        (b"", "found something else"),
+        (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "else"),
+        (b"-----BEGIN PRIVATE KEY-----\nsecret stuff\n-----END PRIVATE KEY-----\n", "else"),
+        (b"z3u2secretstuff", "found something else"),
+        (b"\xff secret stuff", "found something else"),
+        (b"ssh-ed25519 AAAA stuff", "found a public key"),
+        (b"\nz6Mkstuff", "found a public key"),
+        (b"secret stuff" * 100_000, "found more"),
     ],
 )
-def test_what_is_no_key_is_not_quoted(script, tmp_path, content):
+def test_what_is_no_key_is_not_quoted(script, tmp_path, content, found):
     (tmp_path / "key").write_bytes(content)
     done = script("iscc_seal", "sign", "trail.tsv", "--key", "key", "--seal", "s")
     assert done.returncode == 2
     assert done.stderr.startswith('iscc_seal sign: "key": expected ')
+    assert done.stderr.endswith(f"{found}\n")
     assert done.stderr.count("\n") == 1
     assert "stuff" not in done.stderr
     assert not (tmp_path / "s").exists()
@@ -1236,6 +1239,7 @@ def test_a_secret_key_among_the_trusted_is_not_quoted(script, tmp_path, signer):
         done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED, "--trusted", "keys")
         assert done.returncode == 2
         assert '"keys", line 1: expected a public key' in done.stderr
+        assert "found a secret key" in done.stderr
         assert secret.split()[-1] not in done.stderr
         assert "BEGIN" not in done.stderr
 
