@@ -139,7 +139,7 @@ class Worker:
                 raise InputError(f"cannot read {quote(dataset.name)}: {died}") from None
             if code == -signal.SIGXCPU:
                 seconds = most_seconds(find(dataset).size)
-                died = f"expected to read it within {seconds:,} seconds of one processor"
+                died = f"reading it takes more than the limit of {seconds:,} s of processor time"
             raise NotAnImageError(
                 f"cannot read {quote(dataset.name)} as an image: {died}"
             ) from None
