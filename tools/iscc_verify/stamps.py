@@ -132,7 +132,7 @@ def granted(reply: bytes) -> bytes:
         case [(Tag.SEQUENCE, [(Tag.SEQUENCE, [(Tag.INTEGER, b"\0" | b"\1"), *_]), token])]:
             status = (Tag.SEQUENCE, [(Tag.INTEGER, b"\0")])
             return write_der([(Tag.SEQUENCE, [status, token])])
-    raise StampError("the authority refused it")
+    raise StampError("the authority refused to give one")
 
 
 def check(reply: bytes, data: bytes, roots: bytes | None) -> Stamp:
@@ -342,7 +342,9 @@ def openssl(*arguments: object) -> str:
             timeout=SECONDS_FOR_OPENSSL,
         )
     except FileNotFoundError:
-        raise InputError("expected openssl to be installed, found no such program") from None
+        raise InputError(
+            "expected openssl to be installed, found no such program; time stamps need it"
+        ) from None
     except OSError as error:
         raise InputError(f"cannot run openssl: {error.strerror}") from None
     except subprocess.TimeoutExpired:
