@@ -1,14 +1,14 @@
 """Find duplicates and near-duplicates within a collection, or between it and a reference.
 
 Two datasets are exact duplicates if their Instance-Codes are equal; sizes, hashes and types of
-pixels must agree where they are known. They are near-duplicates if the Hamming distance between
-their Data-Codes, of 128 bits, is at most the threshold: up to 12 bits they are nearly the same, up
-to 24 related, up to 32 weakly related; larger distances are indistinguishable from chance. Datasets
-below 2,048 bytes are compared for equality only. Files are compared by their bytes: a compressed or
+pixels must agree where they are known. They are near if the Hamming distance between their
+Data-Codes, of 128 bits, is at most the threshold: up to 12 bits they are near-duplicates, up to 24
+related, up to 32 weakly related; larger distances are indistinguishable from chance. Datasets below
+2,048 bytes are compared for equality only. Files are compared by their bytes: a compressed or
 converted file is no longer similar to the original.
 
 For images, manifests of iscc_pixels contain codes of the pixels, and Image-Codes, which describe
-what a single picture looks like. Compared by appearance, two pictures look alike if their
+what a single image or plane looks like. Compared by appearance, two images look alike if their
 Image-Codes differ in at most 48 of 256 bits; up to 72 bits they are worth a look; larger distances
 are chance. Codes of bytes are never compared with codes of pixels.
 """
@@ -94,7 +94,7 @@ def make_parser() -> command.Parser:
         "--compare",
         choices=[*THRESHOLDS],
         default=links.CONTENT,
-        help="compare the bytes or pixels of datasets, or what pictures look like, by the "
+        help="compare the bytes or pixels of datasets, or what images look like, by the "
         "Image-Codes in manifests of iscc_pixels (default %(default)s)",
     )
     parser.add_argument(
@@ -102,7 +102,7 @@ def make_parser() -> command.Parser:
         type=command.integer(0, links.IMAGE_BITS),
         metavar="N",
         help="maximum Hamming distance: in bits of 128 for near-duplicates (default "
-        f"{THRESHOLDS[links.CONTENT]}), of 256 for pictures that look alike (default "
+        f"{THRESHOLDS[links.CONTENT]}), of 256 for images that look alike (default "
         f"{THRESHOLDS[links.APPEARANCE]})",
     )
     parser.add_output("--pairs", "table of all pairs, the closest first")
@@ -122,7 +122,7 @@ def make_parser() -> command.Parser:
         "--duplicates",
         choices=[relations.EXACT, relations.NEAR],
         help="which duplicates --keep, --drop and --copies are about: exact ones only, or also "
-        f"near-duplicates, or pictures that look alike (default {relations.EXACT})",
+        f"near-duplicates, or images that look alike (default {relations.EXACT})",
     )
     parser.add_argument(
         "--drop-threshold",
@@ -308,11 +308,15 @@ def check_kinds(
     if args.compare == links.APPEARANCE:
         for what, side in (("the datasets", entries), ("the reference", reference)):
             if side and not any(each.image_code for each in side):
-                blank = next((each.name for each in side if each.is_featureless), None)
-                why = "" if blank is None else f" (there is nothing to see in {quote(blank)})"
+                featureless = next((each.name for each in side if each.is_featureless), None)
+                why = (
+                    ""
+                    if featureless is None
+                    else f" (there is nothing to see in {quote(featureless)})"
+                )
                 raise InputError(
                     f"expected Image-Codes, to compare by appearance, found none in {what}{why}; "
-                    "make a manifest of single pictures, or of planes, with ISCC pixel manifest"
+                    "make a manifest of single images, or of planes, with ISCC pixel manifest"
                 )
     if not (entries and reference):
         return

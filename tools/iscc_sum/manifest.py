@@ -46,7 +46,7 @@ ROWS_ARE_PAIRS = "match_iscc_hash"
 TINY = 2_048
 SMALL = 20_480
 NOTES = ("empty", "tiny", "small")
-FEATURELESS = "featureless"  # a picture without an Image-Code
+FEATURELESS = "featureless"  # an image or plane without an Image-Code
 
 LONGEST_LINE = 1_000_000  # characters; longer lines are from binary files
 BOM = "\ufeff"
@@ -58,7 +58,7 @@ PIXELS = re.compile(
     "imagewalk (?:u?int(?:8|16|32|64)|float(?:16|32|64)) "
     + "".join(f"{axis}[1-9][0-9]{{0,17}}" for axis in "zctyx")
 )
-MOST_IMAGE_CODES = 16  # per picture: 8 orientations, each inverted or not
+MOST_IMAGE_CODES = 16  # per image: 8 orientations, each inverted or not
 IMAGE_CODE = f"{codes.PREFIX}{codes.IMAGE.pattern}"
 IMAGE_CODES = re.compile(f"{IMAGE_CODE}(?: {IMAGE_CODE}){{0,{MOST_IMAGE_CODES - 1}}}")
 # The beginning of a code or a hash, intact or damaged. For codes without a prefix, see below.
@@ -87,8 +87,8 @@ class Entry(NamedTuple):
     ISCC-UNITs. `noted` is the note, if the manifest does not contain the size.
 
     If `pixels` is set, the codes are of pixels, of that type and those sizes. `image_code` is that
-    of one picture, or several codes separated by spaces; `is_featureless` means that there can be
-    none.
+    of one image or plane, or several codes separated by spaces; `is_featureless` means that there
+    can be none.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Entry(NamedTuple):
 
     @property
     def note(self) -> str:
-        """Remarks on the codes: `size_note`, and whether the picture is featureless."""
+        """Remarks on the codes: `size_note`, and whether the image is featureless."""
         return ", ".join(filter(None, (self.size_note, FEATURELESS * self.is_featureless)))
 
     @property

@@ -1,7 +1,7 @@
-"""Read PNG, JPEG, BMP, JPEG 2000 and WebP: one picture per file, decoded at once.
+"""Read PNG, JPEG, BMP, JPEG 2000 and WebP: one image per file, decoded at once.
 
 libpng, libjpeg-turbo, OpenJPEG and libwebp decode (through imagecodecs). What they would not notice
-is checked here: a truncated JPEG, which libjpeg completes with grey, and a second picture.
+is checked here: a truncated JPEG, which libjpeg completes with grey, and a second image.
 """
 
 import struct
@@ -19,7 +19,7 @@ JPEG_END, JPEG_SCAN = 0xD9, 0xDA
 # The minimum is one bit per block of 64 pixels, some of which cover two by two times that area.
 MOST_JPEG_EXPANSION = 1100
 JPEG_JUNK = bytes(range(0xF0, 0x35, -1)) * 2
-MOST_SCANS = 100  # each covers the whole picture; encoders write about ten
+MOST_SCANS = 100  # each covers the whole image; encoders write about ten
 JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 JPEG2000_START, JPEG2000_END, JPEG2000_TILE = b"\xff\x4f\xff\x51", b"\xff\xd9", 0xFF90
 BMP_HEADERS, BMP_BITS = (40, 52, 56, 108, 124), (1, 4, 8, 24, 32)
@@ -77,10 +77,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """Decode twice, with data inserted before the end once: this changes an incomplete picture.
+    """Decode twice, with data inserted before the end once: this changes an incomplete image.
 
     libjpeg fills missing data with grey and only issues a warning, which is not available here. A
-    complete picture does not depend on data after it.
+    complete image does not depend on data after it.
     """
     scans = 0
     for kind, content in jpeg_segments(data):
@@ -157,7 +157,7 @@ def decode_jpeg2000(data: bytes) -> np.ndarray:
     stream = data if data.startswith(JPEG2000_START) else jpeg2000_stream(data)
     right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
     (samples,) = struct.unpack_from(">H", stream, 40)
-    # OpenJPEG uses 32 bits per sample, and then the picture is copied.
+    # OpenJPEG uses 32 bits per sample, and then the image is copied.
     check_at_once(max(0, right - left) * max(0, bottom - top) * samples * 2)
     check_jpeg2000_tiles(stream)
     return imagecodecs.jpeg2k_decode(data)
