@@ -185,7 +185,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         if args.matches:
             nearest = find_nearest(found, np.setdiff1d(np.arange(len(entries)), matches.a))
             if nearest is None:
-                what += "; the nearest of the others is not listed, as there are too many"
+                what += "; the nearest of the others is not listed, because there are too many"
                 nearest = matches.select(np.zeros(len(matches.a), dtype=bool))
             rows = tables.match_rows(entries, others, matches, nearest)
             table = tables.lines(tables.MATCH_COLUMNS, rows, of_images)
@@ -285,9 +285,7 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
             "others, or choose a reference to compare with"
         )
     if args.matrix and most > MOST_IN_MATRIX:
-        raise InputError(
-            f"cannot write a matrix of {most:,} datasets: at most {MOST_IN_MATRIX:,} are possible"
-        )
+        raise InputError(f"--matrix: expected at most {MOST_IN_MATRIX:,} datasets, found {most:,}")
     if args.keep or args.drop:
         lists.check_names(each.name for each in (*sources[0].datasets, *read[0]))
     # Datasets that are coded here have codes of bytes, and no Image-Codes.
@@ -326,7 +324,7 @@ def check_kinds(
         ours, theirs = (of_pixels, of_bytes) if True in kinds[0] else (of_bytes, of_pixels)
         raise InputError(
             f"{of_pixels} and of bytes cannot be compared: expected one kind, found {ours} like "
-            f"that of {quote(entries[0].name)}, and {theirs} in the reference, like that of "
+            f"those of {quote(entries[0].name)}, and {theirs} in the reference, like those of "
             f"{quote(reference[0].name)}; make a manifest of pixels with ISCC pixel manifest, or "
             "one of bytes with ISCC manifest"
         )
@@ -347,7 +345,7 @@ def find_links(args: argparse.Namespace, sides: links.Sides) -> Links:
             count = f"there are {error.count:,} exact pairs"
         advice = smaller(args, near=not error.are_exact)
         if full_table:
-            advice += ", the compact form (--compact) if they are exact copies"
+            advice += ", the compact form (--compact) if they are exact duplicates"
         raise too_many(count, limit, advice) from None
     except workers.WorkerError as died:
         raise InputError(f"a process that compared codes {died.how}") from None
