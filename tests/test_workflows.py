@@ -136,7 +136,7 @@ ARRIVED = {name: content for name, content in HOSTILE.items() if name not in (LO
     "renamed; $(rm).tif": HOSTILE[RENAMED],
     "new.tif": b"new" * 10_000,
 }
-# Filter collection does not find names with blanks at their ends.
+# Filter collection does not find names with leading or trailing whitespace.
 UNFOUND = {name for name in HOSTILE if name != name.strip()}
 
 
