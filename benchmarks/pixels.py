@@ -73,7 +73,7 @@ def store(folder: Path, planes: np.ndarray) -> dict[str, Path]:
         options |= {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}
         tifffile.imwrite(found[name], planes, **options)
     for name, chunks in {
-        "OME-Zarr, a plane a chunk": (1, SIDE, SIDE),
+        "OME-Zarr, one plane per chunk": (1, SIDE, SIDE),
         "OME-Zarr, chunks 16 planes deep": (16, 512, 512),
     }.items():
         found[name] = folder / f"{len(found)}.zarr"

@@ -66,7 +66,7 @@ def main() -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("The demo was interrupted; Galaxy has stopped.")
-    print(f"\nThe whole tables and the pictures are in {RESULTS}.")
+    print(f"\nThe complete tables and the pictures are in {RESULTS}.")
 
 
 def run(galaxy: Galaxy) -> dict[str, bytes]:

@@ -248,8 +248,8 @@ def test_an_error_is_one_sentence_that_names_the_culprit(person):
     person.open_details("picture")
     code = codes_of_file("nuclei.tif").wide[:-1]
     sentence = (
-        'iscc_similarity: "delivery.tsv", line 3, "nuclei.tif": not an ISCC: '
-        f'expected 55 characters for this type of ISCC, found 54; found "{code}"'
+        f'iscc_similarity: "delivery.tsv", line 3, "nuclei.tif": "{code}" is not an ISCC: '
+        "expected 55 characters for this type of ISCC, found 54"
     )
     person.find(".history-index .content-item", sentence)
     assert "Traceback" not in person.find(".history-index").text

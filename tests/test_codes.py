@@ -94,7 +94,7 @@ def test_spelling_is_free_where_that_is_safe(code):
         (WIDE + "=", "'=' is not a digit of base32 (A to Z, 2 to 7)"),
         (WIDE.replace("K4A", "K4 A"), "' ' is not a digit of base32 (A to Z, 2 to 7)"),
         # 55 digits hold 275 bits, of which 272 are bytes: the last 3 have to be 0.
-        (WIDE[:-1] + "B", "non-zero padding bits in the last character"),
+        (WIDE[:-1] + "B", "its last character has non-zero padding bits"),
         ("ISCC:MAIGIIFJRDGEQQAA", NO_ISCC_CODE),
         ("ISCC:AAAZXZ6OU74YAZIM", NO_ISCC_CODE),
         ("ISCC:KACYPXW445FTYNJ3", NO_ISCC_CODE),

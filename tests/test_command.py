@@ -132,8 +132,7 @@ def test_a_package_that_is_missing_is_named(a):
     done = shell(a, '"$0" -S "$1" a --manifest m')
     assert done.returncode == 2
     assert re.fullmatch(
-        r"iscc_manifest: No module named '\w+'; expected the packages that it requires to be "
-        r"installed\n",
+        r"iscc_manifest: No module named '\w+'; install the packages that this tool requires\n",
         done.stderr,
     )
 

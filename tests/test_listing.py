@@ -229,7 +229,7 @@ def test_lines_that_look_like_units():
         (3, None),
         (4, None),
     ]
-    assert found.invalid[1].reason == "an ISCC-UNIT without an entry above it"
+    assert found.invalid[1].reason == "expected an entry above this ISCC-UNIT, found none"
 
 
 @pytest.mark.parametrize("line", ["{w} *{n}", "\ufeff{w} *{n}", "{d}  {n}", "{b} *{n}"])
@@ -362,30 +362,36 @@ DATA = codes_of(b"").data_code
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (f"{'a' * 32}  a.tif", "32-digit digests as md5sum writes them; ISCC codes are needed"),
-        (f"{'a' * 40} *a.tif", "40-digit digests as sha1sum writes them; ISCC codes are needed"),
+        (f"{'a' * 32}  a.tif", "expected ISCC codes, found 32-digit digests as md5sum writes them"),
+        (
+            f"{'a' * 40} *a.tif",
+            "expected ISCC codes, found 40-digit digests as sha1sum writes them",
+        ),
         (
             f"{'A' * 64}  data/a.tif",
-            "64-digit digests as sha256sum or b3sum write them; ISCC codes are needed",
+            "expected ISCC codes, found 64-digit digests as sha256sum or b3sum write them",
         ),
         (
             f"\\{'a' * 64}  a\\\\b",
-            "64-digit digests as sha256sum or b3sum write them; ISCC codes are needed",
+            "expected ISCC codes, found 64-digit digests as sha256sum or b3sum write them",
         ),
-        (f"{'0' * 128}  a", "128-digit digests as sha512sum writes them; ISCC codes are needed"),
-        (f"MD5 (a.tif) = {'a' * 32}", "MD5 digests; ISCC codes are needed"),
+        (
+            f"{'0' * 128}  a",
+            "expected ISCC codes, found 128-digit digests as sha512sum writes them",
+        ),
+        (f"MD5 (a.tif) = {'a' * 32}", "expected ISCC codes, found MD5 digests"),
         (f"SHA256(a.tif)= {'a' * 64}", "SHA256 digests"),
-        ("a.tif 1A2B3C4D", "CRC-32 checksums as SFV files have them; ISCC codes are needed"),
-        ("; made by a tool", "CRC-32 checksums as SFV files have them; ISCC codes are needed"),
-        ("BagIt-Version: 1.0", "a file of BagIt; ISCC codes are needed"),
-        ("%%%% HASHDEEP-1.0", "the header of hashdeep; ISCC codes are needed"),
+        ("a.tif 1A2B3C4D", "expected ISCC codes, found CRC-32 checksums as SFV files have them"),
+        ("; made by a tool", "expected ISCC codes, found CRC-32 checksums as SFV files have them"),
+        ("BagIt-Version: 1.0", "expected ISCC codes, found a file of BagIt"),
+        ("%%%% HASHDEEP-1.0", "expected ISCC codes, found the header of hashdeep"),
         (f"{DATA} *a.tif", "a Data-Code alone"),
         (DATA, "a Data-Code alone"),
-        (f"{WIDE[:-1]} *a.tif", f'found 54; found "{WIDE[:-1]}"'),
+        (f"{WIDE[:-1]} *a.tif", f'"{WIDE[:-1]}" is not an ISCC: expected 55'),
         (f"{WIDE[:-1]}1\ta.tif", "'1' is not a digit of base32"),
         (f"a.tif\t{WIDE[:-1]}J", "padding bits"),
         ("ISCC:MAIABCDEFGHIJKLM a.tif", "expected an ISCC-CODE of a file's bytes"),
-        (f"{WIDE}\t{WIDE}", "two codes, and no name"),
+        (f"{WIDE}\t{WIDE}", "expected a name and a code, found two codes"),
         ("hello", 'expected a name and an ISCC code, found "hello"'),
     ],
 )

@@ -133,7 +133,7 @@ def test_complex_numbers_and_axes_beyond_five_are_refused(tmp_path):
         coded(tmp_path / "c.tif")
     array = np.ones((2, 3, 2, 2, 9, 9), "u1")
     tifffile.imwrite(tmp_path / "6.tif", array, ome=True, metadata={"axes": "TZCHYX"})
-    with pytest.raises(NotAnImageError, match=r"found one more, 'h'$"):
+    with pytest.raises(NotAnImageError, match=r"found the axis 'h' as well$"):
         coded(tmp_path / "6.tif")
 
 
@@ -244,7 +244,7 @@ def test_an_ome_tiff_of_several_files_is_read_if_all_are_there(tmp_path, program
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         'iscc_pixels: cannot read "a.ome.tif" as an image: it is one file of several, and "c.tif" '
-        "is not among the datasets\n"
+        "is not among the datasets; put all files of the image into one collection\n"
     )
     assert not (tmp_path / "m2.tsv").exists()
 

@@ -605,7 +605,7 @@ def test_a_hub_that_refuses(script, tmp_path, signer):
 
 def test_addresses_that_are_none(script, tmp_path, signer):
     for url in ("file:///etc/passwd", "ftp://example.org", "-x", "", "http://me:secret@127.0.0.1"):
-        said = "expected an address with https:// or http://, and without a password"
+        said = "expected the address of a server, with https:// or http:// and without a password"
         refuse_to_sign(script, tmp_path, signer, said, f"--stamp={url}")
     for url in ("http://127.0.0.1:abc/", "http://127.0.0.1/a b", "http://[::1"):
         refuse_to_sign(script, tmp_path, signer, "expected an answer, but", "--stamp", url)
@@ -769,12 +769,12 @@ BAD_SEALS = {
     "no JSON": ("nonsense", "expected JSON: "),
     "a number": ("7", "expected a seal, a JSON object with a note"),
     "no note": ("{}", "expected a seal, a JSON object with a note"),
-    "a key twice": (TEXT[:-1] + ', "note": {}}', "expected JSON: a key is there twice"),
+    "a key twice": (TEXT[:-1] + ', "note": {}}', "expected JSON: a key occurs twice"),
     "a key twice, inside": (
         TEXT.replace('"nonce"', '"nonce": "' + 32 * "0" + '", "nonce"'),
-        "a key is there twice",
+        "a key occurs twice",
     ),
-    "a key written otherwise": (TEXT[:-1] + ', "n\\u006fte": {}}', "a key is there twice"),
+    "a key written otherwise": (TEXT[:-1] + ', "n\\u006fte": {}}', "a key occurs twice"),
     "another part": (with_note() | {"note2": {}}, 'found "note2" as well'),
     "another field": (with_note(x="y"), 'found "x" as well'),
     "$schema": (with_note(**{"$schema": "x"}), 'found "$schema" as well'),
@@ -790,7 +790,7 @@ BAD_SEALS = {
     "a byte order mark": ("\ufeff" + TEXT, "expected JSON"),
     "UTF-16": (TEXT.encode("utf-16").decode("utf-8", "surrogateescape"), "expected JSON"),
     "nested a little": (TEXT[:-1] + ', "receipt": {"a": ' + 40 * "[" + 40 * "]" + "}}", "too deep"),
-    "minus zero": (TEXT[:-1] + ', "receipt": {"seq": -0}}', "zero has no sign"),
+    "minus zero": (TEXT[:-1] + ', "receipt": {"seq": -0}}', "zero has a minus sign"),
     "an integer that is not exact": (
         TEXT[:-1] + ', "receipt": {"seq": 9007199254740992}}',
         "an integer is too large",
@@ -816,7 +816,7 @@ BAD_SEALS = {
     "another hash": (with_note(datahash="1220" + 64 * "0"), "expected a valid datahash"),
     "an instance code alone": (
         with_note(iscc_code=codes_of(b"a").instance_code),
-        "found one unit of it",
+        "found only one of its units",
     ),
     "a time that there is not": (with_note(timestamp="2026-02-30T00:00:00.000Z"), "day"),
     "a time without a zone": (with_note(timestamp="2026-02-03T00:00:00.000"), "valid timestamp"),
@@ -964,11 +964,14 @@ def test_receipts_that_are_none():
         ({"credentialSubject": {**subject, "declaration": no_id}}, "is not an ISCC-ID"),
         ({"credentialSubject": {**subject, "declaration": header}}, "is not an ISCC-ID"),
         ({"credentialSubject": {**subject, "declaration": version}}, "is not an ISCC-ID"),
-        ({"credentialSubject": {**subject, "declaration": later}}, "its time is not that of the"),
+        (
+            {"credentialSubject": {**subject, "declaration": later}},
+            "its time is more than 10 minutes from that of the",
+        ),
         ({"issuer": "did:web:other.example"}, "not by the hub that you trust"),
         ({"validUntil": "2026-11-25T00:00:00Z"}, "it was valid only until"),
-        ({"validUntil": "2126-11-25T00:00:00"}, "is not a time until which it is valid"),
-        ({"validUntil": 5}, "is not a time until which it is valid"),
+        ({"validUntil": "2126-11-25T00:00:00"}, "it should be valid until a time with a zone"),
+        ({"validUntil": 5}, "it should be valid until a time with a zone"),
     ]:
         receipt, hub = receipt_signed(**fields)
         with pytest.raises(receipts.ReceiptError, match=said):
@@ -1004,9 +1007,9 @@ def test_the_context_of_a_proof_is_the_beginning_of_that_of_the_receipt():
     for whole, of_proof, said in [
         ([*first, "more"], first, None),
         (first, first, None),
-        (first, [*first, "more"], "its proof is in another context"),
-        (first, ["other"], "its proof is in another context"),
-        (first, first[0], "its proof is in another context"),
+        (first, [*first, "more"], "the @context of its proof is not that of the receipt"),
+        (first, ["other"], "the @context of its proof is not that of the receipt"),
+        (first, first[0], "the @context of its proof is not that of the receipt"),
     ]:
         receipt["@context"], receipt["proof"]["@context"] = whole, of_proof
         options = {k: v for k, v in receipt["proof"].items() if k != "proofValue"}
@@ -1075,7 +1078,7 @@ def test_documents_of_controllers():
         {"controller": "did:web:other.example"},
         {"id": "did:web:example.org#not-for-vouching"},
     ):
-        with pytest.raises(InputError, match="a key that may vouch"):
+        with pytest.raises(InputError, match="an Ed25519 key that may vouch"):
             read(verificationMethod=[{**method, **gone}])
     twice = [method, {**method, "expires": "2020-01-01T00:00:00Z"}]
     for wrong in (
@@ -1151,7 +1154,7 @@ def test_secrets_appear_nowhere(tmp_path, trail):
     assert right == 0
     wrong, seen_then = on_a_terminal([*command, tmp_path / "t"], PASSPHRASE[:-1])
     assert wrong == 2
-    assert b"wrong passphrase; try again" in seen_then
+    assert b"the passphrase is wrong; try again" in seen_then
     assert b"Passphrase of" in seen
     files = [path.read_bytes() for path in set(tmp_path.iterdir()) - before]
     assert len(files) == 1
@@ -1260,7 +1263,7 @@ def test_what_to_do_has_to_be_said(script):
         assert done.returncode == 2
         assert done.stderr.startswith("iscc_seal: ")
     done = script("iscc_seal", "verify", "trail.tsv", "trail.tsv", "--seal", SEALED)
-    assert "expected one file and its --seal" in done.stderr
+    assert "expected one file and its seal (--seal)" in done.stderr
     for output in ("trail.tsv", "seal.json"):
         done = script("iscc_seal", "sign", "trail.tsv", "--key", "seal.json", "--seal", output)
         assert "this path is also an input or another output" in done.stderr

@@ -1043,7 +1043,7 @@ def test_what_can_be_compared_is_known_before_anything_is_coded(
     done = similarity("figure.tif", "--reference", "planes", "--compare", by)
     assert done.returncode == 2
     found = {
-        "content": 'codes of bytes like that of "figure.tif"',
+        "content": 'codes of bytes like those of "figure.tif"',
         "appearance": "none in the datasets",
     }
     assert f"found {found[by]}" in done.stderr
@@ -1105,7 +1105,7 @@ def test_a_broken_code_is_refused_with_line_and_name(tmp_path, similarity, broke
     assert done.returncode == 2
     assert done.stderr.startswith('iscc_similarity: "m.tsv", line 3, "b": ')
     assert reason in done.stderr
-    assert f'found "{broken}"' in done.stderr
+    assert f'"{broken}" is not an ISCC: ' in done.stderr
     assert not (tmp_path / "p.tsv").exists()
 
 
@@ -1334,8 +1334,8 @@ def test_exact_copies_with_other_data_codes_are_folded_too(tmp_path, similarity)
     assert done.returncode == 2
     assert done.stderr == (
         "iscc_similarity: there are 1,124,250 exact pairs, more than the limit of 1,000,000: "
-        "choose fewer datasets, the compact form (--compact) if they are exact copies, or a higher "
-        "limit (--max-pairs)\n"
+        "choose fewer datasets, the compact form (--compact) if they are exact duplicates, or a "
+        "higher limit (--max-pairs)\n"
     )
     done = similarity(*arguments, "--compact")
     assert done.returncode == 0
@@ -1463,7 +1463,7 @@ def test_a_matrix_that_is_too_large_is_refused(tmp_path, similarity):
     for other in ((), ("--reference", tmp_path / "m.tsv")):
         done = similarity("--manifest", "m.tsv", *other, "--matrix", "x")
         assert done.returncode == 2
-        assert "a matrix of 2,001 datasets: at most 2,000 are possible" in done.stderr
+        assert "--matrix: expected at most 2,000 datasets, found 2,001" in done.stderr
 
 
 HOSTILE_NAMES = [
@@ -1817,8 +1817,8 @@ def test_an_estimate_is_never_below_what_was_found(tmp_path, similarity, monkeyp
     done = similarity(*arguments)
     assert done.stderr == (
         "iscc_similarity: about 45 pairs are within the threshold 30, more than the limit of 44: "
-        "choose a smaller threshold, the compact form (--compact) if they are exact copies, or a "
-        "higher limit (--max-pairs)\n"
+        "choose a smaller threshold, the compact form (--compact) if they are exact duplicates, or "
+        "a higher limit (--max-pairs)\n"
     )
     assert similarity(*arguments[:-1], 45).returncode == 0
     # In the compact form they only have to fit into memory.

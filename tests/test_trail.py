@@ -539,7 +539,7 @@ def test_from_may_be_the_last_column_and_have_several_sources(lineage, tmp_path)
     [
         ("from", "1e20", "expected datahashes, or not-exported: and a name, in the column from"),
         ("step", "two", "expected a number in the column step"),
-        ("datahash", "", "expected a datahash: a trail identifies datasets by it"),
+        ("datahash", "", "expected a datahash, by which a trail identifies datasets, found none"),
         ("parameters", "\\x", "invalid escape sequence"),
     ],
 )
@@ -575,7 +575,7 @@ def test_a_manifest_is_no_trail(script, tmp_path):
     script("iscc_manifest", "a", "--manifest", "m.tsv")
     done = script("iscc_trail", "m.tsv", "--trail", "t.tsv")
     assert done.returncode == 2
-    assert "expected a trail, which has the column from" in done.stderr
+    assert "expected a trail with the column from, found none" in done.stderr
 
 
 @pytest.mark.parametrize("content", [gzip.compress(b"tar", mtime=0), b"II*\0"])
@@ -590,7 +590,7 @@ def test_what_is_neither_an_export_nor_a_trail(script, tmp_path, content):
 def test_a_trail_that_comes_through_a_pipe(script, tmp_path):
     """A pipe would be empty when read for the second time."""
     os.mkfifo(tmp_path / "pipe")
-    assert "as it is read more than once, found a pipe" in refused(script, tmp_path, "pipe")
+    assert "because it is read more than once, found a pipe" in refused(script, tmp_path, "pipe")
 
 
 def test_a_name_that_is_not_there(export, script):
@@ -941,7 +941,7 @@ def test_a_member_beyond_the_end(export, script, tmp_path):
     length = struct.unpack("<I", changed[end + 12 : end + 16])[0] + len(place)
     changed[end + 12 : end + 16] = struct.pack("<I", length)
     export.path.write_bytes(changed)
-    assert "is not inside" in refused(script, tmp_path, export.path)
+    assert "would lie outside of it" in refused(script, tmp_path, export.path)
 
 
 def test_an_encrypted_member(export, script, tmp_path):
@@ -957,14 +957,14 @@ def test_a_file_that_is_damaged(export, script, tmp_path):
     place = content.index(b"datasets/a.tiff") + 200
     content[place] ^= 255
     export.path.write_bytes(content)
-    assert "an intact zip archive" in refused(script, tmp_path, export.path)
+    assert "an intact zip file" in refused(script, tmp_path, export.path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_an_archive_that_is_cut_off(export, script, tmp_path, share):
     content = export.write().read_bytes()
     export.path.write_bytes(content[: int(len(content) * share)])
-    assert "an intact zip archive" in refused(script, tmp_path, export.path)
+    assert "an intact zip file" in refused(script, tmp_path, export.path)
 
 
 def test_another_version(export, script, tmp_path):
@@ -1018,7 +1018,7 @@ def test_collections_within_collections_without_end(export, script, tmp_path):
     for _ in range(100):
         collection = {"elements": [{"element_identifier": "x", "child_collection": collection}]}
     export.json["collections_attrs.txt"].append({"display_name": "deep", "collection": collection})
-    assert "at most 20 deep" in refused(script, tmp_path, export.write())
+    assert "at most 20 levels deep" in refused(script, tmp_path, export.write())
 
 
 def test_json_of_gigabytes(export, script, tmp_path, monkeypatch):
@@ -1110,7 +1110,7 @@ def test_a_line_that_no_tool_would_read(export, script, tmp_path, monkeypatch):
 
     monkeypatch.setattr(manifest, "LONGEST_LINE", 300)
     said = refused(script, tmp_path, export.write())
-    assert said.startswith('iscc_trail: cannot write the line of "figure", made of 2 datasets')
+    assert said.startswith('iscc_trail: cannot write the line of "figure", made from 2 datasets')
 
 
 def test_ten_thousand_jobs(export, lineage):

@@ -78,8 +78,7 @@ def test_every_status_of_real_images(tmp_path, script):
         f"\t\t\t{extra}\n"
         f"retina.jpg\tMISSING\t\t\t\t\t5\t{retina.wide}\t\n"
         f"cell.png\tDUPLICATE\t\t\tline 2 lists the same name already\t\t7\t{cell.wide}\t\n"
-        f"broken.tif\tINVALID\t\t\tnot an ISCC: {reason.value}; "
-        f'found "{broken_code}"\t\t8\t\t\n'
+        f'broken.tif\tINVALID\t\t\t"{broken_code}" is not an ISCC: {reason.value}\t\t8\t\t\n'
     )
     assert (tmp_path / "passed").read_text() == "nuclei_3d.tif\ncell.png\n"
     assert (tmp_path / "failed").read_text() == "it's.tif\nnuclei.tif\nnew name.png\nit's.tif\n"
@@ -179,7 +178,7 @@ def test_the_report_says_what_was_edited(edits, chance):
             comparable = min(len(old), len(new)) >= 2048
             apart = distance(finding.expected, finding.actual) if comparable else None
             assert (finding.distance, finding.bits) == (apart, 128 if comparable else None)
-            sizes = f"{len(new):,} bytes, listed were {len(old):,}"
+            sizes = f"{len(new):,} bytes instead of {len(old):,}"
             assert finding.detail == (sizes if len(old) != len(new) else None)
 
 
@@ -260,17 +259,17 @@ def test_what_differs_between_two_images_is_said():
     assert changed(big[1], wide) == (apart, "other values")
     assert changed(big[0], flat) == (
         0,
-        "sizes z2c1t1y100x100, listed were z1c1t1y100x100; type uint8, listed was uint16; "
+        "sizes z2c1t1y100x100 instead of z1c1t1y100x100; type uint8 instead of uint16; "
         "the same bytes",
     )
     # Depth that was taken for time is another image, with the same values.
     axes = wide.replace("z1c1t1y100", "z1c1t2y50")
-    sizes = "sizes z1c1t2y50x100, listed were z1c1t1y100x100"
+    sizes = "sizes z1c1t2y50x100 instead of z1c1t1y100x100"
     assert changed(big[0], axes) == (0, f"{sizes}; the same values")
     # Whether a copy of real numbers has other values, nobody can know by its code.
     assert changed(big[1], axes) == (apart, sizes)
     real = wide.replace("uint16", "float32")
-    assert changed(big[1], real) == (apart, "type float32, listed was uint16")
+    assert changed(big[1], real) == (apart, "type float32 instead of uint16")
 
 
 A, B, C = CONTENTS[1], CONTENTS[2], CONTENTS[4]
@@ -396,7 +395,7 @@ def test_a_line_of_pixels_that_contradicts_itself_is_explained():
     line = listed("a", A, 1)._replace(pixels=U8)
     entry = entry_of("a", A)._replace(pixels=U8)
     for other, detail in (
-        (line._replace(filesize=len(A) + 1), f"{len(A):,} bytes, listed were {len(A) + 1:,}"),
+        (line._replace(filesize=len(A) + 1), f"{len(A):,} bytes instead of {len(A) + 1:,}"),
         (line._replace(datahash=entry_of("a", B).datahash), "its Instance-Code is as listed, but"),
     ):
         [finding] = audit.audit(listing.Listing([other], []), [entry])
@@ -702,9 +701,7 @@ def test_a_datahash_that_contradicts_its_code_is_told(tmp_path, script):
     (tmp_path / "m").write_text(f"#name\tiscc\tdatahash\na\t{code}\t{other}\n")
     script("iscc_verify", "a", "--manifest", "m", "--mismatches", "out")
     [row] = (tmp_path / "out").read_text().splitlines()[1:]
-    assert "its Instance-Code is as listed, but not the datahash of the same line" in row.split(
-        "\t"
-    )
+    assert "its Instance-Code is as listed, but its datahash is not" in row.split("\t")
 
 
 def test_a_data_code_that_contradicts_its_line_is_not_told_of_the_datahash(tmp_path, script):

@@ -136,7 +136,7 @@ ARRIVED = {name: content for name, content in HOSTILE.items() if name not in (LO
     "renamed; $(rm).tif": HOSTILE[RENAMED],
     "new.tif": b"new" * 10_000,
 }
-# Filter collection does not find names with blanks at their ends.
+# Filter collection does not find names with leading or trailing whitespace.
 UNFOUND = {name for name in HOSTILE if name != name.strip()}
 
 
@@ -343,12 +343,12 @@ def test_conversions_that_are_not_honest_are_named(client):
     assert rows == [
         ("lossy.jpg", "CHANGED", by_parts, "other values"),
         ("honest.ome.tif", "OK", by_parts, ""),
-        ("eight bits.tif", "CHANGED", "name", "type uint8, listed was uint16"),
+        ("eight bits.tif", "CHANGED", "name", "type uint8 instead of uint16"),
         (
             "a plane less.tif",
             "CHANGED",
             "name",
-            "sizes z30c1t1y61x57, listed were z31c1t1y61x57",
+            "sizes z30c1t1y61x57 instead of z31c1t1y61x57",
         ),
     ]
     names = column(client.content(outputs["What differs"]), "#name")

@@ -1,14 +1,14 @@
 """Find duplicates and near-duplicates within a collection, or between it and a reference.
 
 Two datasets are exact duplicates if their Instance-Codes are equal; sizes, hashes and types of
-pixels must agree where they are known. They are near-duplicates if the Hamming distance between
-their Data-Codes, of 128 bits, is at most the threshold: up to 12 bits they are nearly the same, up
-to 24 related, up to 32 weakly related; larger distances are indistinguishable from chance. Datasets
-below 2,048 bytes are compared for equality only. Files are compared by their bytes: a compressed or
+pixels must agree where they are known. They are near if the Hamming distance between their
+Data-Codes, of 128 bits, is at most the threshold: up to 12 bits they are near-duplicates, up to 24
+related, up to 32 weakly related; larger distances are indistinguishable from chance. Datasets below
+2,048 bytes are compared for equality only. Files are compared by their bytes: a compressed or
 converted file is no longer similar to the original.
 
 For images, manifests of iscc_pixels contain codes of the pixels, and Image-Codes, which describe
-what a single picture looks like. Compared by appearance, two pictures look alike if their
+what a single image or plane looks like. Compared by appearance, two images look alike if their
 Image-Codes differ in at most 48 of 256 bits; up to 72 bits they are worth a look; larger distances
 are chance. Codes of bytes are never compared with codes of pixels.
 """
@@ -94,7 +94,7 @@ def make_parser() -> command.Parser:
         "--compare",
         choices=[*THRESHOLDS],
         default=links.CONTENT,
-        help="compare the bytes or pixels of datasets, or what pictures look like, by the "
+        help="compare the bytes or pixels of datasets, or what images look like, by the "
         "Image-Codes in manifests of iscc_pixels (default %(default)s)",
     )
     parser.add_argument(
@@ -102,7 +102,7 @@ def make_parser() -> command.Parser:
         type=command.integer(0, links.IMAGE_BITS),
         metavar="N",
         help="maximum Hamming distance: in bits of 128 for near-duplicates (default "
-        f"{THRESHOLDS[links.CONTENT]}), of 256 for pictures that look alike (default "
+        f"{THRESHOLDS[links.CONTENT]}), of 256 for images that look alike (default "
         f"{THRESHOLDS[links.APPEARANCE]})",
     )
     parser.add_output("--pairs", "table of all pairs, the closest first")
@@ -122,7 +122,7 @@ def make_parser() -> command.Parser:
         "--duplicates",
         choices=[relations.EXACT, relations.NEAR],
         help="which duplicates --keep, --drop and --copies are about: exact ones only, or also "
-        f"near-duplicates, or pictures that look alike (default {relations.EXACT})",
+        f"near-duplicates, or images that look alike (default {relations.EXACT})",
     )
     parser.add_argument(
         "--drop-threshold",
@@ -185,7 +185,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         if args.matches:
             nearest = find_nearest(found, np.setdiff1d(np.arange(len(entries)), matches.a))
             if nearest is None:
-                what += "; the nearest of the others is not listed, as there are too many"
+                what += "; the nearest of the others is not listed, because there are too many"
                 nearest = matches.select(np.zeros(len(matches.a), dtype=bool))
             rows = tables.match_rows(entries, others, matches, nearest)
             table = tables.lines(tables.MATCH_COLUMNS, rows, of_images)
@@ -285,9 +285,7 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
             "others, or choose a reference to compare with"
         )
     if args.matrix and most > MOST_IN_MATRIX:
-        raise InputError(
-            f"cannot write a matrix of {most:,} datasets: at most {MOST_IN_MATRIX:,} are possible"
-        )
+        raise InputError(f"--matrix: expected at most {MOST_IN_MATRIX:,} datasets, found {most:,}")
     if args.keep or args.drop:
         lists.check_names(each.name for each in (*sources[0].datasets, *read[0]))
     # Datasets that are coded here have codes of bytes, and no Image-Codes.
@@ -308,11 +306,15 @@ def check_kinds(
     if args.compare == links.APPEARANCE:
         for what, side in (("the datasets", entries), ("the reference", reference)):
             if side and not any(each.image_code for each in side):
-                blank = next((each.name for each in side if each.is_featureless), None)
-                why = "" if blank is None else f" (there is nothing to see in {quote(blank)})"
+                featureless = next((each.name for each in side if each.is_featureless), None)
+                why = (
+                    ""
+                    if featureless is None
+                    else f" (there is nothing to see in {quote(featureless)})"
+                )
                 raise InputError(
                     f"expected Image-Codes, to compare by appearance, found none in {what}{why}; "
-                    "make a manifest of single pictures, or of planes, with ISCC pixel manifest"
+                    "make a manifest of single images, or of planes, with ISCC pixel manifest"
                 )
     if not (entries and reference):
         return
@@ -322,7 +324,7 @@ def check_kinds(
         ours, theirs = (of_pixels, of_bytes) if True in kinds[0] else (of_bytes, of_pixels)
         raise InputError(
             f"{of_pixels} and of bytes cannot be compared: expected one kind, found {ours} like "
-            f"that of {quote(entries[0].name)}, and {theirs} in the reference, like that of "
+            f"those of {quote(entries[0].name)}, and {theirs} in the reference, like those of "
             f"{quote(reference[0].name)}; make a manifest of pixels with ISCC pixel manifest, or "
             "one of bytes with ISCC manifest"
         )
@@ -343,7 +345,7 @@ def find_links(args: argparse.Namespace, sides: links.Sides) -> Links:
             count = f"there are {error.count:,} exact pairs"
         advice = smaller(args, near=not error.are_exact)
         if full_table:
-            advice += ", the compact form (--compact) if they are exact copies"
+            advice += ", the compact form (--compact) if they are exact duplicates"
         raise too_many(count, limit, advice) from None
     except workers.WorkerError as died:
         raise InputError(f"a process that compared codes {died.how}") from None

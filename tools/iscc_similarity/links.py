@@ -121,7 +121,7 @@ class Links(NamedTuple):
     If there is one set, a <= b; a fingerprint shared by several datasets is linked with itself.
 
     a, b        int64: fingerprints of both sides
-    exact       bool: whether they are exact duplicates, not near-duplicates or similar pictures
+    exact       bool: whether they are exact duplicates, not near ones or images that look alike
     distance    uint16: between their codes, in bits
     bits        uint16: number of bits compared, 64 or 128 of Data-Codes, 256 of Image-Codes
     """

@@ -184,7 +184,7 @@ def histograms(
 ) -> bytes:
     """Draw a histogram of the distances to the nearest dataset, and a bar chart of labelled counts.
 
-    nearest, exact    shape (datasets,): distance, and whether it is an exact copy
+    nearest, exact    shape (datasets,): distance, and whether it is an exact duplicate
     """
     figure = Figure(figsize=(11, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[2.2, 1])
@@ -291,7 +291,7 @@ def cells(rows: int, columns: int) -> dict:
 
 
 def draw_cells(axes: Axes, distances: np.ndarray, exact: np.ndarray, scale: Scale) -> None:
-    """Colour the cells by distance, and mark exact copies."""
+    """Colour the cells by distance, and mark exact duplicates."""
     if not distances.size:  # draw one white cell
         distances, exact = np.full((1, 1), scale.farthest), np.zeros((1, 1), dtype=bool)
     colours = {"cmap": scale.colour_map, "vmin": 0, "vmax": scale.farthest}

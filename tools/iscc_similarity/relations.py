@@ -24,7 +24,7 @@ class Pairs(NamedTuple):
     """Pairs of duplicates; arrays of shape (pairs,).
 
     a, b        int64: datasets of both sides
-    exact       bool: whether they are exact duplicates, not near-duplicates or similar pictures
+    exact       bool: whether they are exact duplicates, not near ones or images that look alike
     distance    uint16: between their codes, in bits
     bits        uint16: number of bits compared, 64 or 128 of Data-Codes, 256 of Image-Codes
     """

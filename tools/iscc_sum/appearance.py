@@ -1,6 +1,6 @@
-"""The Image-Code of ISO 24138: a hash of what a picture looks like, not of its pixels.
+"""The Image-Code of ISO 24138: a hash of what an image looks like, not of its pixels.
 
-The standard hashes a grey picture of 32 by 32 pixels. Here, this is made from a plane of any type
+The standard hashes a grey image of 32 by 32 pixels. Here, this is made from a plane of any type
 and size: the mean of each of 32 by 32 equal areas, scaled to 0 to 255. Borders are not trimmed,
 since they are part of a microscope's image. Sums are exact or in a fixed order, so codes depend
 neither on how an image was read nor on the machine.
@@ -14,7 +14,7 @@ import codes
 
 SIDE = 32
 BLOCK = 8
-# A picture has no features if any of the four blocks has fewer bits set than this.
+# An image has no features if any of the four blocks has fewer bits set than this.
 LEAST_ONES = 8
 HEADER = b"\x21\x07"  # Content-Code, Image, version 0, 256 bits
 # Sums of integers of up to this many bits are exact.
@@ -77,7 +77,7 @@ class Thumbnail:
 
 
 def picture_of(thumbnails: list[Thumbnail]) -> np.ndarray:
-    """The mean of the channels of a picture, each scaled: integers, shape (32, 32)."""
+    """The mean of the channels of an image, each scaled: integers, shape (32, 32)."""
     total = np.zeros((SIDE, SIDE))
     for each in thumbnails:
         total += each.means()
@@ -85,7 +85,7 @@ def picture_of(thumbnails: list[Thumbnail]) -> np.ndarray:
 
 
 def turned(picture: np.ndarray) -> list[np.ndarray]:
-    """A picture in 8 orientations, each as it is and inverted, the upright one first."""
+    """An image in 8 orientations, each as it is and inverted, the upright one first."""
     return [
         variant
         for mirrored in (picture, picture[:, ::-1])
@@ -95,7 +95,7 @@ def turned(picture: np.ndarray) -> list[np.ndarray]:
 
 
 def image_codes(pictures: list[np.ndarray]) -> list[str | None]:
-    """The Image-Codes of grey pictures of shape (32, 32), 256 bits each; None without features.
+    """The Image-Codes of grey images of shape (32, 32), 256 bits each; None without features.
 
     Bit for bit as `gen_image_code_v0` of ISO 24138's reference implementation.
     """
@@ -106,7 +106,7 @@ def image_codes(pictures: list[np.ndarray]) -> list[str | None]:
     blocks = [
         frequencies[:, y : y + BLOCK, x : x + BLOCK].reshape(-1, BLOCK**2) for y, x in corners
     ]
-    values = np.stack(blocks, axis=1)  # four blocks per picture
+    values = np.stack(blocks, axis=1)  # four blocks per image
     ordered = np.sort(values, axis=2)
     medians = (ordered[:, :, BLOCK**2 // 2 - 1] + ordered[:, :, BLOCK**2 // 2]) / 2
     bits = values > medians[:, :, None]

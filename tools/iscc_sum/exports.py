@@ -151,8 +151,8 @@ def is_export(path: Path, name: str) -> bool:
     """Whether a file begins like a zip archive. Raises InputError if it is not even text."""
     if path.is_fifo():
         raise InputError(
-            f"{quote(name)}: expected a file, as it is read more than once, found a pipe; write "
-            "its contents to a file first"
+            f"{quote(name)}: expected a file, because it is read more than once, found a pipe; "
+            "write its contents to a file first"
         )
     with explaining("read", name), path.open("rb") as file:
         beginning = file.read(1_000)
@@ -179,8 +179,8 @@ def opened(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
         RecursionError,
     ) as error:
         raise InputError(
-            f"{quote(name)}: expected an export of Galaxy, an intact zip archive: "
-            f"{quote(str(error))}"
+            f"{quote(name)}: expected an export of Galaxy, which is an intact zip file, found a "
+            f"damaged one ({quote(str(error))})"
         ) from None
 
 
@@ -204,9 +204,11 @@ def members_of(archive: zipfile.ZipFile, name: str, size: int) -> dict[str, zipf
         if stat.S_ISLNK(each.external_attr >> 16):
             refuse(f"{quote(inner)} is a link")
         if each.flag_bits & ENCRYPTED or each.compress_type not in COMPRESSIONS:
-            refuse(f"{quote(inner)} is encrypted, or compressed otherwise than by Deflate")
+            refuse(
+                f"{quote(inner)} is encrypted, or is compressed with another method than Deflate"
+            )
         if not 0 <= each.header_offset <= size - HEADER_BYTES - each.compress_size:
-            refuse(f"{quote(inner)} is not inside")
+            refuse(f"{quote(inner)} would lie outside of it")
         members[inner] = each
     for one, other in pairwise(sorted(listed, key=lambda each: each.header_offset)):
         if one.header_offset + HEADER_BYTES + one.compress_size > other.header_offset:
@@ -335,8 +337,8 @@ def elements(collection: Record, depth: int = 0) -> Iterator[tuple[str, tuple[st
     """The datasets in a collection, each with the identifiers that lead to it."""
     if depth > DEEPEST_COLLECTION:
         raise InputError(
-            f"{collection.called}: expected collections at most {DEEPEST_COLLECTION} deep, found "
-            "deeper ones"
+            f"{collection.called}: expected collections nested at most {DEEPEST_COLLECTION} levels "
+            "deep, found deeper ones"
         )
     for element in collection.records("elements"):
         identifier = element.text("element_identifier")

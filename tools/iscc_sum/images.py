@@ -111,8 +111,7 @@ def check_sizes(sizes: Sizes, dtype: np.dtype, file_bytes: int) -> None:
         pixels *= size
     if pixels < 1:
         raise UnreadableError("expected pixels, found an image without any")
-    if pixels > MOST_PIXEL_BYTES + MOST_EXPANSION * file_bytes:
-        raise UnreadableError(f"it has {file_bytes:,} bytes and claims {pixels:,} bytes of pixels")
+    check_pixel_bytes(pixels, file_bytes)
 
 
 def check_images(images: Sequence[Image], file_bytes: int) -> None:
@@ -125,10 +124,22 @@ def check_images(images: Sequence[Image], file_bytes: int) -> None:
         z, c, t, y, x = image.sizes
         pixels += z * c * t * y * x * image.dtype.itemsize
         planes += z * c * t
-    if pixels > MOST_PIXEL_BYTES + MOST_EXPANSION * file_bytes:
-        raise UnreadableError(f"it has {file_bytes:,} bytes and claims {pixels:,} bytes of pixels")
-    if planes > MOST_PLANES + file_bytes // BYTES_OF_A_PLANE:
-        raise UnreadableError(f"it has {file_bytes:,} bytes and claims {planes:,} planes")
+    check_pixel_bytes(pixels, file_bytes)
+    most = MOST_PLANES + file_bytes // BYTES_OF_A_PLANE
+    if planes > most:
+        raise UnreadableError(
+            f"expected at most {most:,} planes in {file_bytes:,} bytes, but it claims {planes:,}"
+        )
+
+
+def check_pixel_bytes(pixels: int, file_bytes: int) -> None:
+    """Raise UnreadableError for more bytes of pixels than a file of this size can contain."""
+    most = MOST_PIXEL_BYTES + MOST_EXPANSION * file_bytes
+    if pixels > most:
+        raise UnreadableError(
+            f"expected at most {most:,} bytes of pixels in {file_bytes:,} bytes, but it claims "
+            f"{pixels:,}"
+        )
 
 
 class Effort:
@@ -142,8 +153,8 @@ class Effort:
         self.left -= count
         if self.left < 0:
             raise UnreadableError(
-                "its tiles or chunks would have to be decoded too often, since they are deep and "
-                "its planes are large"
+                "its tiles or chunks would have to be decoded too often, because they are deep "
+                "and its planes are large; store it with smaller tiles or chunks"
             )
 
 
@@ -151,7 +162,7 @@ def check_at_once(count: int) -> None:
     """Raise UnreadableError if too many bytes would have to be decoded at once."""
     if count > MOST_AT_ONCE:
         raise UnreadableError(
-            f"expected parts of at most {MOST_AT_ONCE:,} bytes, found one of {count:,}"
+            f"expected at most {MOST_AT_ONCE:,} bytes to decode at once, found {count:,}"
         )
 
 
@@ -169,8 +180,8 @@ def place_axes(axes: Sequence[tuple[str, int]]) -> dict[int, str]:
         free = [place for place in ("z", "t") if place not in places.values()]
         if not free:
             raise UnreadableError(
-                "expected axes that are depth, channel, time, rows and columns, found one more, "
-                f"{name!r}"
+                "expected no axes besides depth, channel, time, rows and columns, found the axis "
+                f"{name!r} as well"
             )
         places[number] = free[0]
     if len(set(places.values())) < len(places):
@@ -191,15 +202,15 @@ def reading_image(name: str) -> Iterator[None]:
         raise NotAnImageError(f"cannot read {quote(name)} as an image: {error}") from None
     except MemoryError:
         raise NotAnImageError(
-            f"cannot read {quote(name)} as an image: expected to need at most {MOST_MEMORY:,} "
-            "bytes of memory"
+            f"cannot read {quote(name)} as an image: reading it needs more than the limit of "
+            f"{MOST_MEMORY:,} bytes of memory"
         ) from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # not e.g. gzip's
             raise
         found = quote(f"{type(error).__name__}: {error}")
         raise NotAnImageError(
-            f"cannot read {quote(name)} as an image: it is damaged or cut off, or of a kind that "
+            f"cannot read {quote(name)} as an image: it is damaged, cut off, or of a kind that "
             f"cannot be read ({found})"
         ) from None
 

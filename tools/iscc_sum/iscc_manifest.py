@@ -1,9 +1,10 @@
 """Compute the ISCC of every dataset, and write a manifest of a collection.
 
-The ISCC (ISO 24138) is computed from a file's bytes. Its Instance-Code shows whether two files are
-identical, its Data-Code how similar they are. The manifest is a table with one dataset per line:
-name, ISCC-CODE, size, BLAKE3 hash, both ISCC-UNITs, and a note if a file is too small for its
-similarity to be meaningful. A directory has one code, or, with --per-file, one for each file.
+The ISCC (International Standard Content Code) is computed from a file's bytes. Its Instance-Code
+shows whether two files are identical, its Data-Code how similar they are. The manifest is a table
+with one dataset per line: name, ISCC-CODE, size, BLAKE3 hash, both ISCC-UNITs, and a note if a file
+is too small for its similarity to be meaningful. A directory has one code, or, with --per-file, one
+for each file.
 
 If datasets were coded one by one, --join joins their manifests.
 """

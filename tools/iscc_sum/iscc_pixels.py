@@ -1,7 +1,7 @@
 """Compute the ISCC of the pixels of every image, whatever the file format, and its Image-Code.
 
 Images with the same pixels have the same code, however they are stored: TIFF, PNG, JPEG, BMP, JPEG
-2000, WebP or OME-Zarr, compressed or not. The Image-Code describes what a picture looks like, and
+2000, WebP or OME-Zarr, compressed or not. The Image-Code describes what an image looks like, and
 stays nearly the same in a figure. The manifest is a table with one image per line, like those of
 iscc_manifest, with two more columns: the type and sizes of the image, and the Image-Code.
 """
@@ -51,7 +51,7 @@ def make_parser() -> command.Parser:
     parser.add_argument(
         "--turned",
         action="store_true",
-        help="write 16 Image-Codes per picture, for figures that may be rotated, mirrored or "
+        help="write 16 Image-Codes instead of one, for figures that may be rotated, mirrored or "
         "inverted; the upright one first",
     )
     parser.add_output(

@@ -29,7 +29,7 @@ MOST_NODES, MOST_ACROSS, MOST_LAYERS = 24, 5, 10
 MOST_NAMES = 3
 LETTERS = 34  # per line of text in a node
 MOST_LINES = 6
-SHORTEST_ROW = 3  # of steps to be merged
+SHORTEST_ROW = 3  # the shortest chain of steps to be merged
 
 FILE, NO_MATCH, RESULT, STEP = "file", "no match", "result", "step"
 SOURCE, GAP, MORE = "source", "gap", "more"

@@ -139,7 +139,7 @@ class Worker:
                 raise InputError(f"cannot read {quote(dataset.name)}: {died}") from None
             if code == -signal.SIGXCPU:
                 seconds = most_seconds(find(dataset).size)
-                died = f"expected to read it within {seconds:,} seconds of one processor"
+                died = f"reading it takes more than the limit of {seconds:,} s of processor time"
             raise NotAnImageError(
                 f"cannot read {quote(dataset.name)} as an image: {died}"
             ) from None
@@ -217,7 +217,7 @@ class Coder:
     def __init__(self, name: str, dtype: np.dtype, sizes: Sizes, wanted: Wanted):
         self.name, self.dtype, self.sizes, self.wanted = name, dtype, sizes, wanted
         self.processor = IsccSumProcessor()
-        channels = sizes.c if sizes.z == sizes.t == 1 else 0  # otherwise it is not a single picture
+        channels = sizes.c if sizes.z == sizes.t == 1 else 0  # otherwise it is a stack or a series
         self.thumbnails = [Thumbnail(sizes.y, sizes.x) for _ in range(channels)]
         self.rows = 0
 

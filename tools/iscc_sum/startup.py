@@ -26,7 +26,7 @@ def end(kind: type[BaseException], error: BaseException, trace: TracebackType | 
         if isinstance(error, ImportError):
             status = BAD_INSTALLATION
             tool = Path(sys.argv[0]).stem
-            message = f"{tool}: {error}; expected the packages that it requires to be installed\n"
+            message = f"{tool}: {error}; install the packages that this tool requires\n"
         else:
             message = "".join(traceback.format_exception(kind, error, trace))
         os.write(2, message.encode("utf-8", "backslashreplace"))

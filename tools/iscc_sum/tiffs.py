@@ -49,11 +49,15 @@ COMPRESSIONS |= {33003, 33004, 33005, 34712}  # JPEG 2000
 COMPRESSIONS |= {34926, 34927, 34933, 50000, 50001, 50002, 52546}  # Zstandard, WebP, PNG, JPEG XL
 COMPRESSIONS |= JPEGS | JPEG_XRS
 OWN_NAME = "image"
+OTHER_IDENTIFIERS = (
+    "expected one identifier (UUID) for each of its files, which no other file has, found others"
+)
 # Tags that describe how the pixels of a page are stored; equal in all pages of an image.
 LAYOUT = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 530, 532, 32997, 32998}
 LAYOUT |= {278, 320}  # rows of a strip, and the palette
 NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # interchangeable types of tags
 MOST_LAYOUT_BYTES = 1 << 20
+MOST_TAGS = 4096  # in a page
 
 # Rows (among those wanted), columns, and pixels: shape (planes, rows, columns, samples).
 Part = tuple[slice, slice, np.ndarray]
@@ -113,7 +117,10 @@ def resolve_files(ome: ElementTree.Element, path: Path, siblings: Mapping[str, P
     No file is opened because metadata name it: only datasets of the same run are.
     """
     if any(element.tag.endswith("BinaryOnly") for element in ome):
-        raise UnreadableError("its OME metadata are in another file, which cannot be read here")
+        raise UnreadableError(
+            "its OME metadata are in another file, which cannot be read here; convert it to an "
+            "OME-TIFF that contains its metadata"
+        )
     own = ome.get("UUID")
     files = [each for each in ome.iter() if each.tag.endswith("UUID")]
     if all(each.text == own for each in files):
@@ -125,9 +132,9 @@ def resolve_files(ome: ElementTree.Element, path: Path, siblings: Mapping[str, P
     for each in others:
         other = path if is_alone else find_sibling(each.get("FileName", ""), siblings)
         if not each.text or paths.setdefault(each.text, other) != other:
-            raise UnreadableError("expected one identifier for each of several files")
+            raise UnreadableError(OTHER_IDENTIFIERS)
     if len(set(paths.values())) < len(paths):
-        raise UnreadableError("expected one identifier for each of several files")
+        raise UnreadableError(OTHER_IDENTIFIERS)
     for each in others:
         other = paths[each.text]
         each.set("FileName", OWN_NAME if other == path else str(other.absolute()))
@@ -141,7 +148,8 @@ def find_sibling(name: str, siblings: Mapping[str, Path]) -> Path:
         called, dot, _ = called.rpartition(".")
         if not dot:
             raise UnreadableError(
-                f"it is one file of several, and {quote(name)} is not among the datasets"
+                f"it is one file of several, and {quote(name)} is not among the datasets; put all "
+                "files of the image into one collection"
             )
     return siblings[called]
 
@@ -205,8 +213,8 @@ class Files:
         tiff = page.parent.tiff
         head = self.read(page.parent, page.offset, tiff.tagnosize)
         (count,) = struct.unpack(tiff.tagnoformat, head)
-        if count > 4096:
-            raise UnreadableError("expected a page with fewer tags")
+        if count > MOST_TAGS:
+            raise UnreadableError(f"expected at most {MOST_TAGS:,} tags in a page, found {count:,}")
         size = count * struct.calcsize(tiff.tagheaderformat)
         data = self.read(page.parent, page.offset + len(head), size) if count else b""
         return struct.iter_unpack(tiff.tagheaderformat, data)
@@ -217,7 +225,9 @@ class Files:
         size = struct.calcsize(order + form) * length
         if size > len(field):
             if size > MOST_LAYOUT_BYTES:
-                raise UnreadableError("expected a page whose tags are shorter")
+                raise UnreadableError(
+                    f"expected tags of at most {MOST_LAYOUT_BYTES:,} bytes, found one of {size:,}"
+                )
             field = self.read(parent, *struct.unpack(parent.tiff.offsetformat, field), size)
         if kind in NUMBERS:
             return struct.unpack(f"{order}{length}{NUMBERS[kind]}", field[:size])
@@ -244,7 +254,9 @@ class TiffImage:
         if "y" not in axes or "x" not in axes:
             raise UnreadableError(f"expected rows and columns, found the axes {axes.upper()!r}")
         if page.dtype is None or series.transform:
-            raise UnreadableError("it is a variant of TIFF that cannot be read")
+            raise UnreadableError(
+                "it is a variant of TIFF that cannot be read; convert it to OME-TIFF"
+            )
         if page.compression not in COMPRESSIONS:
             raise UnreadableError(
                 f"expected a compression that can be checked, found {quote(str(page.compression))}"
@@ -296,15 +308,17 @@ class TiffImage:
     def check_page(self, page: tifffile.TiffPage, first: dict[int, tuple]) -> None:
         if page is not self.page and (page.offset <= 0 or self.layout(page) != first):
             raise UnreadableError(
-                "expected all pages to be stored in the same way, found another one"
+                "expected all pages to be stored in the same way, found one that differs"
             )
         if not self.page.is_final or self.page.is_stk or self.page.is_lsm:
             return
         ends = map(sum, zip(page.dataoffsets, self.page.databytecounts, strict=False))
         if list(page.dataoffsets[1:]) != list(ends)[:-1]:
-            raise UnreadableError("expected strips that follow each other, found others")
+            raise UnreadableError(
+                "expected each strip to follow the one before it, found one elsewhere"
+            )
         if sum(self.page.databytecounts) < self.page.nbytes:
-            raise UnreadableError("a part of it is missing: expected longer strips")
+            raise UnreadableError("a part of it is missing: expected longer strips than there are")
 
     def check_contiguous(self, first: dict[int, tuple]) -> None:
         """Raise UnreadableError if anything but pixels is where all pages should be, one by one."""
@@ -328,7 +342,7 @@ class TiffImage:
             if code not in LAYOUT or (code == 320 and self.palette is None):
                 continue
             if code in found:
-                raise UnreadableError("expected each tag once")
+                raise UnreadableError("expected each tag once in a page, found one twice")
             found[code] = self.files.values(page.parent, kind, length, field)
         return found
 
@@ -399,7 +413,9 @@ class TiffImage:
         count = self.deep * self.high * self.wide * self.samples * self.stored.itemsize
         check_at_once(count)
         if index >= min(len(at.dataoffsets), len(at.databytecounts)):
-            raise UnreadableError("a part of it is missing: expected more strips or tiles")
+            raise UnreadableError(
+                "a part of it is missing: expected more strips or tiles than there are"
+            )
         self.files.decoding(count)
         data = self.files.read(at.parent, at.dataoffsets[index], at.databytecounts[index])
         if not keyframe.jpegheader:
@@ -448,7 +464,7 @@ def steps(
             in_page *= length
     rows, columns = (shape[names.index(name)] for name in "yx")
     if (rows, columns) != tuple(page[2:4]) or in_page * rows * columns != size:
-        raise UnreadableError("expected pages that make up the image")
+        raise UnreadableError("expected pages that together make up the image, found others")
     return {name: step for name, step in found.items() if step != (0, 0)}
 
 
@@ -458,6 +474,6 @@ def palette_of(page: tifffile.TiffPage) -> np.ndarray | None:
         return None
     colours = np.asarray(page.colormap)
     if colours.ndim != 2 or colours.shape[0] != 3 or colours.shape[1] < 2**page.bitspersample:
-        raise UnreadableError("expected a palette with all colours")
+        raise UnreadableError("expected a palette with all colours, found one with fewer")
     # TIFF has 16 bits per colour. Programs repeat or shift 8-bit values; old ones store them as is.
     return (colours.T >> 8 if colours.max() > 255 else colours.T).astype(np.uint8)

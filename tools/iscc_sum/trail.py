@@ -209,9 +209,11 @@ def read(path: Path, name: str) -> list[Line]:
             manifest.unescape(fields.get(column, "")) for column in HOW_COLUMNS
         )
         if "from" not in fields:
-            raise LineError("expected a trail, which has the column from", entry.name)
+            raise LineError("expected a trail with the column from, found none", entry.name)
         if entry.datahash is None:
-            raise LineError("expected a datahash: a trail identifies datasets by it", entry.name)
+            raise LineError(
+                "expected a datahash, by which a trail identifies datasets, found none", entry.name
+            )
         if step and not re.fullmatch("[0-9]{1,9}", step):
             raise LineError(
                 f"expected a number in the column step, found {quote(step)}", entry.name
@@ -250,7 +252,7 @@ def table_lines(lines: Sequence[Line], missing: Iterable[str] = ()) -> Iterator[
         if len(text) > manifest.LONGEST_LINE:
             line = lines[number - 1]
             raise InputError(
-                f"cannot write the line of {quote(line.entry.name)}, made of "
+                f"cannot write the line of {quote(line.entry.name)}, made from "
                 f"{len(line.sources):,} datasets: expected at most {manifest.LONGEST_LINE:,} "
                 f"characters, as a manifest may have, found {len(text):,}"
             )

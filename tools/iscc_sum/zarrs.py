@@ -43,7 +43,8 @@ MOST_SCENES = 100_000
 # be missing, representing pixels of one value, but looking for each takes time.
 MOST_CHUNKS, BYTES_OF_A_CHUNK = 100_000, 16
 CODECS = {"blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma", "shuffle", "transpose"}
-CODECS |= {"zlib", "zstd", "sharding_indexed"}
+SHARDING = "sharding_indexed"
+CODECS |= {"zlib", "zstd", SHARDING}
 PLACES = {name: place for place, name in enumerate(Sizes._fields)}
 NUMBER = re.compile("0|[1-9][0-9]{0,9}")  # of an image
 LONGEST_NAME, LONGEST_PATH = 60, 1000  # in characters; Linux has limits in bytes
@@ -90,7 +91,9 @@ class Source:
         """Whether metadata exist. Raises UnreadableError if they, or all together, are too long."""
         self.metadata_left -= max(0, size)
         if size > MOST_METADATA_BYTES or self.metadata_left < 0:
-            raise UnreadableError(f"expected metadata of at most {MOST_METADATA_BYTES:,} bytes")
+            raise UnreadableError(
+                f"expected metadata of at most {MOST_METADATA_BYTES:,} bytes, found more"
+            )
         return size >= 0
 
 
@@ -146,7 +149,9 @@ class Zip(Source):
         for each in entries:  # the directory has no checksum
             name = each.orig_filename.encode("utf-8", "replace")
             if ZIP_ENTRY in each.comment + each.extra + name:
-                raise UnreadableError("expected an intact directory of a zip file")
+                raise UnreadableError(
+                    "expected a zip file with an intact directory, found a damaged one"
+                )
             self.zip.open(each).close()
         self.sorted_names = sorted(self.sizes)
         check_at_once(max(self.sizes.values(), default=0))
@@ -185,12 +190,14 @@ class Zip(Source):
 def join(*parts: object) -> str:
     """Join parts of a path from Zarr metadata. Raises UnreadableError if it leads outside."""
     if not all(isinstance(part, str) for part in parts):
-        raise UnreadableError("expected the names of groups and arrays as text")
+        raise UnreadableError(
+            "expected the names of groups and arrays as text, found another value"
+        )
     path = "/".join(filter(None, (part.strip("/") for part in parts)))
     names = path.split("/")
     is_inside = all(0 < len(name) <= LONGEST_NAME and name not in (".", "..") for name in names)
     if not is_inside or len(path) > LONGEST_PATH or "\\" in path or "\0" in path:
-        raise UnreadableError(f"expected a path in the dataset, found {quote(path)}")
+        raise UnreadableError(f"expected a path inside the dataset, found {quote(path)}")
     return path
 
 
@@ -263,7 +270,9 @@ class ZarrImage:
         where = (source.root + path).strip("/")
         self.array = zarr.open_array(source.store, path=where, mode="r", zarr_format=version)
         if self.array.shape != tuple(shape) or self.array.dtype.newbyteorder("=") != self.dtype:
-            raise UnreadableError("expected an array as its metadata say")
+            raise UnreadableError(
+                "expected an array of the shape and type in its metadata, found another"
+            )
         self.chunk = self.place([min(pair) for pair in zip(self.array.chunks, shape, strict=True)])
 
     def place(self, lengths: list[int]) -> Sizes:
@@ -291,7 +300,7 @@ def array_metadata(source: Folder | Zip, path: str) -> dict:
         grid, dtype = found["chunk_grid"], found["data_type"]
         chunks, codecs = grid["configuration"]["chunk_shape"], found["codecs"]
         if grid["name"] != "regular" or found.get("storage_transformers"):
-            raise UnreadableError("expected a regular grid of chunks")
+            raise UnreadableError("expected a regular grid of chunks, found another arrangement")
         version, fill = 3, found["fill_value"]
         encoding = found.get("chunk_key_encoding", {"name": "default"})
         start = {"default": "c", "v2": ""}[encoding["name"]]
@@ -306,7 +315,9 @@ def array_metadata(source: Folder | Zip, path: str) -> dict:
                 f"expected integers or real numbers as pixels, found {quote(str(dtype))}"
             )
     else:
-        raise UnreadableError(f"a part of it is missing: expected an array, {quote(path)}")
+        raise UnreadableError(
+            f"a part of it is missing: expected the array {quote(path)}, found none"
+        )
     check_codecs([codec for codec in codecs if codec is not None])
     shape = found["shape"]
     for lengths in (shape, chunks):
@@ -315,7 +326,9 @@ def array_metadata(source: Folder | Zip, path: str) -> dict:
                 f"expected an array with pixels, found the shape {quote(str(lengths))}"
             )
     if len(shape) != len(chunks):
-        raise UnreadableError("expected chunks with the axes of their array")
+        raise UnreadableError(
+            f"expected chunks with the {len(shape)} axes of their array, found {len(chunks)} axes"
+        )
     return {
         "shape": shape,
         "chunks": chunks,
@@ -336,8 +349,11 @@ def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
     pairs = zip(metadata["shape"], metadata["chunks"], strict=True)
     counts = [-(-length // chunk) for length, chunk in pairs]
     expected = math.prod(counts)
-    if expected > MOST_CHUNKS + source.size // BYTES_OF_A_CHUNK:
-        raise UnreadableError(f"it has {source.size:,} bytes and claims {expected:,} chunks")
+    most = MOST_CHUNKS + source.size // BYTES_OF_A_CHUNK
+    if expected > most:
+        raise UnreadableError(
+            f"expected at most {most:,} chunks in {source.size:,} bytes, but it claims {expected:,}"
+        )
     start, separator = metadata["start"], metadata["separator"]
     if separator not in ("/", "."):
         raise UnreadableError(f"expected chunks named with / or ., found {quote(str(separator))}")
@@ -357,14 +373,14 @@ def check_chunks(source: Folder | Zip, path: str, metadata: dict) -> None:
             is_chunk = is_directory or last.startswith(".") or last == "zarr.json"
         if not is_chunk:
             raise UnreadableError(
-                f"expected chunks of the array {quote(path)}, found {quote(name)}"
+                f"expected only chunks of the array {quote(path)}, found {quote(name)}"
             )
     if not found:
         raise UnreadableError(f"a part of it is missing: the array {quote(path)} has no chunks")
     if found < expected and metadata["fill"] is None:
         raise UnreadableError(
             f"a part of it is missing: the array {quote(path)} has {found:,} of {expected:,} "
-            "chunks, and nothing says what the others are"
+            "chunks, and no fill value for the others"
         )
 
 
@@ -373,10 +389,14 @@ def check_codecs(codecs: list[dict], in_shard: bool = False) -> None:
 
     Nested shards are refused: zarr fills an inner shard that is not where the outer index says.
     """
+    known = CODECS - {SHARDING} if in_shard else CODECS
     for codec in codecs:
         name = str(codec.get("name", codec.get("id"))).removeprefix("numcodecs.")
-        if name not in CODECS or (in_shard and name == "sharding_indexed"):
-            raise UnreadableError(f"expected one of the usual codecs, found {quote(name)}")
+        if name not in known:
+            where = " in a shard" if in_shard else ""
+            raise UnreadableError(
+                f"expected one of the codecs {', '.join(sorted(known))}{where}, found {quote(name)}"
+            )
         configuration = codec.get("configuration") or {}
         check_codecs(configuration.get("codecs", []), True)
         check_codecs(configuration.get("index_codecs", []), True)

@@ -372,10 +372,10 @@ def what_changed(listed: Listed, actual: Actual) -> str | None:
     if listed.pixels and (changed := what_pixels_changed(listed, actual)):
         return changed
     if listed.filesize not in (None, actual.entry.filesize):
-        return f"{actual.entry.filesize:,} bytes, listed were {listed.filesize:,}"
+        return f"{actual.entry.filesize:,} bytes instead of {listed.filesize:,}"
     same_instance = actual.instance.startswith(listed.hashes.instance)
     if same_instance and listed.datahash not in (None, actual.entry.datahash):
-        return "its Instance-Code is as listed, but not the datahash of the same line"
+        return "its Instance-Code is as listed, but its datahash is not"
     return None
 
 
@@ -391,9 +391,9 @@ def what_pixels_changed(listed: Listed, actual: Actual) -> str:
     same_stream = actual.instance.startswith(listed.hashes.instance)
     changed = []
     if sizes_now != then_sizes:
-        changed.append(f"sizes {sizes_now}, listed were {then_sizes}")
+        changed.append(f"sizes {sizes_now} instead of {then_sizes}")
     if type_now != then_type:
-        changed.append(f"type {type_now}, listed was {then_type}")
+        changed.append(f"type {type_now} instead of {then_type}")
     if changed and same_stream:
         changed.append("the same values" if type_now == then_type else "the same bytes")
     if not (changed or same_stream):

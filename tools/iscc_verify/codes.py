@@ -87,7 +87,7 @@ def why_not(digits: str) -> str:
     expected = characters(HEADER_BYTES + sum(sizes))
     if len(digits) != expected:
         return f"expected {expected} characters for this type of ISCC, found {len(digits)}"
-    return "non-zero padding bits in the last character"
+    return "its last character has non-zero padding bits"
 
 
 def digits_of(text: str) -> str:

@@ -173,7 +173,7 @@ def sign(args: argparse.Namespace) -> Outcome:
     if args.seal.is_file():
         raise InputError(
             f"cannot write {quote(str(args.seal))}: there is a file already; choose another name, "
-            "or remove that seal, with its time stamp and receipt"
+            "or remove that seal with its time stamp and receipt"
         )
     entry = code(inputs.from_path(args.file))
     note = seal.sign(entry, keys.read_secret(args.key), args.hub_number)
@@ -267,7 +267,7 @@ def read_given(args: argparse.Namespace) -> Given:
             pasted = form.text("keys").encode("utf-8", "surrogatepass")
     else:
         if len(args.files) != 1 or not args.seal:
-            raise InputError("expected one file and its --seal")
+            raise InputError("expected one file and its seal (--seal)")
         paths = [args.files[0], *(getattr(args, option) for option in SOURCES[1:])]
         given = {
             key: inputs.from_path(str(path)) if path else None
@@ -364,8 +364,8 @@ def check_signer(
     return Answer(
         "signer",
         "unknown",
-        f"the key {text} is not among those that you trust; ask its owner for it, and not where "
-        "you got this seal",
+        f"the key {text} is not among those that you trust; to trust it, get it from its "
+        "owner, not from the source of this seal",
         holds=False,
     )
 

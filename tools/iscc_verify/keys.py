@@ -56,7 +56,7 @@ def read_secret(path: Path) -> Ed25519PrivateKey:
         try:
             key = load_secret(data, None)
         except TypeError:  # it is encrypted
-            wrong = "wrong passphrase; try again"
+            wrong = "the passphrase is wrong; try again"
             key = load_secret(data, ask_passphrase(called))
     except (ValueError, TypeError):
         raise InputError(f"{called}: {wrong}") from None
@@ -89,7 +89,9 @@ def ask_passphrase(called: str) -> bytes:
         with Path("/dev/tty").open("rb"):  # without it, getpass would echo what is typed
             return getpass.getpass(f"Passphrase of {called}: ").encode()
     except (EOFError, OSError):
-        raise InputError(f"{called}: expected a terminal to ask for its passphrase") from None
+        raise InputError(
+            f"{called}: expected a terminal on which to ask for its passphrase, found none"
+        ) from None
 
 
 def read_trusted(data: bytes, called: str) -> list[Trusted]:
@@ -169,7 +171,10 @@ def read_document(data: bytes, called: str) -> Document:
             "Ed25519 keys (Multikey), found something else"
         ) from None
     if not methods:
-        raise InputError(f"{called}: expected a key that may vouch for something, found none")
+        raise InputError(
+            f"{called}: expected an Ed25519 key that may vouch for something, and is neither "
+            "revoked nor expired, found none"
+        )
     return Document(owner, methods)
 
 

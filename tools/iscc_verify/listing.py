@@ -216,7 +216,9 @@ def entry_of_line(number: int, line: str) -> Listed:
         return entry_of_json(number, item)
     name, code = name_and_code(line)
     if name is not None and contains_code(name):
-        raise LineError("two lines in one: its name contains a code", name)
+        raise LineError(
+            "expected one line, found two that were run together: its name contains a code", name
+        )
     return entry_of(number, name, code)
 
 
@@ -230,7 +232,7 @@ def name_and_code(line: str) -> tuple[str | None, str]:
     if match := BLAKE3_TAG.fullmatch(text):
         return plain(match[1], escaped), f"{MULTIHASH}{match[2]}"
     if match := OTHER_TAG.fullmatch(text):
-        raise LineError(f"{match[1]} digests; ISCC codes are needed")
+        raise LineError(f"expected ISCC codes, found {match[1]} digests")
     if (match := CODE_AND_NAME.fullmatch(text)) and is_code(match[1]):
         return plain(match[2], escaped), match[1]
     # Other formats have no escapes.
@@ -239,7 +241,7 @@ def name_and_code(line: str) -> tuple[str | None, str]:
     for columns in two_columns(line):
         codes_in = [is_code(column) for column in columns]
         if all(codes_in):
-            raise LineError("two codes, and no name")
+            raise LineError("expected a name and a code, found two codes")
         if any(codes_in):
             return columns[codes_in.index(False)], columns[codes_in.index(True)]
     raise LineError(why_not(text))
@@ -263,18 +265,18 @@ def two_columns(line: str) -> Iterator[list[str]]:
 def why_not(text: str) -> str:
     """Describe a line that is not an entry."""
     if (match := DIGEST.match(text)) and len(match[1]) in DIGESTS:
-        return f"{DIGESTS[len(match[1])]}; ISCC codes are needed"
+        return f"expected ISCC codes, found {DIGESTS[len(match[1])]}"
     if text.startswith("%%%%"):
-        return "the header of hashdeep; ISCC codes are needed"
+        return "expected ISCC codes, found the header of hashdeep"
     if text.lower().startswith("bagit-version"):
-        return "a file of BagIt; ISCC codes are needed"
+        return "expected ISCC codes, found a file of BagIt"
     if text.startswith(";") or SFV.fullmatch(text):
-        return "CRC-32 checksums as SFV files have them; ISCC codes are needed"
+        return "expected ISCC codes, found CRC-32 checksums as SFV files have them"
     for match in PERHAPS_A_CODE.finditer(text):
         try:
             codes.parse(match[0])
         except codes.CodeError as error:
-            return f"not an ISCC: {error}; found {quote(match[0])}"
+            return f"{quote(match[0])} is not an ISCC: {error}"
     return f"expected a name and an ISCC code, found {quote(text)}"
 
 
@@ -304,7 +306,7 @@ def with_unit(entry: Listed | None, unit: str) -> Listed:
     if not is_code(unit):
         raise LineError(why_not(unit), entry and entry.name)
     if entry is None:
-        raise LineError("an ISCC-UNIT without an entry above it")
+        raise LineError("expected an entry above this ISCC-UNIT, found none")
     for known, more in zip(entry.hashes, codes.parse(unit), strict=True):
         if not (known.startswith(more) or more.startswith(known)):
             raise LineError(f"{quote(unit)} contradicts {quote(entry.expected)}", entry.name)
@@ -359,7 +361,7 @@ def parse_json(text: str) -> object:
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        raise LineError("expected a JSON object without repeated keys")
+        raise LineError("expected a JSON object without repeated keys, found one with a key twice")
     return made
 
 
@@ -374,10 +376,14 @@ def entry_of_json(number: int, item: object) -> Listed:
         raise LineError(f"the name {quote(name)} cannot be written as UTF-8")
     size, datahash = item.get("filesize"), item.get("datahash")
     if size is not None and (type(size) is not int or size < 0):
-        raise LineError("expected a number of bytes as filesize", name)
+        raise LineError("expected a number of bytes as filesize, found something else", name)
     if datahash is not None and not BLAKE3_MULTIHASH.fullmatch(str(datahash)):
-        raise LineError("expected a BLAKE3 hash, 1e20 and 64 digits, as datahash", name)
+        raise LineError(
+            "expected a BLAKE3 hash, 1e20 and 64 digits, as datahash, found something else", name
+        )
     pixels = item.get("pixels") or None
     if pixels is not None and not manifest.PIXELS.fullmatch(str(pixels)):
-        raise LineError("expected imagewalk, a type and five sizes as pixels", name)
+        raise LineError(
+            "expected imagewalk, a type and five sizes as pixels, found something else", name
+        )
     return entry_of(number, name, iscc, size, datahash)._replace(pixels=pixels)

@@ -46,7 +46,7 @@ ROWS_ARE_PAIRS = "match_iscc_hash"
 TINY = 2_048
 SMALL = 20_480
 NOTES = ("empty", "tiny", "small")
-FEATURELESS = "featureless"  # a picture without an Image-Code
+FEATURELESS = "featureless"  # an image or plane without an Image-Code
 
 LONGEST_LINE = 1_000_000  # characters; longer lines are from binary files
 BOM = "\ufeff"
@@ -58,7 +58,7 @@ PIXELS = re.compile(
     "imagewalk (?:u?int(?:8|16|32|64)|float(?:16|32|64)) "
     + "".join(f"{axis}[1-9][0-9]{{0,17}}" for axis in "zctyx")
 )
-MOST_IMAGE_CODES = 16  # per picture: 8 orientations, each inverted or not
+MOST_IMAGE_CODES = 16  # per image: 8 orientations, each inverted or not
 IMAGE_CODE = f"{codes.PREFIX}{codes.IMAGE.pattern}"
 IMAGE_CODES = re.compile(f"{IMAGE_CODE}(?: {IMAGE_CODE}){{0,{MOST_IMAGE_CODES - 1}}}")
 # The beginning of a code or a hash, intact or damaged. For codes without a prefix, see below.
@@ -87,8 +87,8 @@ class Entry(NamedTuple):
     ISCC-UNITs. `noted` is the note, if the manifest does not contain the size.
 
     If `pixels` is set, the codes are of pixels, of that type and those sizes. `image_code` is that
-    of one picture, or several codes separated by spaces; `is_featureless` means that there can be
-    none.
+    of one image or plane, or several codes separated by spaces; `is_featureless` means that there
+    can be none.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Entry(NamedTuple):
 
     @property
     def note(self) -> str:
-        """Remarks on the codes: `size_note`, and whether the picture is featureless."""
+        """Remarks on the codes: `size_note`, and whether the image is featureless."""
         return ", ".join(filter(None, (self.size_note, FEATURELESS * self.is_featureless)))
 
     @property
@@ -170,7 +170,9 @@ class Table:
         if last and not self.last_is_code and contains_code(last):
             if self.last_is_name or not is_code(last):
                 raise LineError(
-                    f"two lines in one: a code in the column {self.columns[-1]}", row.name
+                    "expected one line, found two that were run together: the column "
+                    f"{self.columns[-1]} contains a code",
+                    row.name,
                 )
         if row.filesize and not NUMBER_OF_BYTES.fullmatch(row.filesize):
             raise LineError(
@@ -219,7 +221,9 @@ def classify(
     have the columns of a manifest, and those of the table before it.
     """
     if not ended_by_nul and ("\r" in line or "\0" in line):
-        raise LineError("it contains a carriage return or a NUL: expected lines that end with LF")
+        raise LineError(
+            "expected lines that end with a line feed, found a carriage return or a NUL"
+        )
     if "ISCC:" in line and not line.startswith("#"):
         return Kind.ENTRY  # the common case
     header = header_of(line)
@@ -227,10 +231,10 @@ def classify(
     if header and not has_code:
         names = set(header.columns)
         if len(names) < len(header.columns) or names.issuperset(CODES):
-            raise LineError("expected a header with different columns, one of them for codes")
+            raise LineError("expected a header with one column for codes and no column twice")
         if first or names <= KNOWN_COLUMNS.union(table.columns if table else ()):
             return header
-        raise LineError("expected a second header with no other columns than the first")
+        raise LineError("expected a second header with columns of the first, found another column")
     if not line.startswith("#"):
         return Kind.ENTRY
     if has_code:
@@ -375,7 +379,7 @@ def digits_of(code: str, name: str | None) -> str:
     try:
         return codes.normalize(code)
     except codes.CodeError as error:
-        raise LineError(f"not an ISCC: {error}; found {quote(code)}", name) from None
+        raise LineError(f"{quote(code)} is not an ISCC: {error}", name) from None
 
 
 def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:

@@ -87,7 +87,7 @@ def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes]
             raise ReceiptError("it is not an IsccReceipt with a proof of the type eddsa-jcs-2022")
     of_proof = receipt["proof"].get("@context", context)
     if not isinstance(of_proof, list) or context[: len(of_proof)] != of_proof:
-        raise ReceiptError("its proof is in another context")
+        raise ReceiptError("the @context of its proof is not that of the receipt")
     if declared != note:
         raise ReceiptError("it is about another note")
     signature = note["signature"]
@@ -97,7 +97,7 @@ def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes]
     if hub != hub_of(note):
         raise ReceiptError(f"it is from hub {hub}, but the note was made for hub {hub_of(note)}")
     if abs(time - seal.time_of(note)) > LONGEST_WAY:
-        raise ReceiptError("its time is not that of the note")
+        raise ReceiptError("its time is more than 10 minutes from that of the note")
     if keys is not None:
         if method not in keys or method.partition("#")[0] != issuer:
             raise ReceiptError(f"it was signed by {quote(method)}, not by the hub that you trust")
@@ -126,7 +126,9 @@ def is_past(time: object) -> bool:
     try:
         return datetime.fromisoformat(time) < datetime.now(UTC)
     except (TypeError, ValueError):
-        raise ReceiptError(f"{quote(str(time))} is not a time until which it is valid") from None
+        raise ReceiptError(
+            f"it should be valid until a time with a zone, found {quote(str(time))}"
+        ) from None
 
 
 def parse(iscc_id: str) -> tuple[datetime, int]:

@@ -99,7 +99,7 @@ def check_note(note: Mapping[str, object], called: str) -> None:
         raise InputError(f"{called}: expected a list of ISCCs as units, found something else")
     try:
         if not all(codes.parse(note["iscc_code"])):
-            raise ValueError("expected an ISCC-CODE as iscc_code, found one unit of it")
+            raise ValueError("expected an ISCC-CODE as iscc_code, found only one of its units")
         time_of(note)
         public_key(note["signature"]["pubkey"])
         decode(note["signature"]["proof"], b"", SIGNATURE_BYTES)
@@ -178,7 +178,7 @@ def check_public_key(key: bytes) -> None:
     """Raise ValueError for a weak key, for which anybody can make signatures."""
     if int.from_bytes(key, "little") % 2**255 in WEAK_KEYS:
         raise ValueError(
-            "expected a secure public key, found a weak one, for which anybody can sign"
+            "expected a secure public key, found a weak one, with which anybody can sign"
         )
 
 
@@ -252,7 +252,7 @@ def check_depth(value: object) -> None:
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key occurs twice")
     if not all(map(str.isascii, result)):
         raise ValueError("a key is not ASCII")
     return result
@@ -262,7 +262,7 @@ def integer(text: str) -> int:
     if len(text) > 17 or abs(int(text)) > LARGEST_INTEGER:
         raise ValueError("an integer is too large")
     if text == "-0":
-        raise ValueError("zero has no sign")
+        raise ValueError("zero has a minus sign")
     return int(text)
 
 

@@ -144,7 +144,7 @@ def granted(reply: bytes) -> bytes:
             status = (Tag.SEQUENCE, [(Tag.INTEGER, b"\0")])
             name_rsa_alone(token)
             return write_der([(Tag.SEQUENCE, [status, token])])
-    raise StampError("the authority refused it")
+    raise StampError("the authority refused to give one")
 
 
 def name_rsa_alone(token: object) -> None:
@@ -364,7 +364,9 @@ def openssl(*arguments: object) -> str:
             timeout=SECONDS_FOR_OPENSSL,
         )
     except FileNotFoundError:
-        raise InputError("expected openssl to be installed, found no such program") from None
+        raise InputError(
+            "expected openssl to be installed, found no such program; time stamps need it"
+        ) from None
     except OSError as error:
         raise InputError(f"cannot run openssl: {error.strerror}") from None
     except subprocess.TimeoutExpired:

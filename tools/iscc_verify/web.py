@@ -30,7 +30,10 @@ def post(url: str, body: bytes, kind: str) -> Answer:
     try:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("https", "http") or "@" in parts.netloc:
-            raise InputError("expected an address with https:// or http://, and without a password")
+            raise InputError(
+                "expected the address of a server, with https:// or http:// and without a "
+                "password, found another one"
+            )
         question = urllib.request.Request(url, body, {"Content-Type": kind})
         opener = urllib.request.build_opener(Unmoved)
         try:
