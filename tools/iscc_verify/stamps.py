@@ -1,15 +1,17 @@
 """RFC 3161 time stamps: a time stamping authority signs that it has seen a hash, and when.
 
-openssl (`openssl ts`) does the cryptography. However, it accepts input that is not DER, and ignores
-the parts of a reply that the signature does not cover. Therefore these are compared with their only
-valid form, so that no byte of a reply can be changed unnoticed.
+openssl (`openssl ts -verify`) does the cryptography. However, it accepts input that is not DER, and
+ignores the parts of a reply that the signature does not cover. Therefore these have to have exactly
+one form here, so that no single byte of a reply can be changed unnoticed.
 """
 
 import hashlib
 import os
 import re
+import secrets
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 import web
@@ -26,13 +29,14 @@ from messages import InputError, explaining, quote
 
 SECONDS_FOR_OPENSSL = 60
 MOST_OF_OPENSSL = 125  # its highest own exit status; a shell's are higher
-FROM_DER, NOWHERE = ("-inform", "DER", "-in"), ("-out", os.devnull)
+LEAST_SECURITY = "2"  # openssl's level of 112 bits: no RSA key below 2048 bits, no SHA-1
 DEEPEST = 32  # levels of nested values
 
 
 class Tag(IntEnum):
     """The DER tags that matter here."""
 
+    BOOLEAN = 0x01
     INTEGER = 0x02
     OCTETS = 0x04
     NULL = 0x05
@@ -41,6 +45,7 @@ class Tag(IntEnum):
     SEQUENCE = 0x30
     SET = 0x31
     CONTEXT_0 = 0xA0
+    CONTEXT_1 = 0xA1
 
 
 CONSTRUCTED = {Tag.SEQUENCE, Tag.SET, *range(0xA0, 0xB0)}
@@ -48,11 +53,13 @@ PRIMITIVE = {*range(0x01, 0x1F), *range(0x80, 0x90)} - {0x10, 0x11}
 
 
 class Id:
-    """Object identifiers: signed data, the time stamp in it, and RSA without a hash."""
+    """Object identifiers: signed data, the time stamp in it, its type, RSA, and SHA-256."""
 
     SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
     STAMP = bytes.fromhex("2a864886f70d0109100104")
-    RSA = bytes.fromhex("2a864886f70d010101")
+    CONTENT_TYPE = bytes.fromhex("2a864886f70d010903")
+    RSA = bytes.fromhex("2a864886f70d010101")  # without a hash
+    SHA256 = bytes.fromhex("608648016503040201")
 
 
 # Some authorities name RSA together with a hash, and openssl ignores which one.
@@ -62,7 +69,7 @@ RSA_AND_A_HASH = [
     (Tag.OID, bytes.fromhex("2a864886f70d01010d")),  # SHA-512
 ]
 HASHES = {
-    bytes.fromhex("608648016503040201"): "sha256",
+    Id.SHA256: "sha256",
     bytes.fromhex("608648016503040202"): "sha384",
     bytes.fromhex("608648016503040203"): "sha512",
 }
@@ -104,7 +111,8 @@ class Reply(NamedTuple):
     digest: bytes  # hash of the data
     time: datetime
     nonce: bytes | None
-    issuer: object  # of the signer's certificate; like serial, a tree
+    certificates: list  # like the next two, trees
+    issuer: object  # of the signer's certificate
     serial: object
 
 
@@ -114,19 +122,22 @@ def request(url: str, data: bytes) -> tuple[bytes, Stamp]:
     Returns the reply, without the authority's unsigned remarks, and what it says. Raises InputError
     if there is no answer, or if it is not a valid stamp.
     """
-    with temporary_folder() as folder:
-        given, query = folder / "data", folder / "query"
-        given.write_bytes(data)
-        if said := openssl("ts", "-query", "-data", given, "-sha256", "-cert", "-out", query):
-            raise InputError(f"expected openssl to make a query, but it says {quote(said)}")
-        asked = query.read_bytes()
-    answer = web.post(url, asked, "application/timestamp-query")
+    digest = hashlib.sha256(data).digest()
+    nonce = (secrets.randbits(62) | 1 << 62).to_bytes(8)  # positive, with one possible spelling
+    algorithm = (Tag.SEQUENCE, [(Tag.OID, Id.SHA256), (Tag.NULL, b"")])
+    asked = [
+        (Tag.INTEGER, b"\1"),
+        (Tag.SEQUENCE, [algorithm, (Tag.OCTETS, digest)]),
+        (Tag.INTEGER, nonce),
+        (Tag.BOOLEAN, b"\xff"),  # the reply has to include the certificate
+    ]
+    query = write_der([(Tag.SEQUENCE, asked)])
+    answer = web.post(url, query, "application/timestamp-query")
     if answer.status != web.OK:
         raise InputError(f"{quote(url)}: expected a time stamp, but the server says {answer.said}")
     try:
         reply = granted(answer.body)
         stamp = check(reply, data, None)
-        (_, [_, _, (_, nonce), *_]) = read_der(asked)[0]
         if parse(reply).nonce != nonce:
             raise StampError("it answers another request")
     except StampError as error:
@@ -164,56 +175,81 @@ def check(reply: bytes, data: bytes, roots: bytes | None) -> Stamp:
     parsed = parse(reply)
     if hashlib.new(parsed.hash, data).digest() != parsed.digest:
         raise StampError("it is for other data")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the library's, about certificates
+            others = [
+                x509.load_der_x509_certificate(write_der([each])) for each in parsed.certificates
+            ]
+            signer = signer_among(others, parsed)
+            trusted = [signer] if roots is None else x509.load_pem_x509_certificates(roots)
+            check_signature(reply, data, parsed.time, signer if roots is None else roots)
+            return check_certificates(parsed.time, signer, others, trusted, roots is not None)
+    except CERTIFICATE_ERRORS:
+        raise StampError("its certificates cannot be read") from None
+
+
+def check_signature(
+    reply: bytes, data: bytes, time: datetime, trusted: x509.Certificate | bytes
+) -> None:
+    """Raise StampError unless a reply is a stamp of data by somebody who was trusted at a time.
+
+    `trusted` is the signer's certificate, or root certificates in PEM.
+    """
+    is_signer = isinstance(trusted, x509.Certificate)
     with temporary_folder() as folder:
         (folder / "reply").write_bytes(reply)
         (folder / "data").write_bytes(data)
-        token, signer, others = folder / "token", folder / "signer", folder / "others"
-        # openssl's messages do not tell these failures apart.
-        if (
-            openssl("ts", "-reply", "-in", folder / "reply", "-token_out", "-out", token)
-            or openssl("cms", "-verify", "-noverify", *FROM_DER, token, "-signer", signer, *NOWHERE)
-            or openssl("pkcs7", *FROM_DER, token, "-print_certs", "-out", others)
-        ):
-            raise StampError("its signature is not valid")
-        trusted = signer
-        if roots is not None:
-            trusted = folder / "roots"
-            trusted.write_bytes(roots)
+        pem = trusted.public_bytes(Encoding.PEM) if is_signer else trusted
+        (folder / "trusted").write_bytes(pem)
         verify = ["ts", "-verify", "-in", folder / "reply", "-data", folder / "data"]
-        verify += ["-CAfile", trusted, "-attime", str(int(parsed.time.timestamp()))]
-        said = openssl(*verify, *(["-partial_chain"] if roots is None else []))
-        if said and roots is None:
-            raise StampError(f"its certificate is not for time stamps ({said})")
-        if said:
-            raise StampError(f"it does not lead back to a root certificate that you trust ({said})")
-        return check_certificates(parsed, signer.read_bytes(), others.read_bytes(), roots)
+        verify += ["-CAfile", folder / "trusted", *(["-partial_chain"] if is_signer else [])]
+        verify += ["-auth_level", LEAST_SECURITY, "-attime", str(int(time.timestamp()))]
+        said = openssl(*verify)
+        if said and openssl("ts", "-help"):
+            raise InputError("cannot run openssl: expected OpenSSL's command ts, found none")
+    if said:
+        or_not_yours = (
+            "" if is_signer else ", or does not lead to a root certificate that you trust"
+        )
+        raise StampError(f"its signature is not valid{or_not_yours} ({said})")
 
 
-def check_certificates(parsed: Reply, signer: bytes, sent: bytes, roots: bytes | None) -> Stamp:
+def signer_among(certificates: Sequence[x509.Certificate], parsed: Reply) -> x509.Certificate:
+    """The certificate that a reply names as that of its signer. Raises StampError if unclear."""
+    found = []
+    for each in certificates:
+        named = read_der(each.tbs_certificate_bytes)[0][1]
+        if parsed.serial in named and parsed.issuer in named:
+            found.append(each)
+    if len(found) != 1:
+        raise StampError(f"it names one certificate as its signer's, and contains {len(found)}")
+    return found[0]
+
+
+def check_certificates(
+    time: datetime,
+    signer: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    trusted: Sequence[x509.Certificate],
+    is_complete: bool,
+) -> Stamp:
     """Check what openssl does not: that all certificates are the authority's, and no others.
 
-    All are in PEM. Raises StampError if one is not the authority's, or cannot be read.
+    `others` are all certificates of the reply; unless `is_complete`, nothing is known about their
+    issuers. Raises StampError if one is not the authority's, or one of CERTIFICATE_ERRORS.
     """
-    try:
-        authority = x509.load_pem_x509_certificate(signer)
-        others = x509.load_pem_x509_certificates(sent)
-        trusted = x509.load_pem_x509_certificates(roots) if roots is not None else [authority]
-        named = read_der(authority.tbs_certificate_bytes)[0][1]
-        if parsed.serial not in named or parsed.issuer not in named:
-            raise StampError("its signature is not from the certificate that it names")
-        chain = [authority]
-        while chain[-1] not in trusted:
-            left = [each for each in [*trusted, *others] if each not in chain]
-            chain.append(issuer_of(chain[-1], left))
-        known = {*chain, *(each for each in others if is_same_authority(each, trusted))}
-        if roots is not None and (len(set(others)) < len(others) or not known.issuperset(others)):
-            raise StampError("it contains certificates that are not the authority's")
-        ends = min(each.not_valid_after_utc for each in chain)
-        names = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        name = str(names[0].value) if names else authority.subject.rfc4514_string()
-    except CERTIFICATE_ERRORS:
-        raise StampError("its certificates cannot be read") from None
-    return Stamp(parsed.time, name, ends if ends < datetime.now(UTC) else None)
+    chain = [signer]
+    while chain[-1] not in trusted:
+        left = [each for each in [*trusted, *others] if each not in chain]
+        chain.append(issuer_of(chain[-1], left))
+    known = {*chain, *(each for each in others if is_same_authority(each, trusted))}
+    if is_complete and (len(set(others)) < len(others) or not known.issuperset(others)):
+        raise StampError("it contains certificates that are not the authority's")
+    ends = min(each.not_valid_after_utc for each in chain)
+    names = signer.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    name = str(names[0].value) if names else signer.subject.rfc4514_string()
+    expired = ends if ends < datetime.now(UTC) else None
+    return Stamp(time, name or "an authority without a name", expired)
 
 
 def issuer_of(
@@ -230,7 +266,8 @@ def issuer_of(
 def check_roots(pem: bytes, called: str) -> None:
     """Raise InputError unless these are certificates in PEM."""
     try:
-        x509.load_pem_x509_certificates(pem)
+        with warnings.catch_warnings(action="ignore"):
+            x509.load_pem_x509_certificates(pem)
     except CERTIFICATE_ERRORS:
         raise InputError(f"{called}: expected certificates in PEM, found something else") from None
 
@@ -252,12 +289,12 @@ def parse(reply: bytes) -> Reply:
                 (Tag.INTEGER, b"\3"),
                 (Tag.SET, [algorithm]),
                 (Tag.SEQUENCE, [(Tag.OID, Id.STAMP), (Tag.CONTEXT_0, [(Tag.OCTETS, content)])]),
-                (Tag.CONTEXT_0, _),
+                (Tag.CONTEXT_0, certificates),
                 (Tag.SET, [(Tag.SEQUENCE, [
                     (Tag.INTEGER, b"\1"),
                     (Tag.SEQUENCE, [issuer, serial]),
                     same_algorithm,
-                    (Tag.CONTEXT_0, _),
+                    (Tag.CONTEXT_0, attributes),
                     signature,
                     (Tag.OCTETS, _),
                 ])]),
@@ -266,6 +303,15 @@ def parse(reply: bytes) -> Reply:
             pass
         case _:
             raise StampError("it is not an RFC 3161 time stamp that includes its certificate")
+    types = [
+        value
+        for _, attribute in attributes
+        if isinstance(attribute, list)
+        for value in attribute[1:]
+        if attribute[0] == (Tag.OID, Id.CONTENT_TYPE)
+    ]
+    if types != [(Tag.SET, [(Tag.OID, Id.STAMP)])]:
+        raise StampError("it was not signed as a time stamp")
     hash_of_content = identifier(algorithm, HASHES)
     if identifier(signature, {**ECDSA, Id.RSA: hash_of_content}) != hash_of_content:
         raise StampError(UNSUPPORTED)
@@ -279,9 +325,11 @@ def parse(reply: bytes) -> Reply:
             *more,
         ])]:  # fmt: skip
             nonce = next((value for tag, value in more if tag == Tag.INTEGER), None)
-            return Reply(
-                identifier(hash_of_data, HASHES), digest, read_time(time), nonce, issuer, serial
-            )
+            extensions = next((value for tag, value in more if tag == Tag.CONTEXT_1), [])
+            if any((Tag.BOOLEAN, b"\xff") in list(each) for _, each in extensions):
+                raise StampError("it has an extension that is critical, and not known here")
+            found = identifier(hash_of_data, HASHES), digest, read_time(time), nonce
+            return Reply(*found, certificates, issuer, serial)
     raise StampError("it does not contain the hash and the time of a stamp")
 
 
@@ -353,7 +401,7 @@ def temporary_folder() -> Iterator[Path]:
 def openssl(*arguments: object) -> str:
     """Run openssl. Returns its error message, or nothing if it succeeded.
 
-    Raises InputError if it cannot be run, StampError if it does not finish in time.
+    Raises InputError if it cannot be run, or does not finish in time.
     """
     try:
         done = subprocess.run(
@@ -370,7 +418,9 @@ def openssl(*arguments: object) -> str:
     except OSError as error:
         raise InputError(f"cannot run openssl: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise StampError(f"openssl did not finish within {SECONDS_FOR_OPENSSL} s") from None
+        raise InputError(
+            f"cannot run openssl: it did not finish within {SECONDS_FOR_OPENSSL} s"
+        ) from None
     if done.returncode < 0 or done.returncode > MOST_OF_OPENSSL:
         raise InputError(f"cannot run openssl: it ended with status {done.returncode}")
     if done.returncode == 0:
