@@ -9,13 +9,15 @@ receipt links the two.
 import base64
 import hashlib
 import re
+import sys
+import urllib.parse
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import seal
 import web
-from messages import InputError, quote
+from messages import InputError, printable, quote, say
 
 ID_HEADERS = (b"\x60\x11", b"\x61\x11")  # of an ISCC-ID of version 1 and 64 bits, realm 0 or 1
 HUB_BITS = 12
@@ -39,23 +41,30 @@ class Receipt(NamedTuple):
 def declare(url: str, note: Mapping[str, object]) -> tuple[dict, Receipt]:
     """Declare a note to a hub. Returns the receipt, as received and parsed.
 
-    The receipt is checked, except for the hub's signature. Raises InputError if the hub refuses.
+    The receipt is checked, except for the hub's signature. Raises InputError if the hub refuses. An
+    answer that is not the receipt expected is printed, since a hub does not repeat it.
     """
-    answer = web.post(f"{url.rstrip('/')}/declaration", seal.canonical(note), "application/json")
+    parts = urllib.parse.urlsplit(url)
+    path = parts.path.rstrip("/") + "/declaration"
+    to = parts._replace(path=path).geturl()
+    answer = web.post(to, seal.canonical(note), "application/json")
     said = f"{answer.said}: {quote(answer.body.decode(errors='replace'))}"
     if answer.status == web.CONFLICT:
         raise InputError(
             f"{quote(url)}: this file is declared already; the hub says {said}; seal it without "
             "declaring it again"
         )
-    if answer.status != web.CREATED:
+    if not web.OK <= answer.status < web.REDIRECTED:
         raise InputError(f"{quote(url)}: expected a receipt, found {said}")
-    receipt = seal.read_json(answer.body, quote(url), seal.LONGEST_SEAL)
     try:
+        receipt = seal.read_json(answer.body, "the answer", seal.LONGEST_SEAL)
         return receipt, check(receipt, note, None)
-    except ReceiptError as error:
+    except (InputError, ReceiptError) as error:
+        lines = answer.body.decode(errors="replace").splitlines()
+        say("\n".join(["The hub's answer:", *map(printable, lines)]), sys.stderr)
         raise InputError(
-            f"{quote(url)}: expected a receipt for this note, but {error}; found {said}"
+            f"{quote(url)}: expected a receipt for this note, found something else: {error}; keep "
+            "the answer above, since the file may be declared now"
         ) from None
 
 
@@ -102,9 +111,7 @@ def check(receipt: object, note: Mapping[str, object], keys: Mapping[str, bytes]
         if method not in keys or method.partition("#")[0] != issuer:
             raise ReceiptError(f"it was signed by {quote(method)}, not by the hub that you trust")
         check_proof(receipt, value, keys[method])
-        for until in (receipt.get("validUntil"), receipt["proof"].get("expires")):
-            if until is not None and is_past(until):
-                raise ReceiptError(f"it was valid only until {quote(str(until))}")
+        check_times(receipt)
     return Receipt(iscc_id, time, hub, issuer)
 
 
@@ -121,14 +128,28 @@ def check_proof(receipt: Mapping[str, object], value: str, key: bytes) -> None:
         raise ReceiptError("its signature is not valid")
 
 
-def is_past(time: object) -> bool:
-    """Whether a time of a receipt is over. Raises ReceiptError if it is not a time with a zone."""
+def check_times(receipt: Mapping[str, object]) -> None:
+    """Raise ReceiptError unless a receipt is valid now, as far as it says."""
+    now = datetime.now(UTC)
+    if time_in(receipt, "validFrom", now) > now:
+        raise ReceiptError(f"it is valid only from {quote(receipt['validFrom'])}")
+    if time_in(receipt, "validUntil", now) < now:
+        raise ReceiptError(f"it was valid only until {quote(receipt['validUntil'])}")
+    if time_in(receipt["proof"], "expires", now) < now:
+        raise ReceiptError(f"it was valid only until {quote(receipt['proof']['expires'])}")
+
+
+def time_in(values: Mapping[str, object], key: str, otherwise: datetime) -> datetime:
+    """The time under a key, if any. Raises ReceiptError if it is not a time with a zone."""
     try:
-        return datetime.fromisoformat(time) < datetime.now(UTC)
+        time = datetime.fromisoformat(values[key]) if key in values else otherwise
+        if time.tzinfo is None:
+            raise ValueError
     except (TypeError, ValueError):
         raise ReceiptError(
-            f"it should be valid until a time with a zone, found {quote(str(time))}"
+            f"expected a time with a zone as {key}, found {quote(str(values[key]))}"
         ) from None
+    return time
 
 
 def parse(iscc_id: str) -> tuple[datetime, int]:
