@@ -387,3 +387,5 @@ def test_bad_usage_is_told_in_one_sentence(script):
     assert done.stderr == "iscc_manifest: one of the arguments --inputs FILE --join is required\n"
     done = script("iscc_manifest", "a")
     assert done.stderr.endswith("required: --manifest\n")
+    done = script("iscc_manifest", "a", "--manifest", "m", "--\x1b[31m\nred")
+    assert done.stderr == "iscc_manifest: unrecognized arguments: --\\x1b[31m\\nred\n"

@@ -75,6 +75,14 @@ def test_forms_that_are_none_are_refused(tmp_path, content, word):
     assert "\n" not in str(error.value)
 
 
+def test_a_form_that_is_not_text_is_not_quoted(tmp_path):
+    """It may be any file, such as a key."""
+    (tmp_path / "inputs.json").write_bytes(b"secret \xff")
+    with pytest.raises(InputError, match="as JSON, found something else") as error:
+        Form(tmp_path / "inputs.json", KEYS)
+    assert "secret" not in str(error.value)
+
+
 def test_a_form_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         Form(tmp_path / "gone", KEYS)

@@ -22,8 +22,12 @@ def quote(text: str) -> str:
     """Quote a text for a message: on one line, printable, and of limited length."""
     if len(text) > LONGEST_QUOTE:
         text = text[: LONGEST_QUOTE - 3] + "..."
-    printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return '"' + "".join(printable) + '"'
+    return f'"{printable(text)}"'
+
+
+def printable(text: str) -> str:
+    """A text on one line, whose control characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

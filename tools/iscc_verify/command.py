@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import outputs
-from messages import InputError, say
+from messages import InputError, printable, say
 from startup import BUG
 
 MISMATCH, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(message)
+        raise InputError(printable(message))
 
 
 def integer(least: int, most: int) -> Callable[[str], int]:
@@ -124,6 +124,8 @@ def run(main: Callable[[], int]) -> NoReturn:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is not None:  # names may have letters that it cannot encode
+        sys.stdout.reconfigure(errors="backslashreplace")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, unwind)

@@ -87,7 +87,8 @@ class Form:
                 self.values = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise InputError(
-                f"{self.called}: expected the form of a Galaxy tool as JSON, found {error!r}"
+                f"{self.called}: expected the form of a Galaxy tool as JSON, found something else: "
+                f"{error}"
             ) from None
         if not isinstance(self.values, dict):
             found = quote(json.dumps(self.values))
