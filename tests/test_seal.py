@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import base58
@@ -507,7 +508,8 @@ def test_a_root_that_expired_since(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "data", ["30", "3001", "3080", "308100", "30810101", "10", "1f00", "300130"]
+    "data",
+    ["30", "3001", "3080", "308100", "30810101", "10", "1f00", "300130", "0480" + 128 * "00"],
 )
 def test_what_is_not_der(data):
     """Values without a length or too short; non-canonical lengths and tags."""
@@ -544,7 +546,9 @@ def test_servers_that_are_broken(script, tmp_path, signer, monkeypatch):
     slow = [b"HTTP/1.0 200 OK\r\n\r\n", *[b"x"] * 10]
     for pieces, said in [
         ([b"nonsense\r\n\r\n"], "expected an answer, but"),
-        (slow, "took more than"),
+        (slow, "expected an answer within 1 s, found none"),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n"] * 10, "expected an answer within 1 s, found none"),
+        ([b"HTTP/1.1 200 OK\r\nX: ", *[b"y"] * 10], "expected an answer within 1 s, found none"),
     ]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             thread = threading.Thread(target=answer, args=(listener, pieces))
@@ -567,6 +571,48 @@ def test_a_receipt_is_not_lost(script, tmp_path, signer):
     (tmp_path / "seal.json").write_text(text)
     options = ["--seal", "seal.json", "--trusted", f"{signer}.pub"]
     assert "ISCC-ID not checked" in script("iscc_seal", "verify", "trail.tsv", *options).stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"credentialStatus": {"x": 1.5}}, 'expected JSON: "1.5" is a fraction'),
+        ({"é": "\u202e"}, "expected JSON: a key is not ASCII"),
+        ({"issuer": 5}, "it is not an IsccReceipt"),
+    ],
+)
+def test_an_answer_of_a_hub_is_not_lost(script, tmp_path, signer, more, said):
+    """After it, the file is declared, and the hub would not say the ISCC-ID again."""
+    hub, given = Hub(), []
+
+    def answer(path: str, body: bytes) -> tuple[int, bytes]:
+        given.append(json.loads(hub.answer(path, body)[1]) | more)
+        return 201, json.dumps(given[0], ensure_ascii=False).encode()
+
+    with serving(answer) as url:
+        options = ["--key", signer, "--seal", "s", "--declare", url]
+        done = script("iscc_seal", "sign", "trail.tsv", *options)
+    assert done.returncode == 2
+    printed = done.stderr.partition("The hub's answer:\n")[2]
+    text, _, sentence = printed.partition("\niscc_seal sign: ")
+    assert said in sentence
+    assert "\u202e" not in text
+    assert json.loads(text) == given[0]
+
+
+def test_a_receipt_is_not_lost_when_interrupted(script, tmp_path, signer, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(iscc_seal.outputs.Outputs, "write_lines", interrupt)
+    with serving(lambda *asked: (200, hub.answer(*asked)[1])) as url:
+        hub = Hub()
+        options = ["--key", signer, "--seal", "s", "--declare", url]
+        done = script("iscc_seal", "sign", "trail.tsv", *options)
+    assert done.returncode == 130
+    printed = done.stderr.partition("The seal, which could not be written:\n")[2]
+    sealed = json.loads(printed.partition("\niscc_seal sign: ")[0])
+    assert sealed["receipt"]["credentialSubject"]["declaration"]["iscc_note"] == sealed["note"]
 
 
 def test_a_receipt_without_a_proof(script, tmp_path, signer):
@@ -604,11 +650,17 @@ def test_a_hub_that_refuses(script, tmp_path, signer):
 
 
 def test_addresses_that_are_none(script, tmp_path, signer):
-    for url in ("file:///etc/passwd", "ftp://example.org", "-x", "", "http://me:secret@127.0.0.1"):
-        said = "expected the address of a server, with https:// or http:// and without a password"
-        refuse_to_sign(script, tmp_path, signer, said, f"--stamp={url}")
-    for url in ("http://127.0.0.1:abc/", "http://127.0.0.1/a b", "http://[::1"):
-        refuse_to_sign(script, tmp_path, signer, "expected an answer, but", "--stamp", url)
+    said = "expected the address of a server, with https:// or http:// and without a password"
+    for url in ("file:///etc/passwd", "ftp://example.org", "-x", "", "http://127.0.0.1:abc/"):
+        refuse_to_sign(script, tmp_path, signer, f"argument --stamp: {said}", f"--stamp={url}")
+    for url in ("http://[::1", "http://x:0/", "http://x/#y", "http://x/\n", "https:///x"):
+        refuse_to_sign(script, tmp_path, signer, f"argument --declare: {said}", "--declare", url)
+    for url in ("http://me:secret@127.0.0.1", "http://%6de:secret%40127.0.0.1"):
+        done = script("iscc_seal", "sign", "q", "--key", signer, "--seal", "s", "--stamp", url)
+        assert (done.returncode, "secret" in done.stderr) == (2, False)
+    refuse_to_sign(
+        script, tmp_path, signer, "expected an answer, but", "--stamp", "http://127.0.0.1/a b"
+    )
     refuse_to_sign(
         script, tmp_path, signer, "expected an answer, but", "--stamp", "http://127.0.0.1:9"
     )
@@ -818,7 +870,7 @@ BAD_SEALS = {
         with_note(iscc_code=codes_of(b"a").instance_code),
         "found only one of its units",
     ),
-    "a time that there is not": (with_note(timestamp="2026-02-30T00:00:00.000Z"), "day"),
+    "a time that there is not": (with_note(timestamp="2026-02-30T00:00:00.000Z"), 'found "2026-02'),
     "a time without a zone": (with_note(timestamp="2026-02-03T00:00:00.000"), "valid timestamp"),
     "a key that is none": (with_signature(pubkey="z6Mk" + 44 * "1"), "in base58"),
     "a proof that is none": (with_signature(proof="z" + 88 * "z"), "in base58"),
@@ -923,6 +975,63 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path):
     assert stamps.check(authority.stamp(b"data"), b"data", authority.root)
 
 
+def test_weak_keys_of_authorities(tmp_path):
+    """As of old certificates, with which anybody can make stamps by now, for any time."""
+    for number, bits in enumerate((1024, 2048)):
+        make = partial(rsa.generate_private_key, 65537, bits)
+        authority = make_authority(tmp_path / f"{number}", make)
+        reply = authority.stamp(b"data")
+        for roots in (authority.root, None):
+            weak = pytest.raises(stamps.StampError, match="too weak")
+            with weak if bits == 1024 else nullcontext():
+                stamps.check(reply, b"data", roots)
+
+
+def test_stamps_of_the_future_or_from_before_the_seal(tmp_path, monkeypatch):
+    stamp = stamps.Stamp(datetime(2026, 11, 24, 14, tzinfo=UTC), "An authority", None)
+    monkeypatch.setattr(stamps, "check", lambda *_: stamp)
+    sealed = json.loads(SEALED.read_text())
+    for moved, answer in [
+        (timedelta(minutes=-14), "stamped"),  # the note is of 13:55:30
+        (timedelta(minutes=-15), "not valid"),
+        (datetime.now(UTC) - stamp.time + timedelta(minutes=9), "stamped"),
+        (datetime.now(UTC) - stamp.time + timedelta(minutes=11), "not valid"),
+    ]:
+        monkeypatch.setattr(
+            stamps, "check", lambda *_, t=stamp.time + moved: stamp._replace(time=t)
+        )
+        assert iscc_seal.check_time(sealed, b"roots").answer == answer
+
+
+def test_what_a_stamp_was_signed_as(tmp_path):
+    """Its type is signed twice; critical extensions have to be known, and none is."""
+    reply = make_authority(tmp_path / "tsa").stamp(b"data")
+
+    def info_and_types(tree: list) -> tuple[list, list]:
+        (_, [_, (_, [_, (_, [(_, [_, _, (_, [_, (_, content)]), _, (_, [(_, signed)])])])])]) = (
+            tree[0]
+        )
+        attributes = signed[3][1]
+        return content, next(each for _, each in attributes if each[0][1] == stamps.Id.CONTENT_TYPE)
+
+    tree = stamps.read_der(reply)
+    content, types = info_and_types(tree)
+    types[1] = (stamps.Tag.SET, [(stamps.Tag.OID, bytes.fromhex("2a864886f70d010701"))])
+    with pytest.raises(stamps.StampError, match="it was not signed as a time stamp"):
+        stamps.parse(stamps.write_der(tree))
+    for critical in (b"\xff", b"\0"):
+        tree = stamps.read_der(reply)
+        content, _ = info_and_types(tree)
+        [(_, info)] = stamps.read_der(content[0][1])
+        flag = (stamps.Tag.BOOLEAN, critical)
+        extension = [(stamps.Tag.OID, b"\x2a\x03"), flag, (stamps.Tag.OCTETS, b"")]
+        info.append((stamps.Tag.CONTEXT_1, [(stamps.Tag.SEQUENCE, extension)]))
+        content[0] = (stamps.Tag.OCTETS, stamps.write_der([(stamps.Tag.SEQUENCE, info)]))
+        refused = pytest.raises(stamps.StampError, match="an extension that is critical")
+        with nullcontext() if critical == b"\0" else refused:
+            stamps.parse(stamps.write_der(tree))
+
+
 BAD_STAMPS = ["", "AAAA", base64.b64encode(b"0" * 40_000).decode(), "MIIDpjADAgEAMIID"]
 
 
@@ -970,8 +1079,10 @@ def test_receipts_that_are_none():
         ),
         ({"issuer": "did:web:other.example"}, "not by the hub that you trust"),
         ({"validUntil": "2026-11-25T00:00:00Z"}, "it was valid only until"),
-        ({"validUntil": "2126-11-25T00:00:00"}, "it should be valid until a time with a zone"),
-        ({"validUntil": 5}, "it should be valid until a time with a zone"),
+        ({"validFrom": "2126-11-25T00:00:00Z"}, "it is valid only from"),
+        ({"validUntil": "2126-11-25T00:00:00"}, "expected a time with a zone as validUntil"),
+        ({"validUntil": 5}, "expected a time with a zone as validUntil"),
+        ({"validUntil": None}, "expected a time with a zone as validUntil"),
     ]:
         receipt, hub = receipt_signed(**fields)
         with pytest.raises(receipts.ReceiptError, match=said):
@@ -1080,6 +1191,10 @@ def test_documents_of_controllers():
     ):
         with pytest.raises(InputError, match="an Ed25519 key that may vouch"):
             read(verificationMethod=[{**method, **gone}])
+    # Nobody speaks for others: neither for another hub, nor for a name that begins alike.
+    for name in ("did:web:other.example#key", f"{document['id']}.org#key", "anything#key"):
+        with pytest.raises(InputError, match="an Ed25519 key that may vouch"):
+            read(verificationMethod=[{**method, "id": name}], assertionMethod=[name])
     twice = [method, {**method, "expires": "2020-01-01T00:00:00Z"}]
     for wrong in (
         {"verificationMethod": twice},
@@ -1250,6 +1365,45 @@ def test_a_secret_key_among_the_trusted_is_not_quoted(script, tmp_path, signer):
 # The command line and the form
 
 
+def test_a_public_key_in_pem_is_not_called_secret(script, tmp_path):
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    (tmp_path / "keys").write_bytes(key.public_bytes(serialization.Encoding.PEM, form))
+    done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED, "--trusted", "keys")
+    assert '"keys", line 1: expected a public key' in done.stderr
+    assert done.stderr.endswith("found something else\n")
+
+
+def test_all_owners_of_a_key_are_named(script, tmp_path):
+    lines = [f"{SIGNER} {owner}\n" for owner in ("Jane", "", "Joe", "Jane")]
+    (tmp_path / "keys").write_text("".join(lines))
+    options = ["--seal", SEALED, "--trusted", "keys", "--report", "report"]
+    script("iscc_seal", "verify", "trail.tsv", *options)
+    assert answers(tmp_path / "report")["signer"][1] == 'it is the key of "Jane" and "Joe"'
+
+
+def test_certificates_that_the_library_warns_of(program, tmp_path):
+    """As of the serial number 0, which some roots have that systems trust."""
+    command = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-keyout", "key.pem"]
+    command += ["-subj", "/CN=old", "-set_serial", "0", "-out", "old.pem"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    roots = (SEALS / "tsa-root.pem").read_bytes() + (tmp_path / "old.pem").read_bytes()
+    (tmp_path / "roots.pem").write_bytes(roots)
+    options = ["--seal", SEALED, *TRUSTING[:2], "--tsa-root", "roots.pem"]
+    done = program("iscc_seal", "verify", "trail.tsv", *options)
+    assert "time stamped" in done.stdout
+    assert done.stderr == ""
+
+
+def test_names_that_standard_output_cannot_encode(program, tmp_path, signer):
+    """As in a C locale: they are escaped, and the seal is made."""
+    (tmp_path / "é.tsv").write_text("a")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = program("iscc_seal", "sign", "é.tsv", "--key", signer, "--seal", "s", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith('sealed "\\xe9.tsv" with the key z6Mk')
+
+
 def test_directories_are_not_sealed(script, tmp_path, signer):
     (tmp_path / "d").mkdir()
     done = script("iscc_seal", "sign", "d", "--key", signer, "--seal", "s")
@@ -1317,7 +1471,7 @@ def test_openssl_is_needed_for_stamps_alone(script, tmp_path, monkeypatch):
     assert done.returncode == 0
 
 
-def test_an_openssl_that_does_not_work_is_no_forged_stamp(script, tmp_path, signer, monkeypatch):
+def test_an_openssl_that_does_not_work_is_no_forged_stamp(script, tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     fake = tmp_path / "bin" / "openssl"
     fake.write_text("#!/bin/sh\nexit 127\n")
@@ -1326,4 +1480,13 @@ def test_an_openssl_that_does_not_work_is_no_forged_stamp(script, tmp_path, sign
     done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED, *TRUSTING)
     assert done.returncode == 2
     assert done.stderr == "iscc_seal verify: cannot run openssl: it ended with status 127\n"
-    refuse_to_sign(script, tmp_path, signer, "cannot run openssl", "--stamp", "http://127.0.0.1:9")
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED, *TRUSTING)
+    assert done.returncode == 2
+    assert "cannot run openssl: expected OpenSSL's command ts, found none" in done.stderr
+    fake.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setenv("PATH", f"{fake.parent}:/bin:/usr/bin")
+    monkeypatch.setattr(stamps, "SECONDS_FOR_OPENSSL", 0.2)
+    done = script("iscc_seal", "verify", "trail.tsv", "--seal", SEALED, *TRUSTING)
+    assert done.returncode == 2
+    assert "cannot run openssl: it did not finish within 0.2 s" in done.stderr

@@ -20,7 +20,7 @@ import argparse
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from iscc_sum import IsccSumProcessor
@@ -34,6 +34,7 @@ import outputs
 import receipts
 import seal
 import stamps
+import web
 from command import Outcome
 from inputs import Dataset, Form
 from manifest import Entry
@@ -112,11 +113,13 @@ def make_sign_parser() -> command.Parser:
     parser.add_output("--seal", "the seal to write; must not exist yet", required=True)
     parser.add_argument(
         "--stamp",
+        type=web.address,
         metavar="URL",
         help="have the seal stamped by the time stamping authority (RFC 3161) at this address",
     )
     parser.add_argument(
         "--declare",
+        type=web.address,
         metavar="URL",
         help="declare the file at the ISCC hub at this address, which publishes its hashes",
     )
@@ -170,11 +173,7 @@ def make_verify_parser() -> command.Parser:
 
 def sign(args: argparse.Namespace) -> Outcome:
     outputs.check(args.outputs, [Path(args.file), args.key])
-    if args.seal.is_file():
-        raise InputError(
-            f"cannot write {quote(str(args.seal))}: there is a file already; choose another name, "
-            "or remove that seal with its time stamp and receipt"
-        )
+    check_is_new(args.seal)
     entry = code(inputs.from_path(args.file))
     note = seal.sign(entry, keys.read_secret(args.key), args.hub_number)
     sealed: dict[str, object] = {"note": note}
@@ -190,16 +189,26 @@ def sign(args: argparse.Namespace) -> Outcome:
         )
         sealed["receipt"], receipt = receipts.declare(args.declare, note)
         said.append(f"declared as {receipt.iscc_id}")
-    text = json.dumps(sealed, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(sealed, indent=1) + "\n"
     try:
         seal.read(text.encode(), quote(str(args.seal)))
+        check_is_new(args.seal)
         with outputs.Outputs() as out:
             out.write_lines(args.seal, [text])
-    except InputError:
+    except BaseException:
         if "receipt" in sealed:  # a hub issues it only once
             say(f"The seal, which could not be written:\n{text}", sys.stderr)
         raise
     return Outcome(", ".join(said))
+
+
+def check_is_new(path: Path) -> None:
+    """Raise InputError if there is a file already. Seals are not overwritten."""
+    if path.is_file():
+        raise InputError(
+            f"cannot write {quote(str(path))}: there is a file already; choose another name, "
+            "or remove that seal with its time stamp and receipt"
+        )
 
 
 def ask_for_stamp(url: str, note: Mapping[str, object]) -> tuple[str, datetime]:
@@ -357,7 +366,8 @@ def check_signer(
     key = seal.public_key(text)
     owners = [each.owner for each in trusted if each.key == key]
     if owners:
-        whose = f"it is the key of {quote(owners[0])}" if owners[0] else "you trust this key"
+        named = " and ".join(map(quote, dict.fromkeys(filter(None, owners))))
+        whose = f"it is the key of {named}" if named else "you trust this key"
         return Answer("signer", "trusted", whose)
     if accept:
         return Answer("signer", "unknown", f"you accept any signer; this one has the key {text}")
@@ -377,6 +387,7 @@ def check_time(sealed: Mapping[str, object], roots: bytes | None) -> Answer:
     reply = base64.b64decode(sealed["timestamp_token"])
     try:
         stamp = stamps.check(reply, seal.canonical(sealed["note"]), roots)
+        check_order(seal.time_of(sealed["note"]), stamp.time)
     except stamps.StampError as error:
         return Answer(question, "not valid", f"the time stamp is wrong: {error}; {claimed}", False)
     if roots is None:
@@ -395,6 +406,17 @@ def check_time(sealed: Mapping[str, object], roots: bytes | None) -> Answer:
         "stamped",
         f"{quote(stamp.authority)} saw the seal at {format_time(stamp.time)}{expired}; {claimed}",
     )
+
+
+def check_order(claimed: datetime, stamped: datetime) -> None:
+    """Raise StampError for a stamp of the future, or from before the time that a note claims."""
+    tolerance = timedelta(seconds=LARGEST_CLOCK_ERROR)
+    if stamped > datetime.now(UTC) + tolerance:
+        raise stamps.StampError(f"its time, {format_time(stamped)}, is in the future")
+    if claimed > stamped + tolerance:
+        raise stamps.StampError(
+            f"it is of {format_time(stamped)}, when the seal, by its own time, was not yet made"
+        )
 
 
 def check_receipt(sealed: Mapping[str, object], hub: Mapping[str, bytes] | None) -> Answer:

@@ -60,10 +60,10 @@ def read_secret(path: Path) -> Ed25519PrivateKey:
             key = load_secret(data, ask_passphrase(called))
     except (ValueError, TypeError):
         raise InputError(f"{called}: {wrong}") from None
-    except UnsupportedAlgorithm as error:  # as for OpenSSH's passphrases without bcrypt
+    except UnsupportedAlgorithm:
         raise InputError(
-            f"{called}: its encryption is not supported here ({error}); install bcrypt, or change "
-            "the encryption with ssh-keygen -p"
+            f"{called}: expected {KINDS}, found one of another kind, as from a hardware token, or "
+            "one with a passphrase, which needs the package bcrypt"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(f"{called}: expected {KINDS}, found a key of another kind")
@@ -115,7 +115,7 @@ def read_trusted(data: bytes, called: str) -> list[Trusted]:
         except (ValueError, UnsupportedAlgorithm):
             raise InputError(
                 f"{called}, line {number}: expected a public key, z6Mk... or ssh-ed25519 AAAA..., "
-                f"optionally followed by a name, found {kind_of(words[0])}"
+                f"optionally followed by a name, found {kind_of(line)}"
             ) from None
     if not trusted:
         raise InputError(f"{called}: expected a key of somebody you trust, found none")
@@ -126,9 +126,9 @@ def is_other_key(word: str) -> bool:
     return word.startswith(OTHERS_OF_SSH) and word != ED25519_OF_SSH
 
 
-def kind_of(word: str) -> str:
+def kind_of(line: str) -> str:
     """Describe what a line contains instead of a public key."""
-    if word.startswith(("-----BEGIN", "z3u2")):
+    if "PRIVATE KEY" in line or line.lstrip().startswith("z3u2"):
         return "a secret key, which nobody else may have"
     return "something else"
 
@@ -163,7 +163,8 @@ def read_document(data: bytes, called: str) -> Document:
             name = resolve(each["id"], owner)
             if known.setdefault(name, each) != each:
                 raise ValueError  # two keys with one identifier are ambiguous
-            if name in named and each["controller"] == owner and is_usable(each):
+            is_own = each["controller"] == owner and name.startswith(f"{owner}#")
+            if name in named and is_own and is_usable(each):
                 methods[name] = seal.public_key(each["publicKeyMultibase"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise InputError(

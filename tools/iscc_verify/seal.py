@@ -184,7 +184,12 @@ def check_public_key(key: bytes) -> None:
 
 def time_of(note: Mapping[str, object]) -> datetime:
     """The time of signing claimed by the signer. Raises ValueError for an impossible date."""
-    return datetime.fromisoformat(note["timestamp"])
+    try:
+        return datetime.fromisoformat(note["timestamp"])
+    except ValueError:
+        raise ValueError(
+            f"expected a time as timestamp, found {quote(note['timestamp'])}"
+        ) from None
 
 
 def canonical(value: object) -> bytes:
