@@ -45,14 +45,14 @@ LOOKS = {
 }
 COUNTED = {FILE: "file", NO_MATCH: "file", GAP: "dataset"}
 FRAME_COLOUR, HOW_COLOUR = "#868e96", "#343a40"
-FONT_SIZE = 8
-ARROW = {"arrowstyle": "-|>", "mutation_scale": 9, "color": "#495057", "shrinkA": 0, "shrinkB": 0}
+FONT_SIZE = 10
+ARROW = {"arrowstyle": "-|>", "mutation_scale": 11, "color": "#495057", "shrinkA": 0, "shrinkB": 0}
 TEXT = {"ha": "center", "fontsize": FONT_SIZE, "parse_math": False, "zorder": 3, "clip_on": True}
 
 # Inches.
-NODE_WIDTH, NODE_HEIGHT, BETWEEN, MARGIN = 2.4, 0.95, 0.35, 0.03
+NODE_WIDTH, NODE_HEIGHT, BETWEEN, MARGIN = 2.4, 1.15, 0.35, 0.03
 KEY_WIDTH, KEY_HEIGHT = 6.0, 0.6
-LINE_HEIGHT = 0.125  # of text in a node
+LINE_HEIGHT = 0.155  # of text in a node
 DOTS_PER_INCH = 120
 
 
