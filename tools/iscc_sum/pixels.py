@@ -3,6 +3,7 @@
 import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,39 @@ def code_images(
     datasets are returned with the reason instead; then InputError is only raised if all are
     skipped.
     """
-    sizes = [find(dataset).size for dataset in datasets]
+    work = partial(code_dataset, wanted=wanted)
+    found: list[list[Entry] | str] = [[]] * len(datasets)
+    for index, result in in_images(work, datasets, wanted.projections, skip, processes):
+        found[index] = result
+    skipped = [
+        (dataset.name, result)
+        for dataset, result in zip(datasets, found, strict=True)
+        if isinstance(result, str)
+    ]
+    if skipped and len(skipped) == len(datasets):
+        name, reason = skipped[0]
+        raise InputError(
+            f"expected an image among the datasets, found none; {quote(name)}: {reason}"
+        )
+    check_names(datasets, found)
+    return [result for result in found if not isinstance(result, str)], skipped
+
+
+def in_images(
+    work: Callable,
+    datasets: Sequence[Dataset],
+    projections: bool,
+    skip: bool,
+    processes: int,
+    slowness: int = 1,
+) -> Iterator[tuple[int, object]]:
+    """Apply `work(dataset, pieces, report)` to each dataset; yields (index, result) in any order.
+
+    `pieces` are what its reader yields. `slowness` is how many times as long as coding the work
+    takes. Raises InputError, naming the dataset, if one cannot be read as an image; with `skip`,
+    the result is the reason instead.
+    """
+    sizes = [find(dataset).size * slowness for dataset in datasets]
     progress = Progress()
     pixel_bytes = done = 0
 
@@ -53,23 +86,10 @@ def code_images(
             )
         )
 
-    worker = Worker(find_siblings(datasets), wanted, skip)
-    found: list[list[Entry] | str] = [[]] * len(datasets)
+    worker = Worker(find_siblings(datasets), work, projections, skip)
     for index, result in in_workers(worker, datasets, sizes, processes, report):
-        found[index] = result
+        yield index, result
         done += 1
-    skipped = [
-        (dataset.name, result)
-        for dataset, result in zip(datasets, found, strict=True)
-        if isinstance(result, str)
-    ]
-    if skipped and len(skipped) == len(datasets):
-        name, reason = skipped[0]
-        raise InputError(
-            f"expected an image among the datasets, found none; {quote(name)}: {reason}"
-        )
-    check_names(datasets, found)
-    return [result for result in found if not isinstance(result, str)], skipped
 
 
 def find_siblings(datasets: Sequence[Dataset]) -> Siblings:
@@ -101,16 +121,17 @@ def check_names(datasets: Sequence[Dataset], found: Sequence[list[Entry] | str])
 class Worker:
     """What a worker does with each dataset; its reader lives as long as it does, or until it dies.
 
-    Returns the entries of a dataset; or, with `skip`, why it cannot be read as an image.
+    Returns the result of `work`; or, with `skip`, why a dataset cannot be read as an image.
     """
 
-    def __init__(self, siblings: Siblings, wanted: Wanted, skip: bool):
-        self.siblings, self.wanted, self.skip = siblings, wanted, skip
+    def __init__(self, siblings: Siblings, work: Callable, projections: bool, skip: bool):
+        self.siblings, self.work = siblings, work
+        self.projections, self.skip = projections, skip
         self.reader: Reader | None = None
 
-    def __call__(self, dataset: Dataset, report: Callable[[float], None]) -> list[Entry] | str:
+    def __call__(self, dataset: Dataset, report: Callable[[float], None]) -> object:
         try:
-            return code_dataset(dataset, self.read(dataset), report, self.wanted)
+            return self.work(dataset, self.read(dataset), report)
         except NotAnImageError as error:
             if not self.skip:
                 raise
@@ -122,11 +143,11 @@ class Worker:
             silence()
             limit_memory()
             limit_time(find(dataset).size)
-            yield from read_here(dataset, self.siblings, self.wanted.projections)
+            yield from read_here(dataset, self.siblings, self.projections)
             return
         if not self.reader:
             try:
-                self.reader = Reader(self.siblings, self.wanted.projections)
+                self.reader = Reader(self.siblings, self.projections)
             except OSError as error:
                 raise InputError(f"a process could not be started: {error.strerror}") from None
         try:
@@ -154,17 +175,20 @@ def code_dataset(
     """The entries of a dataset, from the pieces that a reader yields."""
     images = next(pieces).images
     pieces = reporting(pieces, report)
-    names = [dataset.name]
-    if len(images) > 1:
-        names = [f"{dataset.name}/{number}" for number in range(len(images))]
     entries = [
         entry
-        for name, (dtype, sizes) in zip(names, images, strict=True)
+        for name, (dtype, sizes) in zip(names_of(dataset, images), images, strict=True)
         for entry in code_image(name, dtype, sizes, pieces, wanted)
     ]
-    if next(pieces, None) is not None:
-        raise AssertionError("the reader gave more than it found")
+    check_end(pieces)
     return entries
+
+
+def names_of(dataset: Dataset, images: Sequence[object]) -> list[str]:
+    """The names of the images in a dataset."""
+    if len(images) == 1:
+        return [dataset.name]
+    return [f"{dataset.name}/{number}" for number in range(len(images))]
 
 
 def reporting(pieces: Iterator[bytes], report: Callable[[float], None]) -> Iterator[bytes]:
@@ -201,6 +225,12 @@ def code_image(
             for piece in take(pieces, plane_bytes):
                 plane.add(piece)
             yield plane.entry()
+
+
+def check_end(pieces: Iterator[bytes]) -> None:
+    """Take the end of a stream, without which its reader waits."""
+    if next(pieces, None) is not None:
+        raise AssertionError("the reader gave more than it found")
 
 
 def take(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
