@@ -44,9 +44,21 @@ def main(argv: list[str] | None = None) -> None:
 
 
 # Conda's names of packages that have other names on PyPI; tools require them by conda's names.
-CONDA_NAMES = {"matplotlib": "matplotlib-base", "igraph": "python-igraph"}
+CONDA_NAMES = {
+    "matplotlib": "matplotlib-base",
+    "igraph": "python-igraph",
+    "opencv-python-headless": "py-opencv",
+}
 # Conda packages that are not on PyPI; here the program of this machine is used, in any version.
 PROGRAMS = {"openssl": "3.6.2"}
+
+
+def conda_name_and_version(requirement: str) -> tuple[str, str]:
+    """The name and version by which a tool requires NAME==VERSION of PyPI."""
+    name, version = requirement.split("==")
+    if name == "opencv-python-headless":  # whose last number counts the builds for PyPI
+        version = version.rpartition(".")[0]
+    return CONDA_NAMES.get(name, name), version
 
 
 def install_packages() -> None:
@@ -58,8 +70,8 @@ def install_packages() -> None:
     """
     lock = REQUIREMENTS / "tools.txt"
     for requirement in pinned_requirements(REQUIREMENTS / "tools.in"):
-        name, version = requirement.split("==")
-        home = PACKAGES / CONDA_NAMES.get(name, name) / version
+        name, version = conda_name_and_version(requirement)
+        home = PACKAGES / name / version
         pinned_by = f"{requirement}\n{lock.read_text()}"
         install(home, [requirement, "--constraint", str(lock)], pinned_by)
         site_packages = next(home.glob("lib/python3*/site-packages"))

@@ -8,6 +8,7 @@ TOOLS = [
     for form in (
         "iscc_sum/iscc_sum.xml",
         "iscc_sum/iscc_pixels.xml",
+        "iscc_sum/iscc_panels.xml",
         "iscc_sum/iscc_trail.xml",
         "iscc_similarity/iscc_similarity.xml",
         "iscc_verify/iscc_verify.xml",

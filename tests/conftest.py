@@ -140,6 +140,7 @@ SCRIPTS = {
     "iscc_similarity": PROJECT / "tools" / "iscc_similarity" / "iscc_similarity.py",
     "iscc_verify": PROJECT / "tools" / "iscc_verify" / "iscc_verify.py",
     "iscc_gate": PROJECT / "tools" / "iscc_verify" / "iscc_gate.py",
+    "iscc_panels": PROJECT / "tools" / "iscc_sum" / "iscc_panels.py",
     "iscc_trail": PROJECT / "tools" / "iscc_sum" / "iscc_trail.py",
     "iscc_seal": PROJECT / "tools" / "iscc_verify" / "iscc_seal.py",
 }

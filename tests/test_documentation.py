@@ -20,6 +20,7 @@ from test_browser import IMAGES
 import appearance
 import iscc_similarity
 import manifest
+import panels
 import picture
 from conftest import SCRIPTS
 from dev.environments import PROJECT
@@ -230,6 +231,7 @@ def test_forms_and_help_have_no_other_numbers(tool):
         *(f"{limit:,}" for limit in (manifest.TINY, manifest.SMALL)),
         "2000",  # of JPEG 2000
         "2",  # the third image in a file
+        f"{panels.CERTAIN:.0f}",
         str(len(list(appearance.turned(np.zeros((32, 32)))))),  # Image-Codes of a figure
         *(f"{limit:,}" for limit in (picture.MOST_IN_HEAT_MAP, iscc_similarity.MOST_IN_MATRIX)),
     }

@@ -22,7 +22,13 @@ from test_appearance import weights
 import manifest
 from conftest import SCRIPTS
 from containers import described, five_axes, stream_of
-from dev.environments import CONDA_NAMES, PROGRAMS, PROJECT, REQUIREMENTS, pinned_requirements
+from dev.environments import (
+    PROGRAMS,
+    PROJECT,
+    REQUIREMENTS,
+    conda_name_and_version,
+    pinned_requirements,
+)
 from dev.suite import TOOLS
 from manifest import Entry
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
@@ -137,8 +143,7 @@ def test_required_packages_are_those_that_are_installed_for_the_tools():
         for requirement in expanded(tool).iter("requirement")
     }
     pinned = pinned_requirements(REQUIREMENTS / "tools.in")
-    split = [requirement.split("==") for requirement in pinned]
-    packages = {f"{CONDA_NAMES.get(name, name)}=={version}" for name, version in split}
+    packages = {"==".join(conda_name_and_version(requirement)) for requirement in pinned}
     assert required == packages | {f"{name}=={version}" for name, version in PROGRAMS.items()}
     assert set(pinned) <= set(pinned_requirements(REQUIREMENTS / "dev.txt"))
 
@@ -400,7 +405,7 @@ def test_all_test_data_is_described_and_used():
     readme = (TEST_DATA / "README.md").read_text()
     tests = "".join(tool.read_text() for tool in TOOLS)
     tests += "".join(path.read_text() for path in (PROJECT / "workflows").glob("*/*-tests.yml"))
-    folders = (PIXELS, *(TEST_DATA / name for name in ("exports", "reports", "seals")))
+    folders = (PIXELS, *(TEST_DATA / name for name in ("exports", "panels", "reports", "seals")))
     for path in [*TEST_DATA.iterdir(), *(path for folder in folders for path in folder.iterdir())]:
         if path.name != "README.md" and path not in folders:
             name = path.relative_to(TEST_DATA).as_posix()

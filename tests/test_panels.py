@@ -1,0 +1,375 @@
+"""Panels of figures: found where they were cut out, and nowhere else.
+
+The images are scikit-image's and those of test-data. Panels are made of them with Pillow, so the
+place of each is known.
+"""
+
+import cmath
+import io
+import json
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from test_appearance import SKIMAGE
+
+import montage
+import panels
+import plane_store
+import planes
+from exploring import EXPLORES, FUZZING, chance
+from oracle import TEST_DATA
+
+FIGURE = TEST_DATA / "panels" / "figure_2.jpg"
+RAW = [TEST_DATA / "retina.jpg", TEST_DATA / "cell.png"]
+IMAGES = ["camera", "coins", "grass", "gravel", "moon", "hubble_deep_field", "rocket", "chelsea"]
+
+
+def grey(name: str) -> np.ndarray:
+    [path] = SKIMAGE.glob(f"{name}.*")
+    return np.asarray(Image.open(path).convert("L"))
+
+
+def described(image: np.ndarray, most: int = panels.MOST_FEATURES) -> panels.Features:
+    rows, columns = image.shape
+    return panels.features(panels.stretched(image), columns, rows, most)
+
+
+def panel_of(
+    image: np.ndarray, part: float, angle: float, mirrored: bool = False, width: int = 300
+) -> tuple[np.ndarray, np.ndarray]:
+    """A square panel from the middle of an image, and its corners in it, clockwise.
+
+    It shows `part` of the shorter side. It has to be turned by `angle` degrees to lie in the image.
+    """
+    rows, columns = image.shape
+    a = part * min(rows, columns) / width * cmath.exp(1j * cmath.pi * angle / 180)
+    middle = complex(columns - 1, rows - 1) / 2
+    flip = -1 if mirrored else 1
+    centre = (width - 1) / 2
+
+    def place(x: float, y: float) -> complex:
+        return a * complex(flip * (x - centre), y - centre) + middle
+
+    start, right, down = place(0, 0), place(1, 0), place(0, 1)
+    # Pillow's coordinates are those of the edges of pixels.
+    across, along = right - start, down - start
+    start += 0.5 + 0.5j - (across + along) / 2
+    matrix = (across.real, along.real, start.real, across.imag, along.imag, start.imag)
+    made = Image.fromarray(image).transform(
+        (width, width), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+    )
+    corners = [place(0, 0), place(width - 1, 0), place(width - 1, width - 1), place(0, width - 1)]
+    return np.asarray(made), np.array([(each.real, each.imag) for each in corners])
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "jpeg", quality=quality)
+    return np.asarray(Image.open(out).convert("L"))
+
+
+def drawn_on(image: np.ndarray) -> np.ndarray:
+    """With a scale bar, an arrow and a letter."""
+    made = Image.fromarray(image)
+    draw = ImageDraw.Draw(made)
+    draw.rectangle((200, 270, 280, 278), fill=255)
+    draw.line((60, 60, 110, 110), fill=255, width=4)
+    draw.text((12, 8), "b", fill=255, font_size=36)
+    return np.asarray(made)
+
+
+CHANGES = {
+    "as it is": lambda image: image,
+    "compressed": lambda image: jpeg(image, 50),
+    "darker": lambda image: (255 * (image / 255) ** 1.6).astype(np.uint8),
+    "inverted": lambda image: 255 - image,
+    "drawn on": drawn_on,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("part", "angle", "mirrored"),
+    [(0.75, 0, False), (0.5, 90, False), (0.5, -17, True), (0.35, 163, False), (0.35, 0, True)],
+)
+def test_panels_are_found_where_they_were_cut_out(change, part, angle, mirrored):
+    for name in ("coins", "camera", "retina", "hubble_deep_field"):
+        image = grey(name)
+        panel, corners = panel_of(image, part, angle, mirrored)
+        find = panels.match(
+            described(CHANGES[change](panel), panels.MOST_OF_PANEL), described(image)
+        )
+        assert find, name
+        width = np.linalg.norm(corners[1] - corners[0])
+        assert np.abs(find.corners - corners).max() < 0.02 * width, name
+        assert (find.mirrored, find.inverted) == (mirrored, change == "inverted")
+        assert abs((find.angle - angle + 180) % 360 - 180) < 1
+        assert find.scale == pytest.approx(part * min(image.shape) / 300, rel=0.01)
+
+
+def test_panels_are_not_found_elsewhere():
+    """Each panel in each other image: none, and far from the bound."""
+    raw = {name: described(grey(name)) for name in IMAGES}
+    for name in IMAGES:
+        panel, _ = panel_of(grey(name), 0.6, 10)
+        found = described(panel, panels.MOST_OF_PANEL)
+        for other in IMAGES:
+            find = panels.match(found, raw[other])
+            assert (find is not None) == (other == name), (name, other)
+            finds = panels.candidates(found, raw[other], mirrored=False, inverted=False)
+            if other != name:
+                assert all(each.certainty < panels.CERTAIN / 2 for each in finds)
+
+
+def stripes(side: int) -> np.ndarray:
+    return np.tile((np.arange(side) // 16 % 2 * 255).astype(np.uint8), (side, 1))
+
+
+WITHOUT_A_PLACE = {
+    "blank": np.zeros((300, 300), np.uint8),
+    "one pixel": np.full((1, 1), 7, np.uint8),
+    "a row": np.arange(200, dtype=np.uint8)[None, :],
+    "stripes": stripes(512),
+    "a chessboard": np.where(stripes(512) == stripes(512).T, 255, 0).astype(np.uint8),
+    "noise": chance(1).randbytes(300 * 300),
+    "a gradient": np.tile(np.linspace(0, 255, 300).astype(np.uint8), (300, 1)),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_PLACE)
+def test_what_has_no_place(name):
+    image = WITHOUT_A_PLACE[name]
+    if isinstance(image, bytes):
+        image = np.frombuffer(image, np.uint8).reshape(300, 300)
+    others = [described(grey("coins")), *(described(np.asarray(each)) for each in (image,))]
+    with warnings.catch_warnings(action="error"):
+        part = described(image[: len(image) // 2 + 1, : image.shape[1] // 2 + 1], 1000)
+        assert panels.match(part, others[0]) is None
+        if name in ("stripes", "a chessboard", "blank", "a gradient"):  # many places, or none
+            assert panels.match(part, others[1]) is None
+
+
+def test_frames_that_look_alike_are_all_named():
+    """The same field with other noise, as frames of a time series; the same frame twice."""
+    image, random = grey("coins").astype(float), np.random.default_rng(1)
+    frames = [
+        np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8) for _ in range(4)
+    ]
+    panel, _ = panel_of(frames[2], 0.5, 0)
+    found = described(panel, panels.MOST_OF_PANEL)
+    finds = [panels.match(found, described(frame)) for frame in frames]
+    assert all(finds)
+    assert not any(panels.better(finds[other], finds[2]) for other in (0, 1, 3))
+    again = panels.match(found, described(frames[2]))
+    assert not panels.better(finds[2], again)
+    assert not panels.better(again, finds[2])
+
+
+# Figures and images
+
+
+def columns(path: Path) -> list[dict[str, str]]:
+    header, *lines = (line.split("\t") for line in path.read_text("utf-8").splitlines())
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_a_figure_of_three_panels(program, tmp_path):
+    """In images, and in the feature file of these: the same bytes."""
+    outputs = ["--finds", "f", "--picture", "p", "--features", "x.npz"]
+    done = program("iscc_panels", FIGURE, "--raw", *RAW, *outputs, "--processes", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 of 3 panels found in 5 planes, ")
+    rows = columns(tmp_path / "f")
+    first = {row["#panel"][-1]: row for row in reversed(rows)}
+    assert "retina.jpg" in first["a"]["match"]
+    assert first["b"]["match"].endswith("cell.png")
+    assert first["c"]["match"] == "none"
+    assert {row["#panel"][-1] for row in rows} == {"a", "b", "c"}
+    # They were cut out at these places (test-data/README.md).
+    for letter, box in (("a", (400, 500, 500, 500)), ("b", (200, 250, 300, 300))):
+        found = [int(first[letter][each]) for each in ("x", "y", "width", "height")]
+        assert np.abs(np.subtract(found, box)).max() < 0.02 * box[2]
+    assert (first["a"]["mirrored"], first["b"]["mirrored"]) == ("yes", "no")
+    outputs = ["--finds", "f2", "--picture", "p2", "--features", "y.npz"]
+    done = program("iscc_panels", FIGURE, "--raw", "x.npz", *outputs)
+    assert done.returncode == 0, done.stderr
+    for one, other in (("f", "f2"), ("p", "p2"), ("x.npz", "y.npz")):
+        assert (tmp_path / one).read_bytes() == (tmp_path / other).read_bytes()
+
+
+def test_a_montage_of_six(program, tmp_path):
+    """Four from the raw images, two from others: four at the right place, two none."""
+    names = ["coins", "grass", "moon", "chelsea", "gravel", "rocket"]
+    sheet = Image.new("L", (3 * 260, 2 * 260), 255)
+    corners = {}
+    for number, name in enumerate(names):
+        panel, corners[name] = panel_of(grey(name), 0.6, 0, width=240)
+        sheet.paste(Image.fromarray(panel), (10 + number % 3 * 260, 10 + number // 3 * 260))
+    sheet.save(tmp_path / "montage.jpg", quality=85)
+    raw = [
+        path
+        for name in ("coins", "moon", "chelsea", "rocket")
+        for path in SKIMAGE.glob(f"{name}.*")
+    ]
+    program("iscc_panels", "montage.jpg", "--raw", *raw, "--finds", "f", "--processes", "2")
+    found = {row["#panel"]: row for row in reversed(columns(tmp_path / "f"))}
+    assert [*found] == [f"montage.jpg/{letter}" for letter in "fedcba"]
+    for letter, name in zip("abcdef", names, strict=True):
+        row = found[f"montage.jpg/{letter}"]
+        if name in ("grass", "gravel"):
+            assert row["match"] == "none"
+            continue
+        assert f"/{name}." in row["match"]
+        left, top = corners[name].min(axis=0)
+        width = corners[name].max(axis=0)[0] - left
+        assert abs(int(row["x"]) - left) < 0.02 * width
+        assert abs(int(row["y"]) - top) < 0.02 * width
+
+
+def test_figures_are_cut_at_their_gutters():
+    """White or black ones; neither at a letter, nor within a panel that has a dark stripe."""
+    image = grey("coins")[:200, :200]
+    for colour in (255, 0):
+        sheet = np.full((430, 640), colour, np.uint8)
+        sheet[10:210, 10:210] = sheet[10:210, 220:420] = sheet[10:210, 430:630] = image
+        sheet[220:420, 10:310], sheet[220:420, 320:630] = (
+            grey("chelsea")[:200, :300],
+            image[:, :1].repeat(310, 1),
+        )
+        assert montage.cut(sheet)[:4] == [
+            (slice(10, 210), slice(10, 210)),
+            (slice(10, 210), slice(220, 420)),
+            (slice(10, 210), slice(430, 630)),
+            (slice(220, 420), slice(10, 310)),
+        ]
+    assert montage.cut(image) == [(slice(0, 200), slice(0, 200))]
+    assert montage.cut(np.zeros((300, 200), np.uint8)) == [(slice(0, 300), slice(0, 200))]
+
+
+@pytest.mark.parametrize(("rows", "columns", "side"), [(7, 11, 4), (100, 30, 32), (5, 9, 100)])
+def test_large_planes_are_reduced_to_means(rows, columns, side):
+    image = np.random.default_rng(1).integers(0, 4096, (rows, columns)).astype(np.uint16)
+    reduction = planes.Reduction(rows, columns, side)
+    for top in range(0, rows, 3):
+        reduction.add(image[top : top + 3])
+    block = -(-max(rows, columns) // side)
+    expected = [
+        [image[y : y + block, x : x + block].mean() for x in range(0, columns, block)]
+        for y in range(0, rows, block)
+    ]
+    assert np.allclose(reduction.picture(), expected)
+
+
+# Feature files, which anybody can make
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "x.npz"
+    with path.open("wb") as stream, plane_store.Writer(stream) as writer:
+        for name in ("coins", "moon"):
+            image = grey(name)
+            writer.add(planes.Plane(name, described(image), panels.shrunk(image, 320)))
+        writer.finish()
+    return path
+
+
+def refused(program, folder: Path, content: bytes) -> str:
+    (folder / "x.npz").write_bytes(content)
+    done = program("iscc_panels", FIGURE, "--raw", "x.npz", "--finds", "f")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("iscc_panels: ")
+    assert not (folder / "f").exists()
+    return done.stderr
+
+
+def with_members(store: Path, changed: dict[str, bytes | None]) -> bytes:
+    """A feature file with other members."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(store) as old, zipfile.ZipFile(out, "w") as new:
+        members = {name: old.read(name) for name in old.namelist()} | changed
+        for name, content in members.items():
+            if content is not None:
+                new.writestr(name, content)
+    return out.getvalue()
+
+
+def array(values: np.ndarray, **options: object) -> bytes:
+    out = io.BytesIO()
+    np.save(out, values, **options)
+    return out.getvalue()
+
+
+def listing(planes: object, **more: object) -> bytes:
+    header = {"format": plane_store.FORMAT, "planes": planes} | more
+    return array(np.frombuffer(json.dumps(header).encode(), np.uint8))
+
+
+ONE = ["coins", 384, 303, 1.0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"planes.npy": listing([ONE], format="other")},
+        {"planes.npy": listing("x")},
+        {"planes.npy": listing([[*ONE, 5]])},
+        {"planes.npy": listing([["", 384, 303, 1.0]])},
+        {"planes.npy": listing([["x" * 20_000, 384, 303, 1.0]])},
+        {"planes.npy": listing([["\ud800", 384, 303, 1.0]])},
+        {"planes.npy": listing([["x", 0, 303, 1.0]])},
+        {"planes.npy": listing([["x", True, 303, 1.0]])},
+        {"planes.npy": listing([["x", 384, 303, 1e9]])},
+        {"planes.npy": listing([["x", 384, 303, float("nan")]])},
+        {"planes.npy": array(np.array([{"a": 1}], object), allow_pickle=True)},
+        {"planes.npy": b"[" * 100_000},
+        {"0.features.npy": None},
+        {"0.features.npy": array(np.zeros(3))},
+        {"0.features.npy": array(np.zeros(1501, plane_store.FEATURE))},
+        {"0.features.npy": array(np.zeros(5, plane_store.FEATURE))},
+        {"0.features.npy": array(np.frombuffer(b"\xff" * 720, plane_store.FEATURE))},
+        {"0.features.npy": b"\x93NUMPY\x01\x00\xff\xff" + b" " * 400},
+        {"1.picture.npy": array(np.zeros((0, 5), np.uint8))},
+        {"1.picture.npy": array(np.zeros((5, 5)))},
+        {"1.picture.npy": array(np.zeros((321, 320), np.uint8))},
+    ],
+)
+def test_feature_files_that_are_wrong(program, tmp_path, store, changed):
+    said = refused(program, tmp_path, with_members(store, changed))
+    assert "expected a feature file of ISCC panels, found a damaged or another file" in said
+
+
+@EXPLORES
+def test_feature_files_that_are_changed(script, tmp_path, store):
+    """A table or a sentence, nothing else."""
+    content, random = store.read_bytes(), chance(5)
+    panel = Image.fromarray(panel_of(grey("coins"), 0.5, 0)[0])
+    panel.save(tmp_path / "panel.png")
+    for _ in range(300 if FUZZING else 12):
+        broken = bytearray(content)
+        for _ in range(random.choice((1, 3, 30))):
+            place = random.choice((random.randrange(len(broken)), -random.randrange(1, 400)))
+            broken[place] = random.randrange(256)
+        if random.random() < 0.2:
+            del broken[random.randrange(len(broken)) :]
+        (tmp_path / "x.npz").write_bytes(broken)
+        done = script("iscc_panels", "panel.png", "--raw", "x.npz", "--finds", "f")
+        assert done.returncode in (0, 2), done.stderr
+        assert done.stderr.count("\n") == (done.returncode == 2)
+
+
+def test_what_is_needed(script, tmp_path):
+    done = script("iscc_panels", FIGURE, "--finds", "f")
+    assert done.stderr == (
+        "iscc_panels: expected raw images, or feature files of them (--raw), found none\n"
+    )
+    for figure, raw in ((FIGURE, TEST_DATA / "delivery.tsv"), (TEST_DATA / "delivery.tsv", RAW[1])):
+        done = script("iscc_panels", figure, "--raw", raw, "--finds", "f")
+        assert done.returncode == 2
+        assert 'delivery.tsv" as an image: expected TIFF' in done.stderr
+        assert not (tmp_path / "f").exists()

@@ -1,0 +1,127 @@
+"""The planes of images as small grey pictures with local features, among which panels are found.
+
+Names are those in manifests of pixels: name/z0c1t0 for a plane of an image with several, and
+name/zmaxc1t0 for the maximum along Z. An image of one depth and time point with several channels,
+or colours, is also there as a whole, as people see it: the mean of its channels.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+import imagewalk
+import panels
+from images import Sizes
+from inputs import Dataset
+from pixels import check_end, names_of, reporting, take
+from reader import Found
+
+# Planes are reduced, while they are read, to at most this many pixels along the longer side.
+MOST_SIDE = 2 * panels.SIDE
+THUMBNAIL_SIDE = 320
+
+
+class Plane(NamedTuple):
+    """A plane: its features, and a small picture of it, uint8, shape (rows, columns)."""
+
+    name: str
+    features: panels.Features
+    thumbnail: np.ndarray
+
+
+class Reduction:
+    """A plane whose rows are added from the top, reduced to the means of square blocks."""
+
+    def __init__(self, rows: int, columns: int, side: int):
+        self.columns = columns
+        self.block = -(-max(rows, columns) // side)
+        self.starts = np.arange(0, columns, self.block)
+        self.means: list[np.ndarray] = []
+        self.waiting: list[np.ndarray] = []
+        self.count = 0  # of rows waiting
+
+    def add(self, pixels: np.ndarray) -> None:
+        """Add the next rows: shape (rows, columns). NaN and infinity count as 0."""
+        rows = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
+        while len(rows):
+            some = rows[: self.block - self.count]
+            self.waiting.append(some.sum(axis=0, dtype=np.float64))
+            self.count += len(some)
+            rows = rows[len(some) :]
+            if self.count == self.block:
+                self.finish_block()
+
+    def finish_block(self) -> None:
+        sums = np.add.reduceat(sum(self.waiting), self.starts)
+        widths = np.diff(self.starts, append=self.columns)
+        self.means.append((sums / (widths * self.count)).astype(np.float32))
+        self.waiting, self.count = [], 0
+
+    def picture(self) -> np.ndarray:
+        """The reduced plane, float32: shape (rows, columns)."""
+        if self.count:
+            self.finish_block()
+        return np.array(self.means)
+
+
+def read_planes(
+    dataset: Dataset,
+    pieces: Iterator[Found | bytes],
+    report: Callable[[float], None],
+    projections: bool = True,
+) -> Iterator[Plane]:
+    """The planes of a dataset, and maximum projections, from the pieces that a reader yields.
+
+    Of an image in colour, or with several channels, also the mean of these.
+    """
+    images = next(pieces).images
+    pieces = reporting(pieces, report)
+    for name, (dtype, sizes) in zip(names_of(dataset, images), images, strict=True):
+        total = np.float32(0)
+        is_picture, planes = sizes.z == sizes.t == 1, sizes.z * sizes.c * sizes.t
+        for z, c, t in np.ndindex(sizes[:3]):
+            grey = panels.stretched(read_plane(dtype, sizes, pieces, MOST_SIDE))
+            yield plane(name if planes == 1 else f"{name}/z{z}c{c}t{t}", grey, sizes)
+            total = total + grey if is_picture else total
+        if is_picture and planes > 1:
+            yield plane(name, panels.stretched(total), sizes)
+        if projections and sizes.z > 1:
+            for c, t in np.ndindex(sizes.c, sizes.t):
+                grey = panels.stretched(read_plane(dtype, sizes, pieces, MOST_SIDE))
+                yield plane(f"{name}/zmaxc{c}t{t}", grey, sizes)
+    check_end(pieces)
+
+
+def read_figures(
+    dataset: Dataset, pieces: Iterator[Found | bytes], report: Callable[[float], None], side: int
+) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """The pictures in a dataset: the name of each, and its colours, uint8, shape (rows, columns).
+
+    Of a stack, each depth and time point is a picture. Large ones are reduced to `side` pixels.
+    """
+    images = next(pieces).images
+    pieces = reporting(pieces, report)
+    for name, (dtype, sizes) in zip(names_of(dataset, images), images, strict=True):
+        colours: dict[tuple[int, int], list[np.ndarray]] = {}
+        for z, _, t in np.ndindex(sizes[:3]):
+            grey = panels.stretched(read_plane(dtype, sizes, pieces, side))
+            colours.setdefault((z, t), []).append(grey)
+        for (z, t), each in colours.items():
+            yield name if len(colours) == 1 else f"{name}/z{z}t{t}", each
+    check_end(pieces)
+
+
+def read_plane(dtype: np.dtype, sizes: Sizes, pieces: Iterator[bytes], side: int) -> np.ndarray:
+    """The next plane, reduced to `side` pixels if it is larger."""
+    reduction = Reduction(sizes.y, sizes.x, side)
+    stored = imagewalk.stored_type(dtype)
+    for piece in take(pieces, sizes.y * sizes.x * dtype.itemsize):
+        reduction.add(np.frombuffer(piece, stored).reshape(-1, sizes.x))
+    return reduction.picture()
+
+
+def plane(name: str, grey: np.ndarray, sizes: Sizes) -> Plane:
+    """A plane with its features, in the pixels of the whole plane."""
+    found = panels.features(grey, sizes.x, sizes.y)
+    return Plane(name, found, panels.shrunk(grey, THUMBNAIL_SIDE))
