@@ -30,15 +30,18 @@ SAME_LOOK = 8  # of 255, the mean difference below which a colour adds nothing
 class Panel(NamedTuple):
     """A panel: its name, its features, and its picture: uint8, shape (rows, columns).
 
-    `looks` are the features of the mean of its colours, and of each colour that differs from that.
-    `figure` is the number of its figure; `is_part`, whether it was cut out of it.
+    `figure` is the name of its figure, which may be all of it. `looks` are the features of the mean
+    of its colours, and of each colour that differs from that.
     """
 
     name: str
-    figure: int
-    is_part: bool
+    figure: str
     looks: list[Features]
     picture: np.ndarray
+
+    @property
+    def is_part(self) -> bool:
+        return self.name != self.figure
 
 
 class Hit(NamedTuple):
@@ -64,33 +67,36 @@ def read_panels(figures: Sequence[Dataset], cut: bool, processes: int) -> list[P
     work = partial(panels_of, cut=cut)
     found: list[list[Panel]] = [[]] * len(figures)
     for index, result in in_images(work, figures, False, False, processes, SLOWNESS):
-        found[index] = [panel._replace(figure=index) for panel in result]
+        found[index] = result
     return [panel for each in found for panel in each]
 
 
 def panels_of(
-    figure: Dataset, pieces: Iterator, report: Callable[[float], None], cut: bool
+    dataset: Dataset, pieces: Iterator, report: Callable[[float], None], cut: bool
 ) -> list[Panel]:
-    """The panels of one figure."""
+    """The panels of the figures in a dataset."""
     found = []
-    for name, colours in read_figures(figure, pieces, report, FIGURE_SIDE):
+    for figure, colours in read_figures(dataset, pieces, report, FIGURE_SIDE):
         grey = panels.stretched(sum(colours, np.float32(0)))
-        looks = [grey]
-        if len(colours) > 1:
-            looks += [each for each in colours if differs(each, grey)]
-        parts = montage.cut(grey) if cut else []
-        for number, part in enumerate(
-            [(slice(None), slice(None)), *(parts if len(parts) > 1 else [])]
-        ):
-            described = [
-                panels.features(each[part], *each[part].shape[::-1], MOST_OF_PANEL)
-                for each in looks
+        looks = [grey, *(each for each in colours if differs(each, grey))]
+        whole = (slice(None), slice(None))
+        parts = montage.cut(grey) if cut else [whole]
+        found.append(panel_of(figure, figure, looks, whole))
+        if len(parts) > 1:
+            found += [
+                panel_of(f"{figure}/{letters(number)}", figure, looks, part)
+                for number, part in enumerate(parts, start=1)
             ]
-            called = f"{name}/{letters(number)}" if number else name
-            found.append(
-                Panel(called, 0, number > 0, described, panels.shrunk(grey[part], THUMBNAIL_SIDE))
-            )
     return found
+
+
+def panel_of(
+    name: str, figure: str, looks: Sequence[np.ndarray], part: tuple[slice, slice]
+) -> Panel:
+    """The panel that is a part of a figure, which looks like this: uint8, shape (rows, columns)."""
+    cut = [np.ascontiguousarray(each[part]) for each in looks]
+    described = [panels.features(each, *each.shape[::-1], MOST_OF_PANEL) for each in cut]
+    return Panel(name, figure, described, panels.shrunk(cut[0], THUMBNAIL_SIDE))
 
 
 def differs(one: np.ndarray, other: np.ndarray) -> bool:
@@ -116,8 +122,9 @@ def search_all(
     raw: Sequence[Dataset], wanted: Sequence[Panel], keep: bool, processes: int
 ) -> Iterator[Searched]:
     """Search raw images, each read once, and feature files; in their order, the images first."""
-    stores = [each for each in raw if plane_store.is_one(each.path)]
-    images = [each for each in raw if each not in stores]
+    stores, images = [], []
+    for each in raw:
+        (stores if plane_store.is_one(each.path) else images).append(each)
     work = partial(search_image, wanted=wanted, keep=keep)
     yield from in_order(in_images(work, images, True, False, processes, SLOWNESS))
     shelves = [shelf for store in stores for shelf in plane_store.shelves(store)]

@@ -66,10 +66,7 @@ class Reduction:
 
 
 def read_planes(
-    dataset: Dataset,
-    pieces: Iterator[Found | bytes],
-    report: Callable[[float], None],
-    projections: bool = True,
+    dataset: Dataset, pieces: Iterator[Found | bytes], report: Callable[[float], None]
 ) -> Iterator[Plane]:
     """The planes of a dataset, and maximum projections, from the pieces that a reader yields.
 
@@ -86,7 +83,7 @@ def read_planes(
             total = total + grey if is_picture else total
         if is_picture and planes > 1:
             yield plane(name, panels.stretched(total), sizes)
-        if projections and sizes.z > 1:
+        if sizes.z > 1:
             for c, t in np.ndindex(sizes.c, sizes.t):
                 grey = panels.stretched(read_plane(dtype, sizes, pieces, MOST_SIDE))
                 yield plane(f"{name}/zmaxc{c}t{t}", grey, sizes)
