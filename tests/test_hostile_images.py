@@ -18,6 +18,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -40,6 +41,7 @@ MOST_SECONDS = 60  # for one file; the worst of these take a few, on a quiet mac
 NAME = "hostile.dat"
 LIMITS = ("MOST_DECODED", "MOST_DECODED_EXPANSION")  # that tests change
 
+CODE = partial(pixels.code_dataset, wanted=pixels.Wanted())
 Coded = list | str  # what became of a file: (name, code, pixels), or the complaint
 
 
@@ -62,7 +64,7 @@ class Coding:
 
     def __init__(self, siblings: Sequence[Path]):
         named = {"": {each.name: each for each in siblings}}
-        self.worker = pixels.Worker(named, pixels.Wanted(), False)
+        self.worker = pixels.Worker(named, CODE, projections=False, skip=False)
 
     def __call__(self, path: Path, report: Callable[[float], None]) -> Coded:
         warnings.showwarning = warn  # pytest collects them

@@ -210,6 +210,7 @@ def test_the_modules_beside_a_script_are_found_by_all_means(tmp_path, program):
     arguments = {
         "iscc_manifest": ("a", "--manifest", "m"),
         "iscc_pixels": ("a", "--manifest", "pixels"),
+        "iscc_panels": ("a", "--raw", "a", "--finds", "finds"),
         "iscc_trail": ("invocation.zip", "--trail", "trail"),
         "iscc_similarity": ("a", "m"),
         "iscc_verify": ("a", "--manifest", "m", "--summary", "r"),

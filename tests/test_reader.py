@@ -7,6 +7,7 @@ import signal
 import struct
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from reader import Reader
 from samples import NEEDS_FORK
 
 pytestmark = NEEDS_FORK
+CODE = partial(pixels.code_dataset, wanted=pixels.Wanted())
 
 
 @pytest.fixture
@@ -158,7 +160,7 @@ def test_an_end_in_the_midst_of_a_message_is_an_end_too(monkeypatch):
         os._exit(3)
 
     monkeypatch.setattr(Reader, "answer", answer)
-    worker = pixels.Worker({}, pixels.Wanted(), skip=True)
+    worker = pixels.Worker({}, CODE, projections=False, skip=True)
     why = worker(dataset(TEST_DATA / "cell.png"), lambda count: None)
     assert why == "the process that read it ended with status 3"
 
@@ -245,6 +247,6 @@ def test_one_that_cannot_be_started_is_an_error(tmp_path, monkeypatch, call):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(f"reader.{call}", refuse)
-    worker = pixels.Worker({}, pixels.Wanted(), skip=True)
+    worker = pixels.Worker({}, CODE, projections=False, skip=True)
     with pytest.raises(InputError, match="a process could not be started: Resource temporarily"):
         worker(dataset(TEST_DATA / "cell.png"), lambda count: None)
