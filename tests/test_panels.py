@@ -20,6 +20,7 @@ import montage
 import panels
 import plane_store
 import planes
+from dev.environments import PROJECT
 from exploring import EXPLORES, FUZZING, chance
 from oracle import TEST_DATA
 
@@ -199,6 +200,17 @@ def test_a_figure_of_three_panels(program, tmp_path):
     assert done.returncode == 0, done.stderr
     for one, other in (("f", "f2"), ("p", "p2"), ("x.npz", "y.npz")):
         assert (tmp_path / one).read_bytes() == (tmp_path / other).read_bytes()
+
+
+def test_the_documentation_shows_what_is_drawn(program, tmp_path):
+    program("iscc_panels", FIGURE, "--raw", *RAW, "--picture", "p")
+    drawn, shown = (
+        np.asarray(Image.open(path).convert("L")).astype(float)
+        for path in (tmp_path / "p", PROJECT / "docs" / "images" / "panels.png")
+    )
+    assert drawn.shape == shown.shape
+    # Without the names, which are paths here.
+    assert np.abs(drawn[50:330] - shown[50:330]).mean() < 1
 
 
 def test_a_montage_of_six(program, tmp_path):
