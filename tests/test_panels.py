@@ -292,7 +292,8 @@ def store(tmp_path_factory) -> Path:
 
 def refused(program, folder: Path, content: bytes) -> str:
     (folder / "x.npz").write_bytes(content)
-    done = program("iscc_panels", FIGURE, "--raw", "x.npz", "--finds", "f")
+    small = TEST_DATA / "pixels" / "crop.png"  # soon read, so nothing is said of progress
+    done = program("iscc_panels", small, "--raw", "x.npz", "--finds", "f")
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("iscc_panels: ")
