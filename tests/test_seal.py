@@ -1191,7 +1191,7 @@ def test_documents_of_controllers():
     ):
         with pytest.raises(InputError, match="an Ed25519 key that may vouch"):
             read(verificationMethod=[{**method, **gone}])
-    # Nobody speaks for others: neither for another hub, nor for a name that begins alike.
+    # A document speaks only for itself: not for another hub, nor for a longer name.
     for name in ("did:web:other.example#key", f"{document['id']}.org#key", "anything#key"):
         with pytest.raises(InputError, match="an Ed25519 key that may vouch"):
             read(verificationMethod=[{**method, "id": name}], assertionMethod=[name])

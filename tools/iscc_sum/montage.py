@@ -38,11 +38,12 @@ def parts(
             within(part[1], (columns[0][0], columns[-1][1])),
         )
         return
-    for stripe in rows if len(rows) > 1 else columns:
-        if len(rows) > 1:
-            yield from parts(grey, (within(part[0], stripe), part[1]), deepest - 1)
-        else:
-            yield from parts(grey, (part[0], within(part[1], stripe)), deepest - 1)
+    if len(rows) > 1:
+        inner = [(within(part[0], stripe), part[1]) for stripe in rows]
+    else:
+        inner = [(part[0], within(part[1], stripe)) for stripe in columns]
+    for each in inner:
+        yield from parts(grey, each, deepest - 1)
 
 
 def within(outer: slice, inner: tuple[int, int]) -> slice:
