@@ -17,7 +17,7 @@ help:
 	@echo "make mutants    change the code in small ways, and see that the tests notice; some minutes"
 	@echo "make pictures   take the pictures in the documentation anew"
 	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
-	@echo "                (PART=sums, pixels, trail, similarity, verify or workflows for one)"
+	@echo "                (PART=sums, pixels, panels, trail, similarity, verify or workflows for one)"
 	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
 	@echo "make format     format Python and XML"
 	@echo "make copies     copy the shared modules to the other tools"
@@ -49,7 +49,7 @@ pictures: .set-up-galaxy
 	cp "screenshots/form of ISCC similarity.png" docs/images/form.png
 	cp "screenshots/heat map.png" docs/images/heat-map.png
 
-bench: $(if $(filter sums pixels trail similarity verify,$(PART)),.set-up,.set-up-galaxy)
+bench: $(if $(filter sums pixels panels trail similarity verify,$(PART)),.set-up,.set-up-galaxy)
 	$(DEV) -m benchmarks.run $(PART)
 
 serve: .set-up-galaxy

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import machine
+from benchmarks.panels import all_panels
 from benchmarks.pixels import all_pixels
 from benchmarks.similarity import all_comparisons
 from benchmarks.sums import all_sums
@@ -19,6 +20,7 @@ from benchmarks.workflows import all_workflows
 PARTS = {
     "sums": all_sums,
     "pixels": all_pixels,
+    "panels": all_panels,
     "trail": all_trails,
     "similarity": all_comparisons,
     "verify": all_verifications,
