@@ -4,7 +4,8 @@ The raw images of a paper are fingerprinted and archived. Then workflows answer 
 What exactly are my data? Which of these files are copies? Did everything come back as it was? Where
 do the files behind the figures come from? Two more questions are about pixels: a stack was
 converted, and one of its planes is a figure; did that change anything? Which raw image was a
-scaled, reduced and compressed figure made from? Then the files of a paper are traced through an
+scaled, reduced and compressed figure made from, and where in which raw images do the panels of
+another figure lie? Then the files of a paper are traced through an
 analysis in Galaxy, back to its raw data. Finally, the author seals that trail, and a stranger
 checks who vouches for the files; then again with one digit changed.
 """
@@ -132,15 +133,21 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     show(files["pixels/Manifest.tsv"], ["name", "iscc", "pixels"], wanted)
 
     name = "trace-figure"
-    question = "6. Which raw image was this figure made from?"
-    picture = (TEST_DATA / "pixels" / "figure.jpg").read_bytes()
+    question = "6. Which raw images were these figures made from?"
+    paths = {"figure 2.jpg": "panels/figure_2.jpg", "figure 3a.jpg": "pixels/figure.jpg"}
+    figures = {name: (TEST_DATA / path).read_bytes() for name, path in paths.items()}
+    archive = {"stack.tif": stack, **{name: raw[name] for name in ("cell.png", "retina.jpg")}}
+    source = {"kind": "collection", "datasets": client.upload_list("archive of images", archive)}
+    pixels = client.run("iscc_pixels", source=source, planes=True)["manifest"]
+    features = client.run("iscc_panels", source={"kind": "none"}, raw_images=source)["features"]
     inputs = {
-        "Figures": client.upload_list("figures to trace", {"figure 3a.jpg": picture}),
-        "Pixel manifests of the archive": client.list_of("codes of pixels", {"stacks": pixels}),
+        "Figures": client.upload_list("figures to trace", figures),
+        "Pixel manifests of the archive": client.list_of("codes of pixels", {"images": pixels}),
+        "Feature files of the archive": client.list_of("features", {"images": features}),
     }
     answer(name, question, inputs)
     table = files[f"{name}/Raw images of the figures.tsv"]
-    show(table, ["name", "relation", "distance", "match"])
+    show(table, ["panel", "relation", "match", "distance", "certainty", "corners"])
 
     name = "verify-lineage"
     lab = Client(galaxy, "ISCC demo, an analysis")

@@ -156,16 +156,19 @@ def test_deduplicate_with_the_workflow(person, tmp_path):
 
 
 def test_trace_figures_with_the_workflow(person, tmp_path):
-    """The report names the plane that a small JPEG was made from, and shows the picture."""
+    """The report names the plane that a small JPEG was made from, and where a panel lies."""
+    features = folder_of_images(tmp_path / "features", {"cells.npz": "panels/archive.npz"})
+    person.upload_list("features", features)
     archive = folder_of_images(tmp_path / "archive", {"raw images.tsv": "planes.tsv"})
     person.upload_list("archive", archive)
-    figures = {"figure 3a.jpg": "pixels/figure.jpg", "figure 4.png": "pixels/colours.png"}
+    figures = {"figure 3a.jpg": "pixels/figure.jpg", "figure 4.jpg": "panels/figure_2.jpg"}
     person.upload_list("figures", folder_of_images(tmp_path / "figures", figures))
     person.import_workflow(WORKFLOWS["trace-figure"])
     person.open_run_form("Trace figures to raw images with ISCC")
     person.screenshot("run form of trace-figure")
     person.run_workflow(last_output="Picture")
     person.find("td", "nuclei_3d.tif/z15c0t0")
+    person.find("td", "figure 4.jpg/b")
     person.screenshot("report of trace-figure")
 
 

@@ -188,8 +188,11 @@ def test_a_figure_of_three_panels(program, tmp_path):
     first = {row["#panel"][-1]: row for row in reversed(rows)}
     assert "retina.jpg" in first["a"]["match"]
     assert first["b"]["match"].endswith("cell.png")
-    assert first["c"]["match"] == "none"
+    assert first["c"]["relation"] == "none"
     assert {row["#panel"][-1] for row in rows} == {"a", "b", "c"}
+    # The mean of the colours is not listed: it shows the same place as the green channel.
+    assert first["a"]["match"].endswith("retina.jpg/z0c1t0")
+    assert not any(row["match"].endswith("retina.jpg") for row in rows)
     # They were cut out at these places (test-data/README.md).
     for letter, box in (("a", (400, 500, 500, 500)), ("b", (200, 250, 300, 300))):
         found = [int(first[letter][each]) for each in ("x", "y", "width", "height")]
@@ -200,6 +203,64 @@ def test_a_figure_of_three_panels(program, tmp_path):
     assert done.returncode == 0, done.stderr
     for one, other in (("f", "f2"), ("p", "p2"), ("x.npz", "y.npz")):
         assert (tmp_path / one).read_bytes() == (tmp_path / other).read_bytes()
+
+
+WHOLE = "it's $(whole).png"
+
+
+def test_figures_that_match_as_a_whole(program, tmp_path):
+    """They are compared with what they match, and with nothing else."""
+    (tmp_path / WHOLE).write_bytes(RAW[1].read_bytes())
+    (tmp_path / "figure_2.jpg").write_bytes(FIGURE.read_bytes())
+    (tmp_path / "copy.png").write_bytes(RAW[1].read_bytes())  # no match of it is in the table
+    figures = [WHOLE, "figure_2.jpg", "copy.png"]
+    table = TEST_DATA / "panels" / "matches.tsv"
+    done = program("iscc_panels", "--raw", *RAW, "--features", "x.npz")
+    assert done.stdout.startswith("features of 5 planes, ")
+    outputs = ["--finds", "f", "--picture", "p", "--result", "r"]
+    done = program("iscc_panels", *figures, "--raw", "x.npz", "--matches", table, *outputs)
+    result = "4 of 5 panels found (exact: 1, lies in: 3) in 5 planes"
+    assert (tmp_path / "r").read_text() == f"{result}\n"
+    assert done.stdout.startswith(f"{result}, ")
+    rows = {row["#panel"]: row for row in columns(tmp_path / "f")}
+    assert [*rows] == [WHOLE, *(f"figure_2.jpg/{letter}" for letter in "abc"), "copy.png"]
+    matched = rows[WHOLE]
+    assert (matched["relation"], matched["distance"]) == ("exact", "0")
+    assert (matched["match"], matched["corners"]) == ("cell.png", "")  # its path is longer here
+    assert (rows["copy.png"]["relation"], rows["copy.png"]["distance"]) == ("lies in", "")
+    # Where the match is one of the planes, the place in it is told.
+    (tmp_path / "cell.png").write_bytes(RAW[1].read_bytes())
+    program("iscc_panels", *figures, "--raw", "cell.png", "--matches", table, *outputs)
+    rows = {row["#panel"]: row for row in columns(tmp_path / "f")}
+    assert rows[WHOLE]["corners"] == "0,0 549,0 549,659 0,659"
+    assert (rows[WHOLE]["match"], rows[WHOLE]["relation"]) == ("cell.png", "exact")
+
+
+def matches(*lines: str) -> str:
+    return "\n".join(["#name\trelation\tdistance\tmatch", *lines]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", '"m": expected matches of ISCC similarity, but it is empty'),
+        ("#name\tiscc\n", "line 1: expected a header with the columns #name, relation, distance"),
+        (matches().replace("match", "relation"), "line 1: expected a header with the columns"),
+        (matches("a\texact\t0"), "line 2: expected 4 columns as in the header, found 3"),
+        (matches("a\tsame\t0\tb"), 'none in the column relation, found "same"'),
+        (matches("a\texact\t-1\tb"), 'bits in the column distance, found "-1"'),
+        (matches("a\texact\t0\t\\x"), r'invalid escape sequence "\x"'),
+        (matches("\\y\texact\t0\tb"), r'invalid escape sequence "\y"'),
+    ],
+)
+def test_tables_that_are_not_of_matches(script, tmp_path, content, expected):
+    (tmp_path / "m").write_text(content)
+    done = script("iscc_panels", FIGURE, "--raw", RAW[1], "--matches", "m", "--finds", "f")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith('iscc_panels: "m"')
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "f").exists()
 
 
 def test_the_documentation_shows_what_is_drawn(program, tmp_path):
@@ -233,7 +294,7 @@ def test_a_montage_of_six(program, tmp_path):
     for letter, name in zip("abcdef", names, strict=True):
         row = found[f"montage.jpg/{letter}"]
         if name in ("grass", "gravel"):
-            assert row["match"] == "none"
+            assert row["relation"] == "none"
             continue
         assert f"/{name}." in row["match"]
         left, top = corners[name].min(axis=0)
@@ -377,6 +438,10 @@ def test_feature_files_that_are_changed(script, tmp_path, store):
 
 
 def test_what_is_needed(script, tmp_path):
+    done = script("iscc_panels", "--raw", RAW[1], "--finds", "f")
+    assert done.stderr == (
+        "iscc_panels: expected figures, or --features to describe the raw images, found neither\n"
+    )
     done = script("iscc_panels", FIGURE, "--finds", "f")
     assert done.stderr == (
         "iscc_panels: expected raw images, or feature files of them (--raw), found none\n"

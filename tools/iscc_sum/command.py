@@ -43,18 +43,18 @@ class Parser(argparse.ArgumentParser):
         action = self.add_argument(option, type=Path, metavar="OUT", help=what, required=required)
         self.outputs.append(action.dest)
 
-    def add_inputs(self, what: str) -> argparse._MutuallyExclusiveGroup:
+    def add_inputs(self, what: str, required: bool = True) -> argparse._MutuallyExclusiveGroup:
         """Add the two ways to name inputs: files, or a Galaxy form."""
-        group = self.add_mutually_exclusive_group(required=True)
+        group = self.add_mutually_exclusive_group(required=required)
         group.add_argument(
             "--inputs", type=Path, metavar="JSON", help="a Galaxy tool form, instead of files"
         )
         group.add_argument("files", nargs="*", default=[], metavar="FILE", help=what)
         return group
 
-    def add_datasets(self) -> argparse._MutuallyExclusiveGroup:
+    def add_datasets(self, required: bool = True) -> argparse._MutuallyExclusiveGroup:
         """Add the two ways to name datasets, and --processes."""
-        group = self.add_inputs("files or directories to read")
+        group = self.add_inputs("files or directories to read", required)
         self.add_argument(
             "--processes",
             type=integer(1, MOST_PROCESSES),

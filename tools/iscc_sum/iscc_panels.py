@@ -3,9 +3,11 @@
 Figures are cut into their panels at the gutters. A panel is found in a raw image, or in a plane or
 maximum projection of a stack, even if it is a part of it, turned by any angle, mirrored, resized,
 stretched in contrast, coloured or compressed. The table says where it lies. Nothing is guessed: a
-panel without a certain place has the match "none".
+panel without a certain place has the relation "none".
 
 Raw images are read once if their features are kept (--features), and given instead of them later.
+For that, figures are not needed. Figures that iscc_similarity has matched as a whole (--matches)
+are only compared with what they match.
 """
 
 import os
@@ -25,11 +27,13 @@ if __name__ == "__main__":
 import argparse
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import command
 import inputs
 import manifest
+import matches
 import outputs
 import panel_picture
 import panel_search
@@ -37,12 +41,11 @@ import plane_store
 from command import Outcome
 from inputs import Dataset, Form
 from messages import InputError, pluralize
-from panel_search import Hit, Panel
+from panel_search import Answer, Hit, Panel
 from panels import Find
 
-NONE = "none"
-COLUMNS = ("#panel", "match", "certainty", "features", "scale", "angle", "mirrored", "inverted")
-COLUMNS += ("x", "y", "width", "height", "corners")
+COLUMNS = ("#panel", "relation", "match", "distance", "certainty", "features", "scale", "angle")
+COLUMNS += ("mirrored", "inverted", "x", "y", "width", "height", "corners")
 YES, NO = "yes", "no"
 
 
@@ -52,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> command.Parser:
     parser = command.Parser("iscc_panels", __doc__)
-    parser.add_datasets()
+    parser.add_datasets(required=False)
     parser.add_argument(
         "--raw",
         nargs="+",
@@ -60,8 +63,12 @@ def make_parser() -> command.Parser:
         metavar="RAW",
         help="raw images, or feature files made of them before",
     )
+    parser.add_argument(
+        "--matches", metavar="TABLE", help="matches of iscc_similarity; these figures are not cut"
+    )
     parser.add_output("--finds", "table with a line for each panel")
     parser.add_output("--picture", "each panel beside the raw image, with its outline (PNG)")
+    parser.add_output("--result", "how many panels were found, as text")
     parser.add_output("--features", "keep the features of the raw images in this file")
     parser.add_argument(
         "--uncut", action="store_true", help="do not cut figures into panels at their gutters"
@@ -72,57 +79,81 @@ def make_parser() -> command.Parser:
 def search(args: argparse.Namespace) -> Outcome:
     """Search for panels and write the requested outputs."""
     start = time.monotonic()
-    figures, raw = read_given(args)
+    keep = args.features is not None
+    figures, raw, known = read_given(args)
     if not raw:
         raise InputError("expected raw images, or feature files of them (--raw), found none")
-    outputs.check(args.outputs, [args.inputs, *(each.path for each in [*figures, *raw])])
-    wanted = panel_search.read_panels(figures, not args.uncut, args.processes)
+    if not (figures or keep):
+        raise InputError(
+            "expected figures, or --features to describe the raw images, found neither"
+        )
+    given = [*figures, *raw, *known]
+    outputs.check(args.outputs, [args.inputs, *(each.path for each in given)])
+    matched = matches.read(known[0].path, known[0].name) if known else {}
+    wanted = panel_search.read_panels(figures, not args.uncut, matched, args.processes)
     best: list[list[Hit]] = [[] for _ in wanted]
     planes = 0
-    keep = args.features is not None
     with (
         outputs.Outputs() as out,
         tempfile.TemporaryFile() as kept,
         plane_store.Writer(kept) as writer,
     ):
         for searched in panel_search.search_all(raw, wanted, keep, args.processes):
-            panel_search.keep_best(best, searched.hits)
+            panel_search.keep_best(wanted, best, searched.hits)
             planes += searched.count
             for plane in searched.kept:
                 writer.add(plane)
-        rows = panel_search.as_rows(wanted, best)
+        rows = panel_search.answers(wanted, best)
         if args.finds:
             out.write_lines(args.finds, manifest.table_lines(COLUMNS, lines(rows)))
         if args.picture:
             out.write(args.picture, [panel_picture.draw(rows)])
-        if args.features:
+        summary = summarize(rows, planes, bool(known))
+        if args.result:
+            out.write_lines(args.result, [f"{summary}\n"])
+        if keep:
             writer.finish()
             kept.seek(0)
             out.write(args.features, iter(lambda: kept.read(outputs.PIECE_BYTES), b""))
-    matched = sum(bool(found) for _, found in rows)
-    return Outcome(
-        f"{matched:,} of {pluralize(len(rows), 'panel')} found in {pluralize(planes, 'plane')}, "
-        f"{time.monotonic() - start:.1f} s"
+    return Outcome(f"{summary}, {time.monotonic() - start:.1f} s")
+
+
+def summarize(rows: Sequence[tuple[Panel, list[Answer]]], planes: int, by_relation: bool) -> str:
+    """How many panels were found; with `by_relation`, also how."""
+    if not rows:
+        return f"features of {pluralize(planes, 'plane')}"
+    counts = Counter(answers[0].relation for _, answers in rows if answers)
+    found = f"{counts.total():,} of {pluralize(len(rows), 'panel')} found"
+    if by_relation:
+        how = (f"{relation}: {counts[relation]:,}" for relation in sorted(counts))
+        found += f" ({', '.join(how)})" if counts else ""
+    return f"{found} in {pluralize(planes, 'plane')}"
+
+
+def read_given(
+    args: argparse.Namespace,
+) -> tuple[list[Dataset], list[Dataset], list[Dataset]]:
+    """The figures, the raw images or feature files, and the table of matches if there is one."""
+    if not args.inputs:
+        given = (args.files, args.raw, [args.matches] if args.matches else [])
+        return tuple([inputs.from_path(path) for path in paths] for paths in given)
+    for option in ("raw", "matches"):
+        if getattr(args, option):
+            raise InputError(f"--{option}: the form specifies this already")
+    form = Form(args.inputs, ("figures", "raw", "matches"))
+    return tuple(
+        form.datasets(key) if form.which(key) else [] for key in ("figures", "raw", "matches")
     )
 
 
-def read_given(args: argparse.Namespace) -> tuple[list[Dataset], list[Dataset]]:
-    """The figures, and the raw images or feature files."""
-    if not args.inputs:
-        return [[inputs.from_path(path) for path in paths] for paths in (args.files, args.raw)]
-    if args.raw:
-        raise InputError("--raw: the form specifies this already")
-    form = Form(args.inputs, ("figures", "raw"))
-    return form.datasets(form.one_of("figures")), form.datasets(form.one_of("raw"))
-
-
-def lines(rows: Sequence[tuple[Panel, list[Hit]]]) -> Iterator[tuple]:
-    """A line for each panel and each plane that fits it equally well, the best first."""
-    for panel, hits in rows:
-        if not hits:
-            yield panel.name, NONE, *[None] * (len(COLUMNS) - 2)
-        for hit in hits:
-            yield panel.name, hit.plane, *described(hit.find)
+def lines(rows: Sequence[tuple[Panel, list[Answer]]]) -> Iterator[tuple]:
+    """A line for each panel and each plane that it shows, the best first."""
+    for panel, answers in rows:
+        if not answers:
+            yield panel.name, matches.NONE, *[None] * (len(COLUMNS) - 2)
+        for relation, plane, distance, hit in answers:
+            place = described(hit.find) if hit and hit.find else [None] * (len(COLUMNS) - 4)
+            yield panel.name, relation, plane, distance, *place
 
 
 def described(find: Find) -> tuple:

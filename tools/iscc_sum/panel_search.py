@@ -2,11 +2,13 @@
 
 Panels come first: their features are few. Each plane of a raw image is then compared with all of
 them as soon as it has been read, in the process that reads it, and only what was found is kept.
+A figure that is known to match planes is compared with those alone.
 """
 
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ import panels
 import plane_store
 from coding import in_workers
 from inputs import Dataset
+from matches import Match
 from panels import MOST_OF_PANEL, Features, Find
 from pixels import in_images
 from plane_store import Shelf
@@ -25,19 +28,22 @@ FIGURE_SIDE = 2 * MOST_SIDE  # pixels; a figure has several panels
 MOST_FITTING = 100  # planes that are listed for one panel
 SLOWNESS = 1000  # times as long as coding the same bytes takes
 SAME_LOOK = 8  # of 255, the mean difference below which a colour adds nothing
+LIES_IN = "lies in"  # the relation of a panel to a plane in which it was found
 
 
 class Panel(NamedTuple):
     """A panel: its name, its features, and its picture: uint8, shape (rows, columns).
 
     `figure` is the name of its figure, which may be all of it. `looks` are the features of the mean
-    of its colours, and of each colour that differs from that.
+    of its colours, and of each colour that differs from that. `matches` are what it is known to
+    match as a whole.
     """
 
     name: str
     figure: str
     looks: list[Features]
     picture: np.ndarray
+    matches: Sequence[Match]
 
     @property
     def is_part(self) -> bool:
@@ -45,13 +51,25 @@ class Panel(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A panel, by its number, that lies in a plane: `width` pixels wide, with a small picture."""
+    """A panel, by its number, that lies in a plane: `width` pixels wide, with a small picture.
+
+    `find` is None if the panel is known to match the plane, and its place there is not certain.
+    """
 
     panel: int
     plane: str
     width: int
-    find: Find
+    find: Find | None
     thumbnail: np.ndarray
+
+
+class Answer(NamedTuple):
+    """A plane that a panel shows: how that is known, and the hit if the plane was searched."""
+
+    relation: str
+    plane: str
+    distance: int | None
+    hit: Hit | None
 
 
 class Searched(NamedTuple):
@@ -62,9 +80,14 @@ class Searched(NamedTuple):
     count: int
 
 
-def read_panels(figures: Sequence[Dataset], cut: bool, processes: int) -> list[Panel]:
-    """The panels of all figures, in order: each figure as a whole and, with `cut`, its parts."""
-    work = partial(panels_of, cut=cut)
+def read_panels(
+    figures: Sequence[Dataset], cut: bool, known: Mapping[str, Sequence[Match]], processes: int
+) -> list[Panel]:
+    """The panels of all figures, in order: each figure as a whole and, with `cut`, its parts.
+
+    `known` are the matches of figures, by name. These are not cut.
+    """
+    work = partial(panels_of, cut=cut, known=known)
     found: list[list[Panel]] = [[]] * len(figures)
     for index, result in in_images(work, figures, False, False, processes, SLOWNESS):
         found[index] = result
@@ -72,16 +95,20 @@ def read_panels(figures: Sequence[Dataset], cut: bool, processes: int) -> list[P
 
 
 def panels_of(
-    dataset: Dataset, pieces: Iterator, report: Callable[[float], None], cut: bool
+    dataset: Dataset,
+    pieces: Iterator,
+    report: Callable[[float], None],
+    cut: bool,
+    known: Mapping[str, Sequence[Match]],
 ) -> list[Panel]:
     """The panels of the figures in a dataset."""
     found = []
     for figure, colours in read_figures(dataset, pieces, report, FIGURE_SIDE):
-        grey = panels.stretched(sum(colours, np.float32(0)))
-        looks = [grey, *(each for each in colours if differs(each, grey))]
+        looks = looks_of(colours)
         whole = (slice(None), slice(None))
-        parts = montage.cut(grey) if cut else [whole]
-        found.append(panel_of(figure, figure, looks, whole))
+        matches = known.get(figure) or known.get(dataset.name, ())
+        parts = montage.cut(looks[0]) if cut and not matches else [whole]
+        found.append(panel_of(figure, figure, looks, whole, matches))
         if len(parts) > 1:
             found += [
                 panel_of(f"{figure}/{letters(number)}", figure, looks, part)
@@ -91,12 +118,22 @@ def panels_of(
 
 
 def panel_of(
-    name: str, figure: str, looks: Sequence[np.ndarray], part: tuple[slice, slice]
+    name: str,
+    figure: str,
+    looks: Sequence[np.ndarray],
+    part: tuple[slice, slice],
+    matches: Sequence[Match] = (),
 ) -> Panel:
     """The panel that is a part of a figure, which looks like this: uint8, shape (rows, columns)."""
     cut = [np.ascontiguousarray(each[part]) for each in looks]
     described = [panels.features(each, *each.shape[::-1], MOST_OF_PANEL) for each in cut]
-    return Panel(name, figure, described, panels.shrunk(cut[0], THUMBNAIL_SIDE))
+    return Panel(name, figure, described, panels.shrunk(cut[0], THUMBNAIL_SIDE), matches)
+
+
+def looks_of(colours: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The mean of the colours of a picture, uint8, and each colour that differs from it."""
+    grey = panels.stretched(sum(colours, np.float32(0)))
+    return [grey, *(each for each in colours if differs(each, grey))]
 
 
 def differs(one: np.ndarray, other: np.ndarray) -> bool:
@@ -110,11 +147,14 @@ def letters(number: int) -> str:
 
 
 def compare(wanted: Sequence[Panel], plane: Plane) -> Iterator[Hit]:
-    """The panels that lie in a plane."""
+    """The panels that lie in a plane, or are known to match it."""
     for number, panel in enumerate(wanted):
+        is_match = any(match.name == plane.name for match in panel.matches)
+        if panel.matches and not is_match:
+            continue
         finds = [find for look in panel.looks if (find := panels.match(look, plane.features))]
-        if finds:
-            best = max(finds, key=lambda find: find.certainty)
+        if finds or is_match:
+            best = max(finds, key=lambda find: find.certainty, default=None)
             yield Hit(number, plane.name, plane.features.width, best, plane.thumbnail)
 
 
@@ -170,17 +210,25 @@ def search_planes(planes: Iterator[Plane], wanted: Sequence[Panel], keep: bool) 
     return Searched(hits, kept, count)
 
 
-def keep_best(best: list[list[Hit]], hits: Sequence[Hit]) -> None:
-    """Add hits to those of each panel, the best first; none that is clearly worse, and not many."""
+def keep_best(wanted: Sequence[Panel], best: Sequence[list[Hit]], hits: Sequence[Hit]) -> None:
+    """Add hits to those of each panel, the best first; none that is clearly worse, and not many.
+
+    Of a panel with known matches, the first hits are kept.
+    """
     for hit in hits:
         best[hit.panel].append(hit)
     for number in {hit.panel for hit in hits}:
-        of = sorted(best[number], key=lambda hit: -hit.find.certainty)
-        best[number] = [hit for hit in of if not panels.better(of[0].find, hit.find)][:MOST_FITTING]
+        of = best[number]
+        if not wanted[number].matches:
+            of.sort(key=lambda hit: -hit.find.certainty)
+            of[:] = [hit for hit in of if not panels.better(of[0].find, hit.find)]
+        del of[MOST_FITTING:]
 
 
-def as_rows(wanted: Sequence[Panel], best: Sequence[list[Hit]]) -> list[tuple[Panel, list[Hit]]]:
-    """Each panel with its hits.
+def answers(
+    wanted: Sequence[Panel], best: Sequence[Sequence[Hit]]
+) -> list[tuple[Panel, list[Answer]]]:
+    """Each panel with the planes that it shows.
 
     A figure that was cut is there either as its parts or, if only that was found, as a whole.
     """
@@ -190,7 +238,31 @@ def as_rows(wanted: Sequence[Panel], best: Sequence[list[Hit]]) -> list[tuple[Pa
     cut = {panel.figure for panel in wanted if panel.is_part}
     whole = {figure for figure in cut if (figure, True) not in found and (figure, False) in found}
     return [
-        (panel, hits)
+        (panel, answers_of(panel, hits))
         for panel, hits in zip(wanted, best, strict=True)
         if panel.is_part == (panel.figure in cut - whole)
     ]
+
+
+def answers_of(panel: Panel, hits: Sequence[Hit]) -> list[Answer]:
+    """The known matches of a panel, or else the planes in which it was found.
+
+    An image, as the mean of its channels, shows the same place as each of these: it is listed, or
+    they are, whichever is better.
+    """
+    if not panel.matches:
+        listed: list[Hit] = []
+        for hit in hits:
+            if not any(is_within(*pair) for other in listed for pair in permutations((hit, other))):
+                listed.append(hit)
+        return [Answer(LIES_IN, hit.plane, None, hit) for hit in listed]
+    of_plane = {hit.plane: hit for hit in reversed(hits)}
+    return [
+        Answer(relation, name, distance, of_plane.get(name))
+        for relation, name, distance in panel.matches
+    ]
+
+
+def is_within(one: Hit, other: Hit) -> bool:
+    """Whether the plane of a hit is one of the image that the other is in."""
+    return one.plane.startswith(f"{other.plane}/")
