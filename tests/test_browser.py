@@ -157,8 +157,10 @@ def test_deduplicate_with_the_workflow(person, tmp_path):
 
 def test_trace_figures_with_the_workflow(person, tmp_path):
     """The report names the plane that a small JPEG was made from, and where a panel lies."""
-    features = folder_of_images(tmp_path / "features", {"cells.npz": "panels/archive.npz"})
-    person.upload_list("features", features)
+    client = Client(person.galaxy, "figures and raw images")
+    person.use_history(client.history)
+    features = client.upload("cells.npz", TEST_DATA / "panels" / "archive.npz", "npz")
+    client.list_of("features", {"cells.npz": features})
     archive = folder_of_images(tmp_path / "archive", {"raw images.tsv": "planes.tsv"})
     person.upload_list("archive", archive)
     figures = {"figure 3a.jpg": "pixels/figure.jpg", "figure 4.jpg": "panels/figure_2.jpg"}

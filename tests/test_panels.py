@@ -228,6 +228,13 @@ def test_figures_that_match_as_a_whole(program, tmp_path):
     assert (matched["relation"], matched["distance"]) == ("exact", "0")
     assert (matched["match"], matched["corners"]) == ("cell.png", "")  # its path is longer here
     assert (rows["copy.png"]["relation"], rows["copy.png"]["distance"]) == ("lies in", "")
+    # A stack that matches is one figure, however many planes it has.
+    with Image.new("L", (60, 60)) as plane:
+        plane.save(tmp_path / "stack.tif", save_all=True, append_images=[plane, plane])
+    stack = matches("stack.tif\texact\t0\tcell.png")
+    (tmp_path / "m").write_text(stack)
+    program("iscc_panels", "stack.tif", "--raw", "x.npz", "--matches", "m", "--finds", "f")
+    assert [row["#panel"] for row in columns(tmp_path / "f")] == ["stack.tif"]
     # Where the match is one of the planes, the place in it is told.
     (tmp_path / "cell.png").write_bytes(RAW[1].read_bytes())
     program("iscc_panels", *figures, "--raw", "cell.png", "--matches", table, *outputs)

@@ -101,14 +101,18 @@ def panels_of(
     cut: bool,
     known: Mapping[str, Sequence[Match]],
 ) -> list[Panel]:
-    """The panels of the figures in a dataset."""
+    """The panels of the figures in a dataset. One that matches as a whole, as a stack may, is one."""
     found = []
+    whole = (slice(None), slice(None))
     for figure, colours in read_figures(dataset, pieces, report, FIGURE_SIDE):
         looks = looks_of(colours)
-        whole = (slice(None), slice(None))
-        matches = known.get(figure) or known.get(dataset.name, ())
-        parts = montage.cut(looks[0]) if cut and not matches else [whole]
-        found.append(panel_of(figure, figure, looks, whole, matches))
+        matched = figure if figure in known else dataset.name
+        if matched in known:
+            if all(panel.name != matched for panel in found):
+                found.append(panel_of(matched, matched, looks, whole, known[matched]))
+            continue
+        parts = montage.cut(looks[0]) if cut else [whole]
+        found.append(panel_of(figure, figure, looks, whole))
         if len(parts) > 1:
             found += [
                 panel_of(f"{figure}/{letters(number)}", figure, looks, part)
