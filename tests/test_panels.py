@@ -183,7 +183,7 @@ def test_a_figure_of_three_panels(program, tmp_path):
     outputs = ["--finds", "f", "--picture", "p", "--features", "x.npz"]
     done = program("iscc_panels", FIGURE, "--raw", *RAW, *outputs, "--processes", "2")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("2 of 3 panels found in 5 planes, ")
+    assert done.stdout.startswith("2 of 3 panels found, 5 planes searched, ")
     rows = columns(tmp_path / "f")
     first = {row["#panel"][-1]: row for row in reversed(rows)}
     assert "retina.jpg" in first["a"]["match"]
@@ -216,10 +216,10 @@ def test_figures_that_match_as_a_whole(program, tmp_path):
     figures = [WHOLE, "figure_2.jpg", "copy.png"]
     table = TEST_DATA / "panels" / "matches.tsv"
     done = program("iscc_panels", "--raw", *RAW, "--features", "x.npz")
-    assert done.stdout.startswith("features of 5 planes, ")
+    assert done.stdout.startswith("5 planes described, ")
     outputs = ["--finds", "f", "--picture", "p", "--result", "r"]
     done = program("iscc_panels", *figures, "--raw", "x.npz", "--matches", table, *outputs)
-    result = "4 of 5 panels found (exact: 1, lies in: 3) in 5 planes"
+    result = "4 of 5 panels found (exact 1, lies in 3), 5 planes searched"
     assert (tmp_path / "r").read_text() == f"{result}\n"
     assert done.stdout.startswith(f"{result}, ")
     rows = {row["#panel"]: row for row in columns(tmp_path / "f")}

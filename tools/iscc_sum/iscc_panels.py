@@ -121,13 +121,14 @@ def search(args: argparse.Namespace) -> Outcome:
 def summarize(rows: Sequence[tuple[Panel, list[Answer]]], planes: int, by_relation: bool) -> str:
     """How many panels were found; with `by_relation`, also how."""
     if not rows:
-        return f"features of {pluralize(planes, 'plane')}"
+        return f"{pluralize(planes, 'plane')} described"
     counts = Counter(answers[0].relation for _, answers in rows if answers)
     found = f"{counts.total():,} of {pluralize(len(rows), 'panel')} found"
     if by_relation:
-        how = (f"{relation}: {counts[relation]:,}" for relation in sorted(counts))
-        found += f" ({', '.join(how)})" if counts else ""
-    return f"{found} in {pluralize(planes, 'plane')}"
+        order = [*matches.RELATIONS, panel_search.LIES_IN]
+        how = [f"{relation} {counts[relation]:,}" for relation in order if counts[relation]]
+        found += f" ({', '.join(how)})" if how else ""
+    return f"{found}, {pluralize(planes, 'plane')} searched"
 
 
 def read_given(

@@ -15,7 +15,7 @@ WIDTH, HEIGHT, TITLE = 6.0, 2.6, 0.45  # inches, of a row and of the text above 
 DOTS_PER_INCH = 110
 OUTLINE = "#e8590c"
 LONGEST_TITLE = 70  # characters
-NOT_SEARCHED = "not among the raw images\nof this search"
+NOT_SEARCHED = "It is not among the raw images\nthat were searched here."
 
 
 def draw(rows: Sequence[tuple[Panel, list[Answer]]]) -> bytes:

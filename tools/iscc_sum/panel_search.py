@@ -101,7 +101,7 @@ def panels_of(
     cut: bool,
     known: Mapping[str, Sequence[Match]],
 ) -> list[Panel]:
-    """The panels of the figures in a dataset. One that matches as a whole, as a stack may, is one."""
+    """The panels of the figures in a dataset. What matches as a whole, even a stack, is one."""
     found = []
     whole = (slice(None), slice(None))
     for figure, colours in read_figures(dataset, pieces, report, FIGURE_SIDE):
