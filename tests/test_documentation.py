@@ -20,6 +20,8 @@ from test_browser import IMAGES
 import appearance
 import iscc_similarity
 import manifest
+import panel_picture
+import panel_search
 import panels
 import picture
 from conftest import SCRIPTS
@@ -234,6 +236,8 @@ def test_forms_and_help_have_no_other_numbers(tool):
         "2000",  # of JPEG 2000
         "2",  # the third image in a file
         f"{panels.CERTAIN:.0f}",
+        *(str(limit) for limit in (panel_picture.MOST_ROWS, panel_search.MOST_FITTING)),
+        *("0", "1", "2", "10"),  # depth 2, channel 1, time 0; 10 to the power of the certainty
         str(len(list(appearance.turned(np.zeros((32, 32)))))),  # Image-Codes of a figure
         *(f"{limit:,}" for limit in (picture.MOST_IN_HEAT_MAP, iscc_similarity.MOST_IN_MATRIX)),
     }

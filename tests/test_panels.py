@@ -216,10 +216,10 @@ def test_figures_that_match_as_a_whole(program, tmp_path):
     figures = [WHOLE, "figure_2.jpg", "copy.png"]
     table = TEST_DATA / "panels" / "matches.tsv"
     done = program("iscc_panels", "--raw", *RAW, "--features", "x.npz")
-    assert done.stdout.startswith("5 planes described, ")
+    assert done.stdout.startswith("features of 5 planes kept, ")
     outputs = ["--finds", "f", "--picture", "p", "--result", "r"]
     done = program("iscc_panels", *figures, "--raw", "x.npz", "--matches", table, *outputs)
-    result = "4 of 5 panels found (exact 1, lies in 3), 5 planes searched"
+    result = "4 of 5 figures and panels found (exact: 1, lies in: 3), 5 planes searched"
     assert (tmp_path / "r").read_text() == f"{result}\n"
     assert done.stdout.startswith(f"{result}, ")
     rows = {row["#panel"]: row for row in columns(tmp_path / "f")}
@@ -250,14 +250,16 @@ def matches(*lines: str) -> str:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", '"m": expected matches of ISCC similarity, but it is empty'),
+        ("", '"m": expected the table of matches of ISCC similarity, found an empty file; choose'),
         ("#name\tiscc\n", "line 1: expected a header with the columns #name, relation, distance"),
         (matches().replace("match", "relation"), "line 1: expected a header with the columns"),
         (matches("a\texact\t0"), "line 2: expected 4 columns as in the header, found 3"),
-        (matches("a\tsame\t0\tb"), 'none in the column relation, found "same"'),
+        (matches("a\tsame\t0\tb"), 'none in the column relation, found "same"; choose the output'),
         (matches("a\texact\t-1\tb"), 'bits in the column distance, found "-1"'),
         (matches("a\texact\t0\t\\x"), r'invalid escape sequence "\x"'),
         (matches("\\y\texact\t0\tb"), r'invalid escape sequence "\y"'),
+        (matches("a\texact\t0\tb"), "expected matches of the figures, found the names of others"),
+        (matches(), "expected matches of the figures, found the names of others"),
     ],
 )
 def test_tables_that_are_not_of_matches(script, tmp_path, content, expected):
@@ -447,11 +449,12 @@ def test_feature_files_that_are_changed(script, tmp_path, store):
 def test_what_is_needed(script, tmp_path):
     done = script("iscc_panels", "--raw", RAW[1], "--finds", "f")
     assert done.stderr == (
-        "iscc_panels: expected figures, or --features to describe the raw images, found neither\n"
+        "iscc_panels: expected figures to search for, or --features to make a feature file, "
+        "found neither; give at least one of them\n"
     )
     done = script("iscc_panels", FIGURE, "--finds", "f")
     assert done.stderr == (
-        "iscc_panels: expected raw images, or feature files of them (--raw), found none\n"
+        "iscc_panels: expected raw images or feature files (--raw), found none; give at least one\n"
     )
     for figure, raw in ((FIGURE, TEST_DATA / "delivery.tsv"), (TEST_DATA / "delivery.tsv", RAW[1])):
         done = script("iscc_panels", figure, "--raw", raw, "--finds", "f")

@@ -1,4 +1,4 @@
-"""Find where in which raw image a part of a figure lies, by local features.
+"""Find the raw image that a panel of a figure comes from, and its place there, by local features.
 
 Figures are cut into their panels at the gutters. A panel is found in a raw image, or in a plane or
 maximum projection of a stack, even if it is a part of it, turned by any angle, mirrored, resized,
@@ -40,7 +40,8 @@ import panel_search
 import plane_store
 from command import Outcome
 from inputs import Dataset, Form
-from messages import InputError, pluralize
+from matches import Match
+from messages import InputError, pluralize, quote
 from panel_search import Answer, Hit, Panel
 from panels import Find
 
@@ -64,7 +65,9 @@ def make_parser() -> command.Parser:
         help="raw images, or feature files made of them before",
     )
     parser.add_argument(
-        "--matches", metavar="TABLE", help="matches of iscc_similarity; these figures are not cut"
+        "--matches",
+        metavar="TABLE",
+        help="table of matches of iscc_similarity; a figure with a match there is not cut",
     )
     parser.add_output("--finds", "table with a line for each panel")
     parser.add_output("--picture", "each panel beside the raw image, with its outline (PNG)")
@@ -82,14 +85,17 @@ def search(args: argparse.Namespace) -> Outcome:
     keep = args.features is not None
     figures, raw, known = read_given(args)
     if not raw:
-        raise InputError("expected raw images, or feature files of them (--raw), found none")
+        raise InputError(
+            "expected raw images or feature files (--raw), found none; give at least one"
+        )
     if not (figures or keep):
         raise InputError(
-            "expected figures, or --features to describe the raw images, found neither"
+            "expected figures to search for, or --features to make a feature file, found neither; "
+            "give at least one of them"
         )
     given = [*figures, *raw, *known]
     outputs.check(args.outputs, [args.inputs, *(each.path for each in given)])
-    matched = matches.read(known[0].path, known[0].name) if known else {}
+    matched = read_matches(known[0], figures) if known else {}
     wanted = panel_search.read_panels(figures, not args.uncut, matched, args.processes)
     best: list[list[Hit]] = [[] for _ in wanted]
     planes = 0
@@ -121,12 +127,13 @@ def search(args: argparse.Namespace) -> Outcome:
 def summarize(rows: Sequence[tuple[Panel, list[Answer]]], planes: int, by_relation: bool) -> str:
     """How many panels were found; with `by_relation`, also how."""
     if not rows:
-        return f"{pluralize(planes, 'plane')} described"
+        return f"features of {pluralize(planes, 'plane')} kept"
     counts = Counter(answers[0].relation for _, answers in rows if answers)
-    found = f"{counts.total():,} of {pluralize(len(rows), 'panel')} found"
+    of = f"{len(rows):,} figures and panels" if by_relation else pluralize(len(rows), "panel")
+    found = f"{counts.total():,} of {of} found"
     if by_relation:
         order = [*matches.RELATIONS, panel_search.LIES_IN]
-        how = [f"{relation} {counts[relation]:,}" for relation in order if counts[relation]]
+        how = [f"{relation}: {counts[relation]:,}" for relation in order if counts[relation]]
         found += f" ({', '.join(how)})" if how else ""
     return f"{found}, {pluralize(planes, 'plane')} searched"
 
@@ -145,6 +152,18 @@ def read_given(
     return tuple(
         form.datasets(key) if form.which(key) else [] for key in ("figures", "raw", "matches")
     )
+
+
+def read_matches(table: Dataset, figures: Sequence[Dataset]) -> dict[str, list[Match]]:
+    """The matches of the figures. Raises InputError if they are of others."""
+    found = matches.read(table.path, table.name)
+    names = {each.name for each in figures}
+    if names.isdisjoint(part for name in found for part in manifest.ways_up(name)):
+        raise InputError(
+            f"{quote(table.name)}: expected matches of the figures, found the names of others; "
+            "choose the table that was made with the same figures under the same names"
+        )
+    return found
 
 
 def lines(rows: Sequence[tuple[Panel, list[Answer]]]) -> Iterator[tuple]:

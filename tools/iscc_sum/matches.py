@@ -10,6 +10,7 @@ from messages import InputError, quote
 COLUMNS = ("#name", "relation", "distance", "match")  # those that are read, of more
 NONE = "none"
 RELATIONS = ("exact", "near", "looks like", NONE)
+CHOOSE = 'choose the output "matches" of ISCC similarity'
 
 
 class Match(NamedTuple):
@@ -21,7 +22,7 @@ class Match(NamedTuple):
 
 
 def read(path: Path, name: str) -> dict[str, list[Match]]:
-    """The matches of each figure that has any, in the order of the table. Raises InputError."""
+    """The matches of each figure, in the order of the table; perhaps none. Raises InputError."""
     found: dict[str, list[Match]] = {}
     header: list[str] | None = None
     for number, line in manifest.read_lines(path, name):
@@ -32,10 +33,14 @@ def read(path: Path, name: str) -> dict[str, list[Match]]:
             figure, match = read_line(line, header)
         except LineError as error:
             raise InputError(f"{quote(name)}, line {number}: {error}") from None
+        found.setdefault(figure, [])
         if match.relation != NONE:
-            found.setdefault(figure, []).append(match)
+            found[figure].append(match)
     if header is None:
-        raise InputError(f"{quote(name)}: expected matches of ISCC similarity, but it is empty")
+        raise InputError(
+            f"{quote(name)}: expected the table of matches of ISCC similarity, found an empty "
+            f"file; {CHOOSE}"
+        )
     return found
 
 
@@ -43,8 +48,8 @@ def header_of(line: str) -> list[str]:
     header = line.split("\t")
     if any(header.count(each) != 1 for each in COLUMNS):
         raise LineError(
-            f"expected a header with the columns {', '.join(COLUMNS)}, found {quote(line)}; choose "
-            "the table of matches of ISCC similarity"
+            f"expected a header with the columns {', '.join(COLUMNS)}, found {quote(line)}; "
+            f"{CHOOSE}"
         )
     return header
 
@@ -53,17 +58,22 @@ def read_line(line: str, header: list[str]) -> tuple[str, Match]:
     """The name of a figure, and its match. Raises LineError."""
     fields = line.split("\t")
     if len(fields) != len(header):
-        raise LineError(f"expected {len(header)} columns as in the header, found {len(fields)}")
-    figure, relation, distance, match = (fields[header.index(each)] for each in COLUMNS)
+        raise LineError(
+            f"expected {len(header)} columns as in the header, found {len(fields)}; make the table "
+            "again with ISCC similarity"
+        )
+    name, relation, distance, match = (fields[header.index(each)] for each in COLUMNS)
+    figure = manifest.unescape(name)
     if relation not in RELATIONS:
         raise LineError(
-            f"expected {', '.join(RELATIONS)} in the column relation, found {quote(relation)}"
+            "expected exact, near, looks like or none in the column relation, found "
+            f"{quote(relation)}; {CHOOSE}, unchanged"
         )
     if relation == NONE:
-        return "", Match(NONE, "", 0)
+        return figure, Match(NONE, "", 0)
     if not manifest.NUMBER_OF_BYTES.fullmatch(distance):
         raise LineError(
-            f"expected a number of bits in the column distance, found {quote(distance)}"
+            f"expected a whole number of bits in the column distance, found {quote(distance)}; "
+            "make the table again with ISCC similarity"
         )
-    name = manifest.unescape(match)
-    return manifest.unescape(figure), Match(relation, name, int(distance))
+    return figure, Match(relation, manifest.unescape(match), int(distance))

@@ -15,7 +15,7 @@ WIDTH, HEIGHT, TITLE = 6.0, 2.6, 0.45  # inches, of a row and of the text above 
 DOTS_PER_INCH = 110
 OUTLINE = "#e8590c"
 LONGEST_TITLE = 70  # characters
-NOT_SEARCHED = "It is not among the raw images\nthat were searched here."
+NOT_SEARCHED = "No picture: no plane of this name\nis in the raw images that were searched."
 
 
 def draw(rows: Sequence[tuple[Panel, list[Answer]]]) -> bytes:
@@ -75,7 +75,8 @@ def relation(answer: Answer) -> str:
         return f"{LIES_IN} {plane}"
     if answer.relation == "exact":
         return f"has the same pixels as {plane}"
-    return f"{answer.relation} {plane} ({answer.distance} bits differ)"
+    how = "is a near-duplicate of" if answer.relation == "near" else answer.relation
+    return f"{how} {plane} ({answer.distance} bits differ)"
 
 
 def more(found: Sequence[object]) -> str:
@@ -84,7 +85,7 @@ def more(found: Sequence[object]) -> str:
 
 
 def without(missing: Sequence[str]) -> str:
-    return f"not found: {shortened(', '.join(missing))}" if missing else ""
+    return f"not found ({len(missing):,}): {shortened(', '.join(missing))}" if missing else ""
 
 
 def shortened(text: str) -> str:

@@ -107,7 +107,7 @@ def panels_of(
     for figure, colours in read_figures(dataset, pieces, report, FIGURE_SIDE):
         looks = looks_of(colours)
         matched = figure if figure in known else dataset.name
-        if matched in known:
+        if known.get(matched):
             if all(panel.name != matched for panel in found):
                 found.append(panel_of(matched, matched, looks, whole, known[matched]))
             continue
