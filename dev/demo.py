@@ -137,9 +137,11 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     paths = {"figure 2.jpg": "panels/figure_2.jpg", "figure 3a.jpg": "pixels/figure.jpg"}
     figures = {name: (TEST_DATA / path).read_bytes() for name, path in paths.items()}
     archive = {"stack.tif": stack, **{name: raw[name] for name in ("cell.png", "retina.jpg")}}
-    source = {"kind": "collection", "datasets": client.upload_list("archive of images", archive)}
-    pixels = client.run("iscc_pixels", source=source, planes=True)["manifest"]
-    features = client.run("iscc_panels", source={"kind": "none"}, raw_images=source)["features"]
+    archive = client.upload_list("archive of images", archive)
+    source = {"source|kind": "collection", "source|datasets": archive}
+    pixels = client.run("iscc_pixels", **source, planes=True)["manifest"]
+    images = {"raw_images|kind": "collection", "raw_images|datasets": archive}
+    features = client.run("iscc_panels", **{"source|kind": "none"}, **images)["features"]
     inputs = {
         "Figures": client.upload_list("figures to trace", figures),
         "Pixel manifests of the archive": client.list_of("codes of pixels", {"images": pixels}),
