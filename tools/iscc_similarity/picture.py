@@ -209,7 +209,8 @@ def histograms(
     left.set_xlabel(f"Hamming distance in bits of {scale.bits} (dashed: threshold {threshold})")
     left.set_ylabel("datasets")
     left.set_title(title, loc="left", fontsize=11)
-    left.legend(frameon=False, fontsize=9)
+    left.margins(y=0.25)  # room for the legend
+    left.legend(loc="upper right", ncols=3, framealpha=1, edgecolor="none", fontsize=9)
 
     drawn = right.bar(list(bars), list(bars.values()), color="#868e96")
     right.bar_label(drawn, [f"{value:,}" if value else "" for value in bars.values()], fontsize=8)
