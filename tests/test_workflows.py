@@ -297,6 +297,8 @@ def test_twice_the_same_bytes(client):
         given[label] = client.upload(label, TEST_DATA / file, ext)
     given["Deposited files"] = uploaded
     given["Pixel manifests of the archive"] = client.upload_list("planes", {"planes": planes})
+    features = client.upload("cells.npz", TEST_DATA / "panels" / "archive.npz", "npz")
+    given["Feature files of the archive"] = client.list_of("features", {"cells": features})
 
     def run(name: str) -> dict[str, object]:
         workflow = client.import_workflow(WORKFLOWS[name])
