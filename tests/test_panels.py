@@ -428,6 +428,12 @@ def test_feature_files_that_are_wrong(program, tmp_path, store, changed):
 
 
 @EXPLORES
+def test_a_zip_file_of_an_unknown_version(program, tmp_path, store):
+    content = bytearray(store.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 228  # the version that is needed to read it
+    assert 'x.npz" as an image: it is damaged' in refused(program, tmp_path, bytes(content))
+
+
 def test_feature_files_that_are_changed(script, tmp_path, store):
     """A table or a sentence, nothing else."""
     content, random = store.read_bytes(), chance(5)

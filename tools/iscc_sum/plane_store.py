@@ -31,6 +31,16 @@ LARGEST_SIDE = 1 << 31  # pixels of a plane
 HEADER_OF_ARRAY = 1024  # bytes, at most
 PLANES = "planes.npy"
 PLANES_OF_A_SHELF = 20
+# What reading a zip file, JSON or an array raises if it is not one.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,  # as for encrypted members, other versions of zip, and deep JSON
+)
 
 
 class Listed(NamedTuple):
@@ -93,7 +103,7 @@ def is_one(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as opened:
             return PLANES in opened.namelist()
-    except (OSError, zipfile.BadZipFile, ValueError):
+    except (OSError, *DAMAGE):
         return False
 
 
@@ -172,17 +182,7 @@ def opened(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
     try:
         with explaining("read", name), zipfile.ZipFile(path) as file:
             yield file
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        RuntimeError,  # as for encrypted members
-        NotImplementedError,
-        RecursionError,
-    ) as error:
+    except DAMAGE as error:
         raise InputError(
             f"{quote(name)}: expected a feature file of ISCC panels, found a damaged or another "
             f"file ({quote(str(error))})"
