@@ -156,7 +156,7 @@ def read_given(
 
 def read_matches(table: Dataset, figures: Sequence[Dataset]) -> dict[str, list[Match]]:
     """The matches of the figures. Raises InputError if they are of others."""
-    found = matches.read(table.path, table.name)
+    found = matches.read(table)
     names = {each.name for each in figures}
     if names.isdisjoint(part for name in found for part in manifest.ways_up(name)):
         raise InputError(

@@ -35,13 +35,15 @@ from inputs import Dataset, Form
 from lineage import COLUMNS as LINEAGE_COLUMNS
 from lineage import Lineage, Wanted
 from lineage import rows as lineage_rows
+from matches import NONE
+from matches import rows as match_rows
 from messages import InputError, Progress, pluralize, quote
 from trail import Line, Trail
 
 KINDS = ("sources", "pixels", "matches", "names")
 MATCH_COLUMNS = ("name", "relation", "distance", "match", "match_iscc")
 # How a file was found in the trail, the most certain first; similar ones come between.
-EXACT, SAME_PIXELS, NONE = "exact", "same pixels", "none"
+EXACT, SAME_PIXELS = "exact", "same pixels"
 MOST_CHARACTERS = 1_000_000_000  # per table
 MOST_NAMED = 3  # of datasets without bytes
 
@@ -180,7 +182,7 @@ def find_matches(whole: Trail, table: Dataset) -> Iterator[Wanted]:
     numbers = {
         (line.entry.name, line.entry.iscc): number for number, line in enumerate(whole.lines)
     }
-    for where, row in read_matches(table):
+    for where, row in match_rows(table, MATCH_COLUMNS):
         name, relation, distance, *match = (row[column] for column in MATCH_COLUMNS)
         if relation == NONE:
             yield Wanted(name, None, NONE)
@@ -194,32 +196,6 @@ def find_matches(whole: Trail, table: Dataset) -> Iterator[Wanted]:
         if relation == EXACT and whole.lines[number].is_of_pixels:
             relation = SAME_PIXELS
         yield Wanted(name, number, relation, distance)
-
-
-def read_matches(table: Dataset) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a table of matches, each with its position for messages."""
-    columns: list[str] | None = None
-    for number, line in manifest.read_lines(table.path, table.name):
-        where, fields = f"{quote(table.name)}, line {number}", line.split("\t")
-        if columns is None:
-            columns = [field.removeprefix("#") for field in fields]
-            if not set(MATCH_COLUMNS) <= set(columns):
-                raise InputError(
-                    f"{quote(table.name)}: expected the table of matches of ISCC similarity, with "
-                    f"the columns {', '.join(MATCH_COLUMNS)}, found {quote(line)}"
-                )
-            continue
-        if len(fields) != len(columns):
-            raise InputError(
-                f"{where}: expected {len(columns)} columns as in the header, found {len(fields)}"
-            )
-        try:
-            row = dict(zip(columns, map(manifest.unescape, fields), strict=True))
-        except manifest.LineError as error:
-            raise InputError(f"{where}: {error}") from None
-        yield where, row
-    if columns is None:
-        raise InputError(f"{quote(table.name)}: expected the table of matches, but it is empty")
 
 
 def keep_surest(wanted: Iterable[Wanted]) -> list[Wanted]:

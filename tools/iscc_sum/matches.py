@@ -1,13 +1,13 @@
-"""Matches that iscc_similarity found before: the raw images and planes that a figure shows."""
+"""Matches that iscc_similarity found before: which images, planes or files show the same."""
 
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import manifest
-from manifest import LineError
+from inputs import Dataset
 from messages import InputError, quote
 
-COLUMNS = ("#name", "relation", "distance", "match")  # those that are read, of more
+COLUMNS = ("name", "relation", "distance", "match")
 NONE = "none"
 RELATIONS = ("exact", "near", "looks like", NONE)
 CHOOSE = 'choose the output "matches" of ISCC similarity'
@@ -21,59 +21,53 @@ class Match(NamedTuple):
     distance: int
 
 
-def read(path: Path, name: str) -> dict[str, list[Match]]:
+def read(table: Dataset) -> dict[str, list[Match]]:
     """The matches of each figure, in the order of the table; perhaps none. Raises InputError."""
     found: dict[str, list[Match]] = {}
-    header: list[str] | None = None
-    for number, line in manifest.read_lines(path, name):
-        try:
-            if header is None:
-                header = header_of(line)
-                continue
-            figure, match = read_line(line, header)
-        except LineError as error:
-            raise InputError(f"{quote(name)}, line {number}: {error}") from None
-        found.setdefault(figure, [])
-        if match.relation != NONE:
-            found[figure].append(match)
-    if header is None:
-        raise InputError(
-            f"{quote(name)}: expected the table of matches of ISCC similarity, found an empty "
-            f"file; {CHOOSE}"
-        )
+    for where, row in rows(table, COLUMNS):
+        figure, relation, distance, match = (row[column] for column in COLUMNS)
+        of_figure = found.setdefault(figure, [])
+        if relation not in RELATIONS:
+            raise InputError(
+                f"{where}: expected exact, near, looks like or none in the column relation, found "
+                f"{quote(relation)}; {CHOOSE}, unchanged"
+            )
+        if relation == NONE:
+            continue
+        if not manifest.NUMBER_OF_BYTES.fullmatch(distance):
+            raise InputError(
+                f"{where}: expected a whole number of bits in the column distance, found "
+                f"{quote(distance)}; make the table again with ISCC similarity"
+            )
+        of_figure.append(Match(relation, match, int(distance)))
     return found
 
 
-def header_of(line: str) -> list[str]:
-    header = line.split("\t")
-    if any(header.count(each) != 1 for each in COLUMNS):
-        raise LineError(
-            f"expected a header with the columns {', '.join(COLUMNS)}, found {quote(line)}; "
-            f"{CHOOSE}"
+def rows(table: Dataset, wanted: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a table of matches with these columns, each with its position for messages."""
+    columns: list[str] | None = None
+    for number, line in manifest.read_lines(table.path, table.name):
+        where, fields = f"{quote(table.name)}, line {number}", line.split("\t")
+        if columns is None:
+            columns = [field.removeprefix("#") for field in fields]
+            if any(columns.count(each) != 1 for each in wanted):
+                raise InputError(
+                    f"{where}: expected a header with the columns #{', '.join(wanted)}, found "
+                    f"{quote(line)}; {CHOOSE}"
+                )
+            continue
+        if len(fields) != len(columns):
+            raise InputError(
+                f"{where}: expected {len(columns)} columns as in the header, found {len(fields)}; "
+                "make the table again with ISCC similarity"
+            )
+        try:
+            row = dict(zip(columns, map(manifest.unescape, fields), strict=True))
+        except manifest.LineError as error:
+            raise InputError(f"{where}: {error}") from None
+        yield where, row
+    if columns is None:
+        raise InputError(
+            f"{quote(table.name)}: expected the table of matches of ISCC similarity, found an "
+            f"empty file; {CHOOSE}"
         )
-    return header
-
-
-def read_line(line: str, header: list[str]) -> tuple[str, Match]:
-    """The name of a figure, and its match. Raises LineError."""
-    fields = line.split("\t")
-    if len(fields) != len(header):
-        raise LineError(
-            f"expected {len(header)} columns as in the header, found {len(fields)}; make the table "
-            "again with ISCC similarity"
-        )
-    name, relation, distance, match = (fields[header.index(each)] for each in COLUMNS)
-    figure = manifest.unescape(name)
-    if relation not in RELATIONS:
-        raise LineError(
-            "expected exact, near, looks like or none in the column relation, found "
-            f"{quote(relation)}; {CHOOSE}, unchanged"
-        )
-    if relation == NONE:
-        return figure, Match(NONE, "", 0)
-    if not manifest.NUMBER_OF_BYTES.fullmatch(distance):
-        raise LineError(
-            f"expected a whole number of bits in the column distance, found {quote(distance)}; "
-            "make the table again with ISCC similarity"
-        )
-    return figure, Match(relation, manifest.unescape(match), int(distance))
