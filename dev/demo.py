@@ -4,10 +4,10 @@ The raw images of a paper are fingerprinted and archived. Then workflows answer 
 What exactly are my data? Which of these files are copies? Did everything come back as it was? Where
 do the files behind the figures come from? Two more questions are about pixels: a stack was
 converted, and one of its planes is a figure; did that change anything? Which raw image was a
-scaled, reduced and compressed figure made from, and where in which raw images do the panels of
-another figure lie? Then the files of a paper are traced through an
-analysis in Galaxy, back to its raw data. Finally, the author seals that trail, and a stranger
-checks who vouches for the files; then again with one digit changed.
+scaled, reduced and compressed figure made from, and which ones the panels of another figure? Then
+the files of a paper are traced through an analysis in Galaxy, back to its raw data. Finally, the
+author seals that trail, and a stranger checks who vouches for the files; then again with one digit
+changed.
 """
 
 import io
