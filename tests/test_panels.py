@@ -173,6 +173,33 @@ def test_frames_that_look_alike_are_all_named():
 # Figures and images
 
 
+def test_raw_images_that_are_the_same_are_all_named(program, tmp_path):
+    """Two copies, and frames of a time series: all of them, in their order, from either source."""
+    image, random = grey("coins"), np.random.default_rng(1)
+    frames = [
+        np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8) for _ in range(2)
+    ]
+    pages = [Image.fromarray(each) for each in (*frames, frames[1])]
+    pages[0].save(tmp_path / "series.tif", save_all=True, append_images=pages[1:])
+    for name in ("one.png", "other.png"):
+        Image.fromarray(image).save(tmp_path / name)
+    Image.fromarray(panel_of(image, 0.5, 0)[0]).save(tmp_path / "figure.png")
+    raw = ["one.png", "series.tif", "other.png"]
+    program("iscc_panels", "figure.png", "--raw", *raw, "--finds", "f", "--features", "x.npz")
+    rows = columns(tmp_path / "f")
+    by_plane = {row["match"]: list(row.values())[3:] for row in rows}
+    of_series = [f"series.tif/{plane}" for plane in ("z0c0t0", "z1c0t0", "z2c0t0", "zmaxc0t0")]
+    assert sorted(by_plane) == ["one.png", "other.png", *of_series]
+    assert by_plane["one.png"] == by_plane["other.png"]
+    assert by_plane["series.tif/z1c0t0"] == by_plane["series.tif/z2c0t0"]
+    program("iscc_panels", "figure.png", "--raw", "x.npz", "--finds", "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "f").read_bytes()
+    # A part of the second frame: its frame and the copy of it come first.
+    Image.fromarray(panel_of(frames[1], 0.5, 0)[0]).save(tmp_path / "frame.png")
+    program("iscc_panels", "frame.png", "--raw", *raw, "--finds", "f")
+    assert [row["match"] for row in columns(tmp_path / "f")][:2] == of_series[1:3]
+
+
 def columns(path: Path) -> list[dict[str, str]]:
     header, *lines = (line.split("\t") for line in path.read_text("utf-8").splitlines())
     return [dict(zip(header, line, strict=True)) for line in lines]

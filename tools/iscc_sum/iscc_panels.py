@@ -102,13 +102,16 @@ def search(args: argparse.Namespace) -> Outcome:
     with (
         outputs.Outputs() as out,
         tempfile.TemporaryFile() as kept,
+        tempfile.TemporaryDirectory() as folder,
         plane_store.Writer(kept) as writer,
     ):
-        for searched in panel_search.search_all(raw, wanted, keep, args.processes):
+        parts = Path(folder) if keep else None
+        for searched in panel_search.search_all(raw, wanted, parts, args.processes):
             panel_search.keep_best(wanted, best, searched.hits)
             planes += searched.count
-            for plane in searched.kept:
-                writer.add(plane)
+            if searched.kept:
+                writer.add_all(searched.kept)
+                searched.kept.path.unlink()
         rows = panel_search.answers(wanted, best)
         if args.finds:
             out.write_lines(args.finds, manifest.table_lines(COLUMNS, lines(rows)))

@@ -5,9 +5,12 @@ them as soon as it has been read, in the process that reads it, and only what wa
 A figure that is known to match planes is compared with those alone.
 """
 
+import secrets
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -53,13 +56,14 @@ class Hit(NamedTuple):
     """A panel, by its number, that lies in a plane: `width` pixels wide, with a small picture.
 
     `find` is None if the panel is known to match the plane, and its place there is not certain.
+    `thumbnail` is None if a better hit of the panel is known: only the best one is drawn.
     """
 
     panel: int
     plane: str
     width: int
     find: Find | None
-    thumbnail: np.ndarray
+    thumbnail: np.ndarray | None
 
 
 class Answer(NamedTuple):
@@ -72,11 +76,11 @@ class Answer(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """The hits in some planes, the planes themselves if they are to be kept, and their number."""
+    """The best hits in some planes, the number of these, and their feature file if it is kept."""
 
     hits: list[Hit]
-    kept: list[Plane]
     count: int
+    kept: Dataset | None
 
 
 def read_panels(
@@ -167,9 +171,12 @@ def best_find(looks: Sequence[Features], plane: Features) -> Find | None:
 
 
 def search_all(
-    raw: Sequence[Dataset], wanted: Sequence[Panel], keep: bool, processes: int
+    raw: Sequence[Dataset], wanted: Sequence[Panel], keep: Path | None, processes: int
 ) -> Iterator[Searched]:
-    """Search raw images, each read once, and feature files; in their order, the images first."""
+    """Search raw images, each read once, and feature files; in their order, the images first.
+
+    If `keep` is a directory, a feature file of each result is written there.
+    """
     stores, images = [], []
     for each in raw:
         (stores if plane_store.is_one(each.path) else images).append(each)
@@ -197,40 +204,48 @@ def search_image(
     pieces: Iterator,
     report: Callable[[float], None],
     wanted: Sequence[Panel],
-    keep: bool,
+    keep: Path | None,
 ) -> Searched:
     return search_planes(read_planes(dataset, pieces, report), wanted, keep)
 
 
 def search_shelf(
-    shelf: Shelf, report: Callable[[float], None], wanted: Sequence[Panel], keep: bool
+    shelf: Shelf, report: Callable[[float], None], wanted: Sequence[Panel], keep: Path | None
 ) -> Searched:
     return search_planes(plane_store.read_planes(shelf), wanted, keep)
 
 
-def search_planes(planes: Iterator[Plane], wanted: Sequence[Panel], keep: bool) -> Searched:
-    """Compare planes with all panels; with `keep`, the planes are part of the result."""
-    hits, kept, count = [], [], 0
-    for plane in planes:
-        hits += compare(wanted, plane)
-        kept += [plane] if keep else []
-        count += 1
-    return Searched(hits, kept, count)
+def search_planes(planes: Iterator[Plane], wanted: Sequence[Panel], keep: Path | None) -> Searched:
+    """Compare planes, one at a time, with all panels; write their features to the directory."""
+    kept = Dataset(("features",), keep / secrets.token_hex(16)) if keep else None
+    best: list[list[Hit]] = [[] for _ in wanted]
+    count = 0
+    with plane_store.Writer(kept.path) if kept else nullcontext() as writer:
+        for plane in planes:
+            keep_best(wanted, best, list(compare(wanted, plane)))
+            if writer:
+                writer.add(plane)
+            count += 1
+        if writer:
+            writer.finish()
+    return Searched([hit for of in best for hit in of], count, kept)
 
 
 def keep_best(wanted: Sequence[Panel], best: Sequence[list[Hit]], hits: Sequence[Hit]) -> None:
     """Add hits to those of each panel, the best first; none that is clearly worse, and not many.
 
-    Of a panel with known matches, the first hits are kept.
+    Hits of a panel with known matches are in the order of these.
     """
     for hit in hits:
         best[hit.panel].append(hit)
     for number in {hit.panel for hit in hits}:
         of = best[number]
-        if not wanted[number].matches:
+        if known := [match.name for match in wanted[number].matches]:
+            of.sort(key=lambda hit: known.index(hit.plane))
+        else:
             of.sort(key=lambda hit: -hit.find.certainty)
             of[:] = [hit for hit in of if not panels.better(of[0].find, hit.find)]
-        del of[MOST_FITTING:]
+        of[1:] = [hit._replace(thumbnail=None) for hit in of[1:MOST_FITTING]]
 
 
 def answers(

@@ -64,8 +64,8 @@ class Shelf(NamedTuple):
 class Writer:
     """Writes the planes of a feature file one by one."""
 
-    def __init__(self, stream: IO[bytes]):
-        self.zip = zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    def __init__(self, file: Path | IO[bytes]):
+        self.zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
         self.listed: list[list] = []
 
     def add(self, plane: Plane) -> None:
@@ -78,6 +78,12 @@ class Writer:
         self.write(f"{number}.features.npy", rows)
         self.write(f"{number}.picture.npy", plane.thumbnail)
         self.listed.append([plane.name, found.width, found.height, found.pixel])
+
+    def add_all(self, store: Dataset) -> None:
+        """Add the planes of another feature file."""
+        for shelf in shelves(store):
+            for plane in read_planes(shelf):
+                self.add(plane)
 
     def finish(self) -> None:
         """Write the list of the planes."""
