@@ -36,6 +36,7 @@ COVERED = {
     "iscc_sum/manifest.py": ("test_manifest.py", "test_listing.py"),
     "iscc_sum/pixels.py": ("test_pixels.py",),
     "iscc_sum/reader.py": ("test_reader.py", "test_pixels.py"),
+    "iscc_sum/likeness.py": ("test_panels.py",),
     "iscc_sum/matches.py": ("test_panels.py",),
     "iscc_sum/montage.py": ("test_panels.py",),
     "iscc_sum/panel_search.py": ("test_panels.py",),

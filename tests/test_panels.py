@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 from test_appearance import SKIMAGE
 
+import likeness
 import montage
 import panels
 import plane_store
@@ -124,6 +125,65 @@ def test_panels_are_not_found_elsewhere():
             finds = panels.candidates(found, raw[other], mirrored=False, inverted=False)
             if other != name:
                 assert all(each.certainty < panels.CERTAIN / 2 for each in finds)
+
+
+BURNT_IN = ("TESCAN VEGA3", "Sample 7-B", "HV 5.00 kV  WD 10.2 mm  mag 2 500 x  HFW 51.8 um")
+
+
+def burnt_into(image: np.ndarray) -> np.ndarray:
+    """With a data bar below, and letters at the top, as electron microscopes write them."""
+    rows, columns = image.shape
+    made = Image.new("L", (columns, rows + 30))
+    made.paste(Image.fromarray(image))
+    draw = ImageDraw.Draw(made)
+    for text, place in zip(BURNT_IN, ((8, 6), (columns - 120, 6), (8, rows + 4)), strict=True):
+        draw.text(place, text, fill=255, font_size=18)
+    draw.rectangle((columns - 90, rows + 22, columns - 10, rows + 26), fill=255)
+    return np.asarray(made)
+
+
+def test_letters_and_data_bars_are_not_taken_for_the_image():
+    """Several images of one microscope: found are the right ones, and no others."""
+    names = ("camera", "moon", "hubble_deep_field", "rocket", "chelsea")
+    small = [Image.fromarray(grey(name)).resize((512, 384)) for name in names]
+    images = [burnt_into(np.asarray(image)) for image in small]
+    raw = [described(image) for image in images]
+    misled = 0
+    for number, image in enumerate(images):
+        whole = jpeg(np.asarray(Image.fromarray(image).resize((341, 276))), 80)
+        for figure in (whole, jpeg(image[192:], 80)):
+            panel = described(figure, panels.MOST_OF_PANEL)
+            for other, plane in enumerate(raw):
+                find = panels.match(panel, plane)
+                assert (find is not None) == (other == number), (names[number], names[other])
+                if other != number:
+                    finds = panels.all_candidates(panel, plane)
+                    misled += any(find.certainty >= panels.CERTAIN for find in finds)
+    assert misled > 10  # the letters agree
+
+
+@pytest.mark.parametrize(("size", "turn"), [(1.0, 0), (0.4, 30), (2.5, -100)])
+def test_a_panel_looks_like_its_place(size, turn):
+    """Whichever of the two pictures is finer, and turned by any angle; and not like another."""
+    plane = Image.fromarray(grey("camera")).resize((320, 320))
+    a = size * cmath.exp(1j * cmath.pi * turn / 180)
+    middle = complex(160, 160) - a * complex(50, 50)  # the panel has 100 x 100 pixels
+    matrix = np.array([[a.real, -a.imag, middle.real], [a.imag, a.real, middle.imag], [0, 0, 1]])
+    # Pillow's coordinates are those of the edges of pixels.
+    edges = (middle + 0.5 + 0.5j) - a * (0.5 + 0.5j)
+    cut = (a.real, -a.imag, edges.real, a.imag, a.real, edges.imag)
+    smooth = plane.filter(ImageFilter.GaussianBlur(size / 2))
+    panel = np.asarray(smooth.transform((100, 100), Image.Transform.AFFINE, cut, 3))
+    picture = np.asarray(plane)
+    assert likeness.share_alike(panel, picture, matrix) > 0.95
+    assert likeness.share_alike(255 - panel, picture, matrix) < 0.1
+    assert likeness.share_alike(panel[:, ::-1], picture, matrix) < 0.4
+    half = panel.copy()
+    half[:, :50] = grey("gravel")[:100, :50]
+    assert 0 < likeness.share_alike(half, picture, matrix) < 0.6
+    blank = np.zeros_like(picture)
+    assert likeness.share_alike(panel, blank, matrix) == 0
+    assert likeness.share_alike(np.zeros_like(panel), blank, matrix) == 1
 
 
 def stripes(side: int) -> np.ndarray:
@@ -382,7 +442,7 @@ def store(tmp_path_factory) -> Path:
     with path.open("wb") as stream, plane_store.Writer(stream) as writer:
         for name in ("coins", "moon"):
             image = grey(name)
-            writer.add(planes.Plane(name, described(image), panels.shrunk(image, 320)))
+            writer.add(planes.Plane(name, described(image)))
         writer.finish()
     return path
 
@@ -443,6 +503,8 @@ ONE = ["coins", 384, 303, 1.0]
         {"0.features.npy": array(np.zeros(1501, plane_store.FEATURE))},
         {"0.features.npy": array(np.zeros(5, plane_store.FEATURE))},
         {"0.features.npy": array(np.frombuffer(b"\xff" * 720, plane_store.FEATURE))},
+        {"0.features.npy": array(np.array([(5, 5, 1, np.nan, [0] * 128)], plane_store.FEATURE))},
+        {"0.features.npy": array(np.array([(5, 306, 1, 0, [0] * 128)], plane_store.FEATURE))},
         {"0.features.npy": b"\x93NUMPY\x01\x00\xff\xff" + b" " * 400},
         {"1.picture.npy": array(np.zeros((0, 5), np.uint8))},
         {"1.picture.npy": array(np.zeros((5, 5)))},
@@ -477,6 +539,21 @@ def test_feature_files_that_are_changed(script, tmp_path, store):
         done = script("iscc_panels", "panel.png", "--raw", "x.npz", "--finds", "f")
         assert done.returncode in (0, 2), done.stderr
         assert done.stderr.count("\n") == (done.returncode == 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 320), (320, 1), (7, 300)])
+@pytest.mark.parametrize("size", [(384, 303, 1.0), (384, 303, 300.0), (2**31 - 1, 303, 1.0)])
+def test_feature_files_with_pictures_of_something_else(script, tmp_path, store, shape, size):
+    """The features are those of the panel's image; the picture, and even the sizes, are not."""
+    picture = np.frombuffer(chance(1).randbytes(shape[0] * shape[1]), np.uint8).reshape(shape)
+    changed = {"0.picture.npy": array(picture), "planes.npy": listing([["x", *size]])}
+    (tmp_path / "x.npz").write_bytes(with_members(store, changed))
+    Image.fromarray(panel_of(grey("coins"), 0.5, 0)[0]).save(tmp_path / "panel.png")
+    with warnings.catch_warnings(action="error"):
+        done = script(
+            "iscc_panels", "panel.png", "--raw", "x.npz", "--finds", "f", "--picture", "p"
+        )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_is_needed(script, tmp_path):

@@ -38,7 +38,7 @@ def draw(rows: Sequence[tuple[Panel, list[Answer]]]) -> bytes:
             figure.add_axes((left, bottom + 0.02 / height, 0.46, HEIGHT * 0.96 / height))
             for left in (0.02, 0.52)
         )
-        show(one, panel.picture)
+        show(one, panel.looks[0].picture)
         if answer.hit:
             show_hit(other, answer.hit)
         else:
@@ -59,9 +59,9 @@ def show(axes: Axes, picture: object) -> None:
 
 def show_hit(axes: Axes, hit: Hit) -> None:
     """The plane, and the outline of the panel if its place is certain; a dot marks its top left."""
-    show(axes, hit.thumbnail)
+    show(axes, hit.picture)
     if hit.find:
-        corners = (hit.find.corners + 0.5) * hit.thumbnail.shape[1] / hit.width - 0.5
+        corners = (hit.find.corners + 0.5) * hit.picture.shape[1] / hit.width - 0.5
         axes.add_patch(
             Polygon(corners, fill=False, edgecolor=OUTLINE, linewidth=1.8, clip_on=False)
         )

@@ -24,7 +24,7 @@ from matches import Match
 from panels import MOST_OF_PANEL, Features, Find
 from pixels import in_images
 from plane_store import Shelf
-from planes import MOST_SIDE, THUMBNAIL_SIDE, Plane, read_figures, read_planes
+from planes import MOST_SIDE, Plane, read_figures, read_planes
 
 FIGURE_SIDE = 2 * MOST_SIDE  # pixels; a figure has several panels
 MOST_FITTING = 100  # planes that are listed for one panel
@@ -34,7 +34,7 @@ LIES_IN = "lies in"  # the relation of a panel to a plane in which it was found
 
 
 class Panel(NamedTuple):
-    """A panel: its name, its features, and its picture: uint8, shape (rows, columns).
+    """A panel: its name and its features.
 
     `figure` is the name of its figure, which may be all of it. `looks` are the features of the mean
     of its colours, and of each colour that differs from that. `matches` are what it is known to
@@ -44,7 +44,6 @@ class Panel(NamedTuple):
     name: str
     figure: str
     looks: list[Features]
-    picture: np.ndarray
     matches: Sequence[Match]
 
     @property
@@ -56,14 +55,14 @@ class Hit(NamedTuple):
     """A panel, by its number, that lies in a plane: `width` pixels wide, with a small picture.
 
     `find` is None if the panel is known to match the plane, and its place there is not certain.
-    `thumbnail` is None if a better hit of the panel is known: only the best one is drawn.
+    `picture` is None if a better hit of the panel is known: only the best one is drawn.
     """
 
     panel: int
     plane: str
     width: int
     find: Find | None
-    thumbnail: np.ndarray | None
+    picture: np.ndarray | None
 
 
 class Answer(NamedTuple):
@@ -134,7 +133,7 @@ def panel_of(
     """The panel that is a part of a figure, which looks like this: uint8, shape (rows, columns)."""
     cut = [np.ascontiguousarray(each[part]) for each in looks]
     described = [panels.features(each, *each.shape[::-1], MOST_OF_PANEL) for each in cut]
-    return Panel(name, figure, described, panels.shrunk(cut[0], THUMBNAIL_SIDE), matches)
+    return Panel(name, figure, described, matches)
 
 
 def looks_of(colours: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -161,7 +160,7 @@ def compare(wanted: Sequence[Panel], plane: Plane) -> Iterator[Hit]:
             continue
         find = best_find(panel.looks, plane.features)
         if find or is_match:
-            yield Hit(number, plane.name, plane.features.width, find, plane.thumbnail)
+            yield Hit(number, plane.name, plane.features.width, find, plane.features.picture)
 
 
 def best_find(looks: Sequence[Features], plane: Features) -> Find | None:
@@ -245,7 +244,7 @@ def keep_best(wanted: Sequence[Panel], best: Sequence[list[Hit]], hits: Sequence
         else:
             of.sort(key=lambda hit: -hit.find.certainty)
             of[:] = [hit for hit in of if not panels.better(of[0].find, hit.find)]
-        of[1:] = [hit._replace(thumbnail=None) for hit in of[1:MOST_FITTING]]
+        of[1:] = [hit._replace(picture=None) for hit in of[1:MOST_FITTING]]
 
 
 def answers(

@@ -15,8 +15,8 @@ one similarity (mirror, turn, scale, shift) explains, and chance does not:
 
 Features are not independent of each other (edges, several sizes of one spot), so k counts places,
 not matches: cells of a grid over the panel. CERTAIN is far above the best of what cannot be right
-(docs/panels.md). And letters, scale bars or a microscope's data line, burnt into both, do agree: so
-the agreeing features have to fill the panel, and not in one line (`fills`).
+(docs/panels.md). And letters, scale bars or a microscope's data bar, burnt into both, do agree: so
+most of the panel has to look like its place (`likeness`).
 
 Points are complex numbers, x + iy, in pixels, and a feature's angle and size are one as well
 (its `arm`): a similarity is w = a * z + b, and log(a) is (log scale) + i (turn).
@@ -27,6 +27,8 @@ from math import lgamma, log, log10
 
 import cv2
 import numpy as np
+
+import likeness
 
 # Processes share the work; a library that starts threads of its own would be in their way.
 cv2.setNumThreads(1)
@@ -44,10 +46,8 @@ GRID = 24  # cells along the longer side of a panel
 MATCHES_PAIRED = 150  # the best matches; similarities are made of two of them
 MOST_SIMILARITIES = 300
 LEAST_PLACES = 5
-COARSE_GRID = 8  # cells along the longer side of a panel
-LEAST_OF_PLANE = 0.25  # of the coarse cells in which the plane has features: those that agree
-LEAST_OF_PANEL = 0.16  # of the coarse cells in which the panel has features: those that agree
-LEAST_SPREAD = 0.04  # of the agreeing features across their main line, of the panel's longer side
+PICTURE_SIDE = 320  # pixels, of the small pictures that are compared as well
+LEAST_ALIKE = 0.6  # of the cells of a panel that show anything: those that look like their place
 CERTAIN = 12.0  # decimal digits
 CLEARLY = 1e-6  # probability at which one find is better than another
 
@@ -62,6 +62,7 @@ class Features:
     descriptors  uint8, shape (n, 128): square roots of SIFT's values; length about 512
     width, height   pixels of the plane or panel
     pixel        pixels of the plane per pixel of the image of which the features were made
+    picture      uint8, shape (rows, columns): a small picture, PICTURE_SIDE at most
     """
 
     points: np.ndarray
@@ -71,6 +72,7 @@ class Features:
     width: int
     height: int
     pixel: float
+    picture: np.ndarray
 
 
 @dataclass
@@ -79,10 +81,6 @@ class Find:
 
     certainty   decimal digits against chance
     inliers     number of places of the panel that agree
-    of_plane    of the panel's coarse cells in which the plane has features: share that agrees
-    of_panel    the same of those in which the panel has features
-    spread      standard deviation of the agreeing features across their main line, as a share of
-                the panel's longer side
     scale       pixels of the plane per pixel of the panel
     angle       degrees, from x towards y; after mirroring
     mirrored    whether x was mirrored first (x -> width - 1 - x)
@@ -96,9 +94,6 @@ class Find:
 
     certainty: float
     inliers: int
-    of_plane: float
-    of_panel: float
-    spread: float
     scale: float
     angle: float
     mirrored: bool
@@ -149,6 +144,7 @@ def features(grey: np.ndarray, width: int, height: int, most: int = MOST_FEATURE
         width=width,
         height=height,
         pixel=pixel,
+        picture=shrunk(image, PICTURE_SIDE),
     )
 
 
@@ -177,8 +173,8 @@ def invert(panel: Features) -> Features:
 def match(panel: Features, raw: Features) -> Find | None:
     """Where the panel lies in the raw plane, or None if that is not certain.
 
-    Certain means: the panel is filled; CERTAIN digits against chance, and as many more than any
-    other place in the plane, which lattices and other repeated or symmetric structures have.
+    Certain means: CERTAIN digits against chance, and as many more than any other place in the
+    plane, which lattices and other repeated or symmetric structures have; and it looks like it.
     """
     finds = all_candidates(panel, raw)
     if not finds:
@@ -186,16 +182,25 @@ def match(panel: Features, raw: Features) -> Find | None:
     best = max(finds, key=lambda find: find.certainty)
     elsewhere = [find.certainty for find in finds if not same_place(find, best)]
     lead = best.certainty - max([0.0, *elsewhere])
-    return best if lead >= CERTAIN and fills(best) else None
+    return best if lead >= CERTAIN and looks_like(panel, raw, best) else None
 
 
-def fills(find: Find) -> bool:
-    """Whether what agrees is most of what the panel shows, and not letters or a data line."""
-    return (
-        find.of_plane >= LEAST_OF_PLANE
-        and find.of_panel >= LEAST_OF_PANEL
-        and find.spread >= LEAST_SPREAD
+def looks_like(panel: Features, raw: Features, find: Find) -> bool:
+    """Whether most of a panel looks like its place, and not only letters or a data bar."""
+    a = find.scale * np.exp(1j * np.radians(find.angle))
+    across, down, start = -a if find.mirrored else a, 1j * a, complex(*find.corners[0])
+    placed = [
+        [across.real, down.real, start.real],
+        [across.imag, down.imag, start.imag],
+        [0, 0, 1],
+    ]
+    matrix = (
+        likeness.resizing((raw.height, raw.width), raw.picture.shape)
+        @ placed
+        @ likeness.resizing(panel.picture.shape, (panel.height, panel.width))
     )
+    picture = 255 - panel.picture if find.inverted else panel.picture
+    return likeness.share_alike(picture, raw.picture, matrix) >= LEAST_ALIKE
 
 
 def better(one: Find, other: Find) -> bool:
@@ -239,7 +244,7 @@ def candidates(panel: Features, raw: Features, mirrored: bool, inverted: bool) -
         k = min(places(z[mine][agree], cell), places(w[theirs][agree], cell * abs(a) / 2))
         if k < LEAST_PLACES:
             return finds
-        finds.append(make_find(panel, raw, mirrored, inverted, a, b, len(mine), k, z[mine][agree]))
+        finds.append(make_find(panel, raw, mirrored, inverted, a, b, len(mine), k))
         left = ~agree
     return finds
 
@@ -253,19 +258,13 @@ def make_find(
     b: complex,
     n: int,
     k: int,
-    agreeing: np.ndarray,
 ) -> Find:
-    """The find w = a * z + b, on which k places of n matches agree, at points of the panel."""
+    """The find w = a * z + b, on which k places of n matches agree."""
     z, w = points(panel), points(raw)
     i, j = np.nonzero(np.abs((a * z + b)[:, None] - w) < TOLERANCE * raw.pixel)
     alike = near(a * arm(panel)[i] / arm(raw)[j])
     i, j = i[alike], j[alike]
     chance = log10(2 * n * (n - 1)) + log_chance(n - 2, k - 2, len(i) / (len(z) * len(w)))
-    seen = (w - b) / a
-    seen = seen[(seen.real > 0) & (seen.real < panel.width)]
-    seen = seen[(seen.imag > 0) & (seen.imag < panel.height)]
-    coarse = max(panel.width, panel.height) / COARSE_GRID
-    spread = np.sqrt(max(np.linalg.eigvalsh(np.cov(agreeing.real, agreeing.imag))[0], 0.0))
     distances = np.full(len(z), np.inf, np.float32)
     difference = panel.descriptors[i].astype(np.float32) - raw.descriptors[j]
     np.minimum.at(distances, i, np.linalg.norm(difference, axis=1))
@@ -277,9 +276,6 @@ def make_find(
     return Find(
         certainty=-chance,
         inliers=k,
-        of_plane=places(agreeing, coarse) / max(places(seen, coarse), 1),
-        of_panel=places(agreeing, coarse) / places(z, coarse),
-        spread=spread / max(panel.width, panel.height),
         scale=abs(a),
         angle=float(np.degrees(np.angle(a))),
         mirrored=mirrored,

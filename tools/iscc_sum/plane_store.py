@@ -18,8 +18,8 @@ import numpy as np
 
 from inputs import Dataset
 from messages import InputError, explaining, quote
-from panels import MOST_FEATURES, Features
-from planes import THUMBNAIL_SIDE, Plane
+from panels import MOST_FEATURES, PICTURE_SIDE, Features
+from planes import Plane
 
 FORMAT = "ISCC plane features 1"
 FEATURE = np.dtype(
@@ -76,7 +76,7 @@ class Writer:
         rows["descriptor"] = found.descriptors
         number = len(self.listed)
         self.write(f"{number}.features.npy", rows)
-        self.write(f"{number}.picture.npy", plane.thumbnail)
+        self.write(f"{number}.picture.npy", found.picture)
         self.listed.append([plane.name, found.width, found.height, found.pixel])
 
     def add_all(self, store: Dataset) -> None:
@@ -156,19 +156,21 @@ def read_planes(shelf: Shelf) -> Iterator[Plane]:
         for number, (name, *sizes) in enumerate(shelf.listed, start=shelf.start):
             most = MOST_FEATURES * FEATURE.itemsize
             rows = read_array(file, f"{number}.features.npy", most)
-            picture = read_array(file, f"{number}.picture.npy", THUMBNAIL_SIDE**2)
+            picture = read_array(file, f"{number}.picture.npy", PICTURE_SIDE**2)
             if rows.dtype != FEATURE or rows.ndim != 1:
                 raise ValueError("features are of another type")
             if picture.dtype != np.uint8 or picture.ndim != 2 or not picture.size:
                 raise ValueError("a picture is of another type")
             points = np.stack([rows["x"], rows["y"]], axis=1)
             arms = np.stack([rows["size"], rows["angle"]], axis=1)
-            if not (np.isfinite(points).all() and np.isfinite(arms).all()):
-                raise ValueError("features are at infinity")
+            width, height, pixel = sizes
+            inside = (points >= -pixel) & (points <= (width + pixel, height + pixel))
+            if not (inside.all() and np.isfinite(arms).all()):
+                raise ValueError("features are not in their plane")
             if not (rows["size"] > 0).all():
                 raise ValueError("features have no size")
-            found = Features(points, *arms.T, rows["descriptor"], *sizes)
-            yield Plane(name, found, picture)
+            found = Features(points, *arms.T, rows["descriptor"], *sizes, picture)
+            yield Plane(name, found)
 
 
 def read_array(file: zipfile.ZipFile, name: str, most: int) -> np.ndarray:

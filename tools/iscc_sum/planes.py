@@ -19,15 +19,13 @@ from reader import Found
 
 # Planes are reduced, while they are read, to at most this many pixels along the longer side.
 MOST_SIDE = 2 * panels.SIDE
-THUMBNAIL_SIDE = 320
 
 
 class Plane(NamedTuple):
-    """A plane: its features, and a small picture of it, uint8, shape (rows, columns)."""
+    """The name of a plane, and its features."""
 
     name: str
     features: panels.Features
-    thumbnail: np.ndarray
 
 
 class Reduction:
@@ -120,5 +118,4 @@ def read_plane(dtype: np.dtype, sizes: Sizes, pieces: Iterator[bytes], side: int
 
 def plane(name: str, grey: np.ndarray, sizes: Sizes) -> Plane:
     """A plane with its features, in the pixels of the whole plane."""
-    found = panels.features(grey, sizes.x, sizes.y)
-    return Plane(name, found, panels.shrunk(grey, THUMBNAIL_SIDE))
+    return Plane(name, panels.features(grey, sizes.x, sizes.y))

@@ -1,0 +1,67 @@
+"""Whether a panel looks like the part of a plane in which its features lie, cell by cell.
+
+Features may agree where all else differs: letters, scale bars and data bars are the same in all
+images of one microscope. So small pictures of panel and plane are compared as well. In most cells
+of a grid over the panel, grey values have to rise and fall together.
+
+Matrices, float64, shape (3, 3), map (x, y, 1) of one picture to that of another, in pixels.
+"""
+
+from functools import partial
+
+import cv2
+import numpy as np
+
+CELLS = 8  # along the longer side of a panel
+LEAST_CELL = 6  # pixels along the side of a cell
+EDGE = 25  # one part of so many at each edge does not count: a panel may have a frame
+FLAT = 6.0  # of 255, standard deviation of a cell in which there is nothing to see
+LEAST_CORRELATION = 0.7  # of a cell that is alike
+
+
+def share_alike(panel: np.ndarray, plane: np.ndarray, matrix: np.ndarray) -> float:
+    """The share of cells that are alike, of those in which panel or plane show anything.
+
+    Both are uint8, of any shape; `matrix` leads from the panel to its place in the plane. Returns
+    1.0 if there is nothing to see.
+    """
+    size = np.sqrt(abs(np.linalg.det(matrix)))  # pixels of the plane per pixel of the panel
+    small, there = reduced(panel, size), reduced(plane, 1 / size)
+    matrix = resizing(plane.shape, there.shape) @ matrix @ resizing(small.shape, panel.shape)
+    part = cv2.warpAffine(
+        there,
+        matrix[:2],
+        small.shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    inner = tuple(slice(side // EDGE, side - side // EDGE) for side in small.shape)
+    return share_correlated(small[inner].astype(np.float64), part[inner].astype(np.float64))
+
+
+def share_correlated(one: np.ndarray, other: np.ndarray) -> float:
+    """As `share_alike`, for pictures of the same shape, float64."""
+    cell = max(max(one.shape) / CELLS, LEAST_CELL)
+    rows, columns = (max(round(side / cell), 1) for side in one.shape)
+    mean = partial(cv2.resize, dsize=(columns, rows), interpolation=cv2.INTER_AREA)
+    spread, other_spread = (
+        np.sqrt(np.maximum(mean(each**2) - mean(each) ** 2, 0)) for each in (one, other)
+    )
+    together = mean(one * other) - mean(one) * mean(other)
+    correlation = together / np.maximum(spread * other_spread, 1)
+    visible = np.maximum(spread, other_spread) > FLAT
+    return float((correlation[visible] > LEAST_CORRELATION).mean()) if visible.any() else 1.0
+
+
+def reduced(picture: np.ndarray, factor: float) -> np.ndarray:
+    """A picture with this factor times as many pixels along its sides; never enlarged."""
+    rows, columns = (max(round(side * min(factor, 1)), 1) for side in picture.shape)
+    return cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
+
+
+def resizing(shape: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
+    """The matrix from a picture to the same in another shape: its pixels are squares."""
+    factors = np.divide(other, shape)[::-1]
+    matrix = np.diag([*factors, 1.0])
+    matrix[:2, 2] = (factors - 1) / 2
+    return matrix
