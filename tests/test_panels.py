@@ -9,6 +9,7 @@ import io
 import json
 import warnings
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,11 @@ def grey(name: str) -> np.ndarray:
 def described(image: np.ndarray, most: int = panels.MOST_FEATURES) -> panels.Features:
     rows, columns = image.shape
     return panels.features(panels.stretched(image), columns, rows, most)
+
+
+@cache
+def plane(name: str) -> panels.Features:
+    return described(grey(name))
 
 
 def panel_of(
@@ -102,9 +108,7 @@ def test_panels_are_found_where_they_were_cut_out(change, part, angle, mirrored)
     for name in ("coins", "camera", "retina", "hubble_deep_field"):
         image = grey(name)
         panel, corners = panel_of(image, part, angle, mirrored)
-        find = panels.match(
-            described(CHANGES[change](panel), panels.MOST_OF_PANEL), described(image)
-        )
+        find = panels.match(described(CHANGES[change](panel), panels.MOST_OF_PANEL), plane(name))
         assert find, name
         width = np.linalg.norm(corners[1] - corners[0])
         assert np.abs(find.corners - corners).max() < 0.02 * width, name
@@ -115,14 +119,13 @@ def test_panels_are_found_where_they_were_cut_out(change, part, angle, mirrored)
 
 def test_panels_are_not_found_elsewhere():
     """Each panel in each other image: none, and far from the bound."""
-    raw = {name: described(grey(name)) for name in IMAGES}
     for name in IMAGES:
         panel, _ = panel_of(grey(name), 0.6, 10)
         found = described(panel, panels.MOST_OF_PANEL)
         for other in IMAGES:
-            find = panels.match(found, raw[other])
+            find = panels.match(found, plane(other))
             assert (find is not None) == (other == name), (name, other)
-            finds = panels.candidates(found, raw[other], mirrored=False, inverted=False)
+            finds = panels.candidates(found, plane(other), mirrored=False, inverted=False)
             if other != name:
                 assert all(each.certainty < panels.CERTAIN / 2 for each in finds)
 
@@ -206,7 +209,7 @@ def test_what_has_no_place(name):
     image = WITHOUT_A_PLACE[name]
     if isinstance(image, bytes):
         image = np.frombuffer(image, np.uint8).reshape(300, 300)
-    others = [described(grey("coins")), *(described(np.asarray(each)) for each in (image,))]
+    others = [plane("coins"), *(described(np.asarray(each)) for each in (image,))]
     with warnings.catch_warnings(action="error"):
         part = described(image[: len(image) // 2 + 1, : image.shape[1] // 2 + 1], 1000)
         assert panels.match(part, others[0]) is None
@@ -441,16 +444,15 @@ def store(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("store") / "x.npz"
     with path.open("wb") as stream, plane_store.Writer(stream) as writer:
         for name in ("coins", "moon"):
-            image = grey(name)
-            writer.add(planes.Plane(name, described(image)))
+            writer.add(planes.Plane(name, plane(name)))
         writer.finish()
     return path
 
 
-def refused(program, folder: Path, content: bytes) -> str:
+def refused(script, folder: Path, content: bytes) -> str:
     (folder / "x.npz").write_bytes(content)
     small = TEST_DATA / "pixels" / "crop.png"  # soon read, so nothing is said of progress
-    done = program("iscc_panels", small, "--raw", "x.npz", "--finds", "f")
+    done = script("iscc_panels", small, "--raw", "x.npz", "--finds", "f")
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("iscc_panels: ")
@@ -511,16 +513,16 @@ ONE = ["coins", 384, 303, 1.0]
         {"1.picture.npy": array(np.zeros((321, 320), np.uint8))},
     ],
 )
-def test_feature_files_that_are_wrong(program, tmp_path, store, changed):
-    said = refused(program, tmp_path, with_members(store, changed))
+def test_feature_files_that_are_wrong(script, tmp_path, store, changed):
+    said = refused(script, tmp_path, with_members(store, changed))
     assert "expected a feature file of ISCC panels, found a damaged or another file" in said
 
 
 @EXPLORES
-def test_a_zip_file_of_an_unknown_version(program, tmp_path, store):
+def test_a_zip_file_of_an_unknown_version(script, tmp_path, store):
     content = bytearray(store.read_bytes())
     content[content.index(b"PK\x01\x02") + 6] = 228  # the version that is needed to read it
-    assert 'x.npz" as an image: it is damaged' in refused(program, tmp_path, bytes(content))
+    assert 'x.npz" as an image: it is damaged' in refused(script, tmp_path, bytes(content))
 
 
 def test_feature_files_that_are_changed(script, tmp_path, store):
