@@ -56,6 +56,7 @@ COVERED = {
     "iscc_verify/listing.py": ("test_listing.py", "test_verify.py"),
     "iscc_verify/audit.py": ("test_verify.py",),
     "iscc_verify/lists.py": ("test_verify.py", "test_similarity.py"),
+    "iscc_similarity/columns.py": ("test_columns.py",),
     "iscc_similarity/hamming.py": ("test_similarity.py",),
     "iscc_similarity/links.py": ("test_similarity.py",),
     "iscc_similarity/relations.py": ("test_similarity.py",),

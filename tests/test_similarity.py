@@ -814,20 +814,6 @@ def test_tables_of_real_images(tmp_path, similarity):
     )
 
 
-def test_codes_are_decoded_all_at_once_as_one_by_one(monkeypatch):
-    monkeypatch.setattr(links, "CODES_AT_ONCE", 7)
-    rng = np.random.default_rng(5)
-    isccs = [
-        iscc(int.from_bytes(rng.bytes(16)), int.from_bytes(rng.bytes(8)), narrow=bool(i % 3))
-        for i in range(50)
-    ]
-    bodies, wide = links.decode_all(isccs)
-    for text, body, is_wide in zip(isccs, bodies, wide.tolist(), strict=True):
-        code = codes.parse(text)
-        assert body.tobytes() == code.data.ljust(16, b"\0") + code.instance.ljust(16, b"\0")
-        assert is_wide == (len(code.data) == 16)
-
-
 @examples(100)
 @given(entry_lists("a"), entry_lists("b"), st.sampled_from(BITS))
 def test_the_nearest_is_that_of_brute_force(entries, reference, by_and_most):

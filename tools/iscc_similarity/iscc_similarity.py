@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 import coding
+import columns
 import command
 import inputs
 import links
@@ -41,11 +42,11 @@ import outputs
 import relations
 import tables
 import workers
+from columns import Columns
 from command import Outcome
 from hamming import TooManyPairsError
 from inputs import Dataset, Form
 from links import Links
-from manifest import Entry
 from messages import InputError, Progress, in_lines, pluralize, quote
 from relations import Pairs
 
@@ -167,7 +168,7 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
     entries, *references = read_entries(args, sources(args))
     sides = links.fingerprints(entries, *references, by=args.compare)
     [others] = references or [entries]
-    of_images = any(each.pixels for side in (entries, *references) for each in side)
+    of_images = any(any(side.pixels) for side in (entries, *references))
     found = find_links(args, sides)
     exact, near = relations.count_pairs(found)
     count = pluralize(len(entries), "dataset")
@@ -202,9 +203,9 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
             write_lists(args, out, entries, others, found, of_images)
         if args.matrix:
             distances, _ = links.distances_by_row(sides)
-            columns = ("#name", *(manifest.escape(other.name) for other in others))
+            header = ("#name", *map(manifest.escape, others.names))
             rows = tables.matrix_rows(entries, distances)
-            out.write_lines(args.matrix, manifest.table_lines(columns, rows))
+            out.write_lines(args.matrix, manifest.table_lines(header, rows))
         if args.picture:
             out.write(args.picture, [draw(args, entries, others, found, bars)])
         if args.result:
@@ -269,17 +270,18 @@ def read_source(form: Form, kind: str) -> Source:
     return Source([], datasets)
 
 
-def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[Entry]]:
+def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[Columns]:
     """Read the entries of each source, or code them, after all checks that need no work."""
     paths = [each.path for source in sources for part in source for each in part]
     outputs.check(args.outputs, [args.inputs, *paths])
     read = [
-        [entry for each in source.manifests for entry in manifest.read(each.path, each.name)]
+        Columns.join([columns.read(each.path, each.name) for each in source.manifests])
         for source in sources
     ]
+    names = [each.name for each in sources[0].datasets] + read[0].names
     most = max(len(source.datasets) + len(part) for source, part in zip(sources, read, strict=True))
     if most < 2 and len(sources) == 1:
-        called = "".join(f", {quote(each.name)}" for each in (*sources[0].datasets, *read[0]))
+        called = "".join(f", {quote(name)}" for name in names)
         raise InputError(
             f"expected at least two datasets to compare with each other, found {most}{called}: add "
             "others, or choose a reference to compare with"
@@ -287,46 +289,51 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[list[E
     if args.matrix and most > MOST_IN_MATRIX:
         raise InputError(f"--matrix: expected at most {MOST_IN_MATRIX:,} datasets, found {most:,}")
     if args.keep or args.drop:
-        lists.check_names(each.name for each in (*sources[0].datasets, *read[0]))
-    # Datasets that are coded here have codes of bytes, and no Image-Codes.
-    of_bytes = [[Entry(each.name, iscc="") for each in source.datasets] for source in sources]
-    check_kinds(args, *(part + more for part, more in zip(read, of_bytes, strict=True)))
+        lists.check_names(names)
+    check_kinds(args, sources, read)
     # One call for both sources, so that workers share all the work and start only once.
     coded = coding.code_all(
         [each for source in sources for each in source.datasets], processes=args.processes
     )
     ours = len(sources[0].datasets)
-    return [part + more for part, more in zip(read, (coded[:ours], coded[ours:]), strict=False)]
+    return [
+        Columns.join([part, Columns.of(more)])
+        for part, more in zip(read, (coded[:ours], coded[ours:]), strict=False)
+    ]
 
 
-def check_kinds(
-    args: argparse.Namespace, entries: list[Entry], reference: list[Entry] | None = None
-) -> None:
-    """Raise InputError if nothing can be compared: no Image-Codes, or pixels on one side only."""
+def check_kinds(args: argparse.Namespace, sources: list[Source], read: list[Columns]) -> None:
+    """Raise InputError if nothing can be compared: no Image-Codes, or pixels on one side only.
+
+    `read` is what the manifests say. Other datasets have codes of bytes, and no Image-Codes.
+    """
     if args.compare == links.APPEARANCE:
-        for what, side in (("the datasets", entries), ("the reference", reference)):
-            if side and not any(each.image_code for each in side):
-                featureless = next((each.name for each in side if each.is_featureless), None)
-                why = (
-                    ""
-                    if featureless is None
-                    else f" (there is nothing to see in {quote(featureless)})"
+        whats = ("the datasets", "the reference")
+        for what, source, side in zip(whats, sources, read, strict=False):
+            if (source.datasets or side.names) and not any(side.image_codes):
+                featureless = np.flatnonzero(side.featureless)[:1].tolist()
+                why = "".join(
+                    f" (there is nothing to see in {quote(side.names[row])})" for row in featureless
                 )
                 raise InputError(
                     f"expected Image-Codes, to compare by appearance, found none in {what}{why}; "
                     "make a manifest of single images, or of planes, with ISCC pixel manifest"
                 )
-    if not (entries and reference):
-        return
-    kinds = [{each.pixels is not None for each in side} for side in (entries, reference)]
-    if kinds[0].isdisjoint(kinds[1]):
+    kinds = [
+        {each is not None for each in side.pixels} | {False for _ in source.datasets[:1]}
+        for source, side in zip(sources, read, strict=True)
+    ]
+    if len(kinds) == 2 and all(kinds) and kinds[0].isdisjoint(kinds[1]):
+        ours_like, theirs_like = (
+            quote([*side.names[:1], *(each.name for each in source.datasets[:1])][0])
+            for source, side in zip(sources, read, strict=True)
+        )
         of_pixels, of_bytes = "codes of pixels", "codes of bytes"
         ours, theirs = (of_pixels, of_bytes) if True in kinds[0] else (of_bytes, of_pixels)
         raise InputError(
             f"{of_pixels} and of bytes cannot be compared: expected one kind, found {ours} like "
-            f"those of {quote(entries[0].name)}, and {theirs} in the reference, like those of "
-            f"{quote(reference[0].name)}; make a manifest of pixels with ISCC pixel manifest, or "
-            "one of bytes with ISCC manifest"
+            f"those of {ours_like}, and {theirs} in the reference, like those of {theirs_like}; "
+            "make a manifest of pixels with ISCC pixel manifest, or one of bytes with ISCC manifest"
         )
 
 
@@ -411,8 +418,8 @@ def too_many(count: str, limit: int, advice: str) -> InputError:
 def write_lists(
     args: argparse.Namespace,
     out: outputs.Outputs,
-    entries: list[Entry],
-    others: list[Entry],
+    entries: Columns,
+    others: Columns,
     found: Links,
     of_images: bool,
 ) -> None:
@@ -421,7 +428,7 @@ def write_lists(
     found = found.within(args.drop_threshold) if near else found.select(found.exact)
     mask = relations.keep_mask(found)
     keep, drop = (
-        [entry.name for entry, kept in zip(entries, mask.tolist(), strict=True) if kept == wanted]
+        [name for name, kept in zip(entries.names, mask.tolist(), strict=True) if kept == wanted]
         for wanted in (True, False)
     )
     if args.keep or args.drop:
@@ -438,8 +445,8 @@ def write_lists(
 
 def draw(
     args: argparse.Namespace,
-    entries: list[Entry],
-    others: list[Entry],
+    entries: Columns,
+    others: Columns,
     found: Links,
     bars: dict[str, int],
 ) -> bytes:
@@ -450,7 +457,7 @@ def draw(
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        names, other_names = ([entry.name for entry in each] for each in (entries, others))
+        names, other_names = entries.names, others.names
         one_set = found.sides.is_one_set
         scale = picture.BY_APPEARANCE if args.compare == links.APPEARANCE else picture.BY_CONTENT
         rows, other_rows = relations.linked_rows(found)

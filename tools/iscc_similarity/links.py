@@ -13,21 +13,15 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-import codes
 import hamming
+from columns import Columns, decode_alike, words_of
 from hamming import TooManyPairsError
 from manifest import Entry
 
 CONTENT, APPEARANCE = "content", "appearance"  # what is compared
 WIDE_BITS, NARROW_BITS = 128, 64  # of Data-Codes
 IMAGE_BITS = 256
-HASH_BYTES = WIDE_BITS // 8
-WIDE_LENGTH = len(codes.PREFIX) + codes.characters(codes.HEADER_BYTES + 2 * HASH_BYTES)
-
-# The value of each base32 digit, by its ASCII code.
-DIGIT_VALUES = np.zeros(128, dtype=np.uint8)
-DIGIT_VALUES[np.frombuffer(codes.BASE32.encode("ascii"), np.uint8)] = np.arange(32)
-CODES_AT_ONCE = 10_000
+MIXING = np.uint64(0x9E3779B97F4A7C15)  # odd, with bits of either value everywhere
 
 # To estimate the number of pairs, a sample of datasets is compared with all others: this many
 # datasets, or fewer if that would exceed this many comparisons.
@@ -146,54 +140,109 @@ def fingerprints(
     entries: Sequence[Entry], reference: Sequence[Entry] | None = None, by: str = CONTENT
 ) -> Sides:
     """The fingerprints of datasets, and those of a reference if there is one."""
-    text_numbers: dict[str | None, int] = {None: 0}
-    a = group_entries(entries, text_numbers, by)
-    b = a if reference is None else group_entries(reference, text_numbers, by)
-    return Sides(a, b, by)
-
-
-def group_entries(
-    entries: Sequence[Entry], text_numbers: dict[str | None, int], by: str
-) -> Fingerprints:
-    """Group entries by everything except their names.
-
-    `text_numbers` assigns numbers to texts, which are only compared for equality.
-    """
-    numbers: dict[tuple, int] = {}
-    by_appearance = by == APPEARANCE
-    known = (
-        (
-            each.iscc,
-            each.filesize,
-            each.datahash,
-            each.pixels,
-            each.is_comparable,
-            each.image_code if by_appearance else None,
-        )
-        for each in entries
-    )
-    labels = np.fromiter((numbers.setdefault(each, len(numbers)) for each in known), np.int64)
-    columns = zip(*numbers, strict=True) if numbers else [()] * 6
-    isccs, sizes, hashes, pixels, comparable, looks = columns
-    bodies, wide = decode_all(isccs)
-    codes_of_each = bodies.view(">u8").astype(np.uint64).reshape(-1, 2, 2)
-    facts = [
-        [-1 if size is None else size for size in sizes],
-        [text_numbers.setdefault(each, len(text_numbers)) for each in hashes],
-        [text_numbers.setdefault(each, len(text_numbers)) for each in pixels],
+    given = [entries] if reference is None else [entries, reference]
+    found = [each if isinstance(each, Columns) else Columns.of(each) for each in given]
+    numbers: dict[str | None, int] = {None: 0}
+    groups = [group_entries(each, numbers, by) for each in found]
+    firsts = [rows.first() for rows in groups]
+    hashes = number_hashes([each.hashes[rows] for each, rows in zip(found, firsts, strict=True)])
+    sides = [
+        describe(each, rows, of_hashes, numbers, by)
+        for each, rows, of_hashes in zip(found, groups, hashes, strict=True)
     ]
-    facts = np.array(facts, dtype=np.int64)
-    every = np.ones(len(numbers), dtype=bool)
-    similar, are_comparable = codes_of_each[:, :1], np.array(comparable, dtype=bool)
-    if by_appearance:
-        similar, are_comparable = image_codes(looks)
+    return Sides(sides[0], sides[-1], by)
+
+
+def group_entries(columns: Columns, numbers: dict[str | None, int], by: str) -> Groups:
+    """Group entries by everything except their names, in the order of their first occurrence.
+
+    `numbers` assigns numbers to texts, which are only compared for equality.
+    """
+    keys = [
+        *columns.words.T,
+        columns.sizes,
+        *words_of_texts(columns.hashes).T,
+        columns.wide * 2 + columns.comparable(),
+        number_texts(columns.pixels, numbers),
+    ]
+    if by == APPEARANCE:
+        keys.append(number_texts(columns.image_codes, numbers))
+    labels, count = number_rows(keys)
+    return Groups(labels, count)
+
+
+def describe(
+    columns: Columns, rows: Groups, hashes: np.ndarray, numbers: dict[str | None, int], by: str
+) -> Fingerprints:
+    """The fingerprints of grouped entries; `hashes` are numbers of the datahash of each."""
+    first = rows.first()
+    words, sizes, wide = columns.words[first], columns.sizes[first], columns.wide[first]
+    pixels = number_texts([columns.pixels[row] for row in first.tolist()], numbers)
+    similar, comparable = words[:, None, :2], columns.comparable()[first]
+    if by == APPEARANCE:
+        similar, comparable = image_codes([columns.image_codes[row] for row in first.tolist()])
+    every = np.ones(len(first), dtype=bool)
     return Fingerprints(
-        Groups(labels, len(numbers)),
+        rows,
         similar,
-        np.concatenate([codes_of_each[:, 1].T, facts.astype(np.uint64)]),
-        np.stack([every, wide, facts[0] >= 0, facts[1] > 0, every]),
-        are_comparable,
+        np.stack([*words[:, 2:].T, *(each.astype(np.uint64) for each in (sizes, hashes, pixels))]),
+        np.stack([every, wide, sizes >= 0, hashes > 0, every]),
+        comparable,
     )
+
+
+def number_texts(texts: Sequence[str | None], numbers: dict[str | None, int]) -> np.ndarray:
+    """A number for each text, int64; new ones are added to `numbers`."""
+    for each in dict.fromkeys(texts):
+        numbers.setdefault(each, len(numbers))
+    return np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
+
+
+def number_hashes(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """A number for each datahash of each side, int64: 0 if it is empty, the same for equal ones."""
+    together = np.concatenate(sides)
+    labels, _ = number_rows(list(words_of_texts(together).T))
+    numbers = np.where(together == b"", 0, labels + 1)
+    return np.split(numbers, np.cumsum([len(each) for each in sides[:-1]]))
+
+
+def words_of_texts(texts: np.ndarray) -> np.ndarray:
+    """Byte strings of one type as numbers: uint64, shape (n, words)."""
+    word = np.dtype(np.uint64).itemsize
+    length = -(-texts.dtype.itemsize // word) * word
+    return texts.astype(f"S{length}").view(np.uint64).reshape(len(texts), length // word)
+
+
+def number_rows(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+    """Number the distinct rows of some columns of integers, in the order of first occurrence.
+
+    Returns the number of each row, int64, and how many there are.
+    """
+    mixed = np.zeros(len(columns[0]), dtype=np.uint64)
+    for each in columns:
+        mixed = (mixed ^ each.astype(np.uint64)) * MIXING
+        mixed ^= mixed >> np.uint64(32)
+    order = np.argsort(mixed, kind="stable")
+    is_new = differs_from_previous(columns, order)
+    if (is_new & ~differs_from_previous([mixed], order)).any():  # equal only when mixed
+        order = np.lexsort(columns)
+        is_new = differs_from_previous(columns, order)
+    first = order[is_new]  # of equal rows, the first: both sorts are stable
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    labels = np.empty(len(order), dtype=np.int64)
+    labels[order] = rank[np.cumsum(is_new) - 1]
+    return labels, len(first)
+
+
+def differs_from_previous(columns: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """Whether each row, in this order, differs from the one before it: bool."""
+    differs = np.zeros(len(order), dtype=bool)
+    differs[:1] = True
+    for each in columns:
+        in_order = each[order]
+        differs[1:] |= in_order[1:] != in_order[:-1]
+    return differs
 
 
 def image_codes(fields: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -205,42 +254,13 @@ def image_codes(fields: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
     split = [(field or "").split() for field in fields]
     counts = np.array([len(each) for each in split], dtype=np.int64)
     hashes = decode_alike([code for each in split for code in each], IMAGE_BITS // 8)
-    words = hashes.view(">u8").astype(np.uint64).reshape(-1, IMAGE_BITS // hamming.WORD_BITS)
+    words = words_of(hashes)
     variant = np.arange(max(1, counts.max(initial=0)))
     place = (np.cumsum(counts) - counts)[:, None] + np.where(variant < counts[:, None], variant, 0)
     some = counts > 0
     result = np.zeros((len(split), len(variant), words.shape[1]), dtype=np.uint64)
     result[some] = words[place[some]]
     return result, some
-
-
-def decode_all(isccs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Decode the hashes in ISCC-CODEs, as codes.parse does for one, but all at once.
-
-    Returns uint8, shape (codes, 32): Data-Code and Instance-Code, 16 bytes each, narrow ones padded
-    with zeros; and bool, shape (codes,): whether each code is wide.
-    """
-    bodies = np.zeros((len(isccs), 2, HASH_BYTES), dtype=np.uint8)
-    wide = np.array([len(iscc) == WIDE_LENGTH for iscc in isccs], dtype=bool)
-    for half, of_width in ((HASH_BYTES, wide), (HASH_BYTES // 2, ~wide)):
-        rows = np.flatnonzero(of_width)
-        hashes = decode_alike([isccs[row] for row in rows.tolist()], 2 * half)
-        bodies[rows, :, :half] = hashes.reshape(-1, 2, half)
-    return bodies.reshape(-1, 2 * HASH_BYTES), wide
-
-
-def decode_alike(isccs: Sequence[str], hash_bytes: int) -> np.ndarray:
-    """Decode the hashes in valid codes of one type: uint8, shape (codes, hash_bytes)."""
-    hashes = np.zeros((len(isccs), hash_bytes), dtype=np.uint8)
-    for start in range(0, len(isccs), CODES_AT_ONCE):
-        some = isccs[start : start + CODES_AT_ONCE]
-        text = "".join(some).encode("ascii")
-        digits = np.frombuffer(text, np.uint8).reshape(len(some), -1)[:, len(codes.PREFIX) :]
-        # Five bits per digit; the bits after the last whole byte are padding.
-        bits = np.unpackbits(DIGIT_VALUES[digits][:, :, None], axis=2)[:, :, 3:]
-        all_bytes = np.packbits(bits.reshape(len(some), -1), axis=1)
-        hashes[start : start + len(some)] = all_bytes[:, codes.HEADER_BYTES :][:, :hash_bytes]
-    return hashes
 
 
 def find_links(
@@ -428,14 +448,14 @@ def exact_pairs(sides: Sides, limit: float) -> np.ndarray:
     found = []
     for class_a, class_b, members_a, members_b in class_pairs(sides, *classes):
         shared = np.unpackbits(np.uint8(class_a & class_b), count=5).astype(bool)
-        keys = sides.a.facts[shared][:, members_a].T
+        keys = sides.a.facts[shared][:, members_a]
         if members_b is not members_a:
-            keys = np.concatenate([keys, sides.b.facts[shared][:, members_b].T])
-        unique, labels = group_unique(keys)
-        a = b = Groups(labels[: len(members_a)], len(unique), members_a)
+            keys = np.concatenate([keys, sides.b.facts[shared][:, members_b]], axis=1)
+        labels, count = number_rows(keys)
+        a = b = Groups(labels[: len(members_a)], count, members_a)
         if members_b is not members_a:
-            b = Groups(labels[len(members_a) :], len(unique), members_b)
-        each = np.arange(len(unique))
+            b = Groups(labels[len(members_a) :], count, members_b)
+        each = np.arange(count)
         found.append((a, each, b, each))
     pairs = expand_all(found, limit, are_exact=True)
     several = np.flatnonzero((sides.a.rows.size > 1) & sides.is_one_set)

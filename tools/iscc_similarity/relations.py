@@ -4,6 +4,8 @@ A dataset is identified by its row, its position in the input, from 0. No result
 order of the links.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, Self
 
@@ -62,6 +64,30 @@ class Place(NamedTuple):
     distance: int | None
 
 
+@dataclass
+class Places(Sequence[Place]):
+    """The places of datasets by column, arrays of shape (rows,); `places[row]` is one.
+
+    A distance of NONE means that there is none.
+    """
+
+    cluster: np.ndarray
+    size: np.ndarray
+    representative: np.ndarray
+    relation: np.ndarray
+    distance: np.ndarray
+
+    def fields(self) -> tuple[np.ndarray, ...]:
+        return tuple(vars(self).values())
+
+    def __len__(self) -> int:
+        return len(self.cluster)
+
+    def __getitem__(self, row: int) -> Place:
+        *place, distance = (each.item(row) for each in self.fields())
+        return Place(*place, None if distance == NONE else distance)
+
+
 def count_pairs(found: Links) -> tuple[int, int]:
     """The numbers of exact and of near pairs of datasets that the links represent."""
     counts = links.pair_counts(found.sides.a.rows, found.a, found.sides.b.rows, found.b)
@@ -110,7 +136,7 @@ def compact_pairs(found: Links) -> Pairs:
     )
 
 
-def places(found: Links) -> list[Place]:
+def places(found: Links) -> Places:
     """The place of each dataset, by row, in the clusters of one set: the connected components."""
     side = found.sides.a
     count = len(side.wide)
@@ -125,15 +151,15 @@ def places(found: Links) -> list[Place]:
     relation = np.full(count, LINKED, dtype=object)
     to_first = representative[found.a] == found.a
     relation[found.b[to_first]] = np.where(found.exact[to_first], EXACT, similar(found))
-    distance = np.where(side.comparable & side.comparable[representative], distance, None)
+    comparable = side.comparable & side.comparable[representative]
+    distance = np.where(comparable, distance.astype(np.int64), NONE)
     distance[found.b[to_first]] = found.distance[to_first]
 
     columns = (cluster + 1, size[cluster], first_row[representative], relation, distance)
-    by_row = (each[side.rows.labels].tolist() for each in columns)
-    result = [Place(*each) for each in zip(*by_row, strict=True)]
-    for row in first_row[np.unique(representative)].tolist():
-        how = SINGLE if result[row].size == 1 else FIRST
-        result[row] = result[row]._replace(relation=how, distance=None)
+    result = Places(*(each[side.rows.labels] for each in columns))
+    firsts = first_row[np.unique(representative)]
+    result.relation[firsts] = np.where(result.size[firsts] == 1, SINGLE, FIRST)
+    result.distance[firsts] = NONE
     return result
 
 

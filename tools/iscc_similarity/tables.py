@@ -14,7 +14,7 @@ import numpy as np
 import links
 import manifest
 import relations
-from manifest import Entry
+from columns import Columns
 from relations import Pairs
 
 NONE = "none"  # the relation of a dataset without a match
@@ -42,7 +42,7 @@ def lines(columns: Sequence[str], rows: Iterable[tuple], of_images: bool) -> Ite
     return manifest.table_lines(columns, rows)
 
 
-def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Pairs) -> Iterator[tuple]:
+def pair_rows(entries: Columns, others: Columns, pairs: Pairs) -> Iterator[tuple]:
     """The table of pairs, the closest first.
 
     Pairs are sorted by the share of differing bits, then those compared over more bits first, then
@@ -51,15 +51,17 @@ def pair_rows(entries: Sequence[Entry], others: Sequence[Entry], pairs: Pairs) -
     """
     one_set = others is entries
     rows = []
+    names, other_names = entries.names, others.names
     closeness = relations.closeness(pairs)
-    columns = (each.tolist() for each in (closeness, *pairs))
-    for close, a, b, *how in zip(*columns, strict=True):
-        if one_set and (entries[b].name, b) < (entries[a].name, a):
+    for close, a, b, *how in zip(*(each.tolist() for each in (closeness, *pairs)), strict=True):
+        if one_set and (names[b], b) < (names[a], a):
             a, b = b, a
-        rows.append((close, entries[a].name, others[b].name, a, b, how))
-    for _, name_a, name_b, a, b, how in sorted(rows):
-        one, other = entries[a], others[b]
-        isccs, pixels = (one.iscc, other.iscc), (one.pixels, other.pixels)
+        rows.append((close, names[a], other_names[b], a, b, how))
+    rows.sort()
+    isccs_a = entries.isccs(np.array([row[3] for row in rows], dtype=np.int64))
+    isccs_b = others.isccs(np.array([row[4] for row in rows], dtype=np.int64))
+    for (_, name_a, name_b, a, b, how), *isccs in zip(rows, isccs_a, isccs_b, strict=True):
+        pixels = (entries.pixels[a], others.pixels[b])
         yield (name_a, name_b, *related(*how), *isccs, a + 1, b + 1, *pixels)
 
 
@@ -70,17 +72,26 @@ def related(exact: bool, distance: int, bits: int) -> tuple[str, int, int, str]:
     return relation, distance, bits, f"{100 * (1 - distance / bits):.1f}"
 
 
-def cluster_rows(entries: Sequence[Entry], places: Sequence[relations.Place]) -> Iterator[tuple]:
+def cluster_rows(entries: Columns, places: relations.Places) -> Iterator[tuple]:
     """The table of clusters: every dataset once, by cluster, single datasets last."""
-    for row in sorted(range(len(places)), key=lambda row: places[row].cluster):
-        entry, place = entries[row], places[row]
-        representative = entries[place.representative].name
-        cluster = (entry.name, place.cluster, place.size, representative)
-        yield (*cluster, place.relation, place.distance, entry.note, row + 1)
+    names, notes = entries.names, entries.notes()
+    order = np.argsort(places.cluster, kind="stable")
+    fields = (each[order].tolist() for each in (np.arange(len(order)), *places.fields()))
+    for row, cluster, size, representative, relation, distance in zip(*fields, strict=True):
+        yield (
+            names[row],
+            cluster,
+            size,
+            names[representative],
+            relation,
+            distance if distance >= 0 else None,
+            notes[row],
+            row + 1,
+        )
 
 
 def match_rows(
-    entries: Sequence[Entry], others: Sequence[Entry], matches: Pairs, nearest: Pairs
+    entries: Columns, others: Columns, matches: Pairs, nearest: Pairs
 ) -> Iterator[tuple]:
     """The table of matches: every dataset, in input order, with each of its matches.
 
@@ -88,45 +99,42 @@ def match_rows(
     """
     found = defaultdict(list)
     for pairs, is_match in ((matches, True), (nearest, False)):
-        for row, number, *how in zip(*(each.tolist() for each in pairs), strict=True):
+        columns = (others.isccs(pairs.b), *(each.tolist() for each in pairs))
+        for iscc, row, number, *how in zip(*columns, strict=True):
             relation, *apart = related(*how)
-            match = others[number]
-            how = (relation if is_match else NONE, *apart, match.name, match.iscc)
-            found[row].append((*how, row + 1, entries[row].pixels, match.pixels))
-    for row, entry in enumerate(entries):
-        rows = found[row] or [(NONE, *[None] * 5, row + 1, entry.pixels, None)]
-        yield from ((entry.name, *each) for each in rows)
+            how = (relation if is_match else NONE, *apart, others.names[number], iscc)
+            found[row].append((*how, row + 1, entries.pixels[row], others.pixels[number]))
+    for row, name in enumerate(entries.names):
+        rows = found[row] or [(NONE, *[None] * 5, row + 1, entries.pixels[row], None)]
+        yield from ((name, *each) for each in rows)
 
 
-def copy_rows(
-    entries: Sequence[Entry], others: Sequence[Entry], duplicates: Pairs
-) -> Iterator[tuple]:
+def copy_rows(entries: Columns, others: Columns, duplicates: Pairs) -> Iterator[tuple]:
     """The table of copies: every dataset that is dropped, and the one that it duplicates."""
     for a, b, *how in zip(*(each.tolist() for each in duplicates), strict=True):
-        copy, kept = entries[a], others[b]
-        pixels = (copy.pixels, kept.pixels)
-        yield (copy.name, kept.name, *related(*how), a + 1, b + 1, *pixels)
+        pixels = (entries.pixels[a], others.pixels[b])
+        yield (entries.names[a], others.names[b], *related(*how), a + 1, b + 1, *pixels)
 
 
-def matrix_rows(entries: Sequence[Entry], distances: np.ndarray) -> Iterator[tuple]:
+def matrix_rows(entries: Columns, distances: np.ndarray) -> Iterator[tuple]:
     """The distance matrix: one row per dataset, with an empty field where the distance is NaN."""
-    for entry, row in zip(entries, distances.tolist(), strict=True):
-        yield (entry.name, *(None if math.isnan(distance) else int(distance) for distance in row))
+    for name, row in zip(entries.names, distances.tolist(), strict=True):
+        yield (name, *(None if math.isnan(distance) else int(distance) for distance in row))
 
 
-def sizes_of_clusters(places: Sequence[relations.Place]) -> dict[str, int]:
+def sizes_of_clusters(places: relations.Places) -> dict[str, int]:
     """Count the clusters of each size; larger sizes are combined."""
-    sizes = [place.size for row, place in enumerate(places) if place.representative == row]
+    sizes = places.size[places.representative == np.arange(len(places))]
     bars = {}
     start = 1
     for end in (1, 2, 3, 4, 5, 10, 100, 1000, math.inf):
         last = "" if start == end else f" to {end:,}" if end < math.inf else " or more"
-        bars[f"{start:,}{last}"] = sum(start <= size <= end for size in sizes)
+        bars[f"{start:,}{last}"] = int(((start <= sizes) & (sizes <= end)).sum())
         start = end + 1
     return bars
 
 
-def kinds_of_matches(entries: Sequence[Entry], matches: Pairs, similar: str) -> dict[str, int]:
+def kinds_of_matches(entries: Sequence, matches: Pairs, similar: str) -> dict[str, int]:
     """Count the datasets with an exact match, with a `similar` one, and with none."""
     exact = len(np.unique(matches.a[matches.exact]))
     near = len(np.unique(matches.a)) - exact

@@ -8,6 +8,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -15,6 +16,7 @@ from typing import IO, NamedTuple, Self
 from messages import InputError, explaining, quote
 
 PIECE_BYTES = 1 << 20
+LINES_AT_ONCE = 1_000
 
 
 class Staged(NamedTuple):
@@ -58,7 +60,7 @@ class Outputs:
         # Names come from file systems and may contain bytes that are not UTF-8; these are
         # preserved.
         try:
-            self.write(path, (line.encode("utf-8", "surrogateescape") for line in lines))
+            self.write(path, encoded(iter(lines)))
         except UnicodeEncodeError as error:
             raise InputError(
                 f"cannot write {quote(error.object)}: it contains characters that cannot be "
@@ -178,6 +180,15 @@ def descriptor(path: Path) -> int | None:
     name = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(str(path), str(path))
     match = re.fullmatch("/dev/fd/([0-9]{1,9})|/proc/self/fd/([0-9]{1,9})", name)
     return int(match[1] or match[2]) if match else None
+
+
+def encoded(lines: Iterator[str]) -> Iterator[bytes]:
+    """Lines as UTF-8, many at a time. Raises UnicodeEncodeError with the line that cannot be."""
+    while some := list(islice(lines, LINES_AT_ONCE)):
+        try:
+            yield "".join(some).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            yield from (line.encode("utf-8", "surrogateescape") for line in some)
 
 
 @contextmanager

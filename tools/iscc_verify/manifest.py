@@ -151,7 +151,11 @@ class Table:
         # An empty field is added to each line, for columns that the table does not have.
         places = {name: place for place, name in enumerate(columns)}
         wanted = [*names, *COLUMNS[2:], *PIXEL_COLUMNS]
-        self.select = itemgetter(*(places.get(name, len(columns)) for name in wanted))
+        self.places = tuple(places.get(name, len(columns)) for name in wanted)  # of Row's fields
+        self.select = itemgetter(*self.places)
+
+    def is_like(self, other: "Table") -> bool:
+        return (self.columns, self.separator) == (other.columns, other.separator)
 
     def row(self, line: str) -> Row:
         """The fields of an entry.
@@ -314,32 +318,54 @@ def read(
     file without a header with the columns `name` and `iscc`, and for one without entries, unless it
     `may_be_empty` after its header.
     """
-    entries: list[Line] = []
-    table: Table | None = None
-    seen: set[Line] = set()
-    for number, line in read_lines(path, name):
+    reader = Reader(name, read_row)
+    entries = [
+        entry
+        for number, line in read_lines(path, name)
+        if (entry := reader.read(number, line)) is not None
+    ]
+    if not (entries or (may_be_empty and reader.table)):
+        raise no_entry(name)
+    return entries
+
+
+class Reader:
+    """Reads the lines of one manifest, one after the other; `name` is the user's name for it."""
+
+    def __init__(self, name: str, read_row: Callable[[Table, str], Line] = entry_of):
+        self.name, self.read_row = name, read_row
+        self.table: Table | None = None
+        self.seen: set[Line] = set()
+
+    def read(self, number: int, line: str) -> Line | None:
+        """The entry in a line; None if it is a header or a comment, or repeats an entry.
+
+        Raises InputError, with the line number, for any other line.
+        """
         try:
-            kind = classify(line, table, first=table is None)
+            kind = classify(line, self.table, first=self.table is None)
             if isinstance(kind, Table):
-                table = kind
-            elif kind is Kind.ENTRY and table is None:
+                self.table = kind
+            elif kind is Kind.ENTRY and self.table is None:
                 raise LineError(
                     "expected the header of a manifest with the columns #name and iscc, found "
                     f"{quote(line)}; choose the output of ISCC manifest or ISCC pixel manifest"
                 )
             elif kind is Kind.ENTRY:
-                entry = read_row(table, line)
-                if table.rows_are_pairs:
-                    if entry in seen:
-                        continue
-                    seen.add(entry)
-                entries.append(entry)
+                entry = self.read_row(self.table, line)
+                if not self.table.rows_are_pairs:
+                    return entry
+                if entry not in self.seen:
+                    self.seen.add(entry)
+                    return entry
         except LineError as error:
             called = "" if error.name is None else f", {quote(error.name)}"
-            raise InputError(f"{quote(name)}, line {number}{called}: {error}") from None
-    if not entries and not (table and may_be_empty):
-        raise InputError(f"{quote(name)}: expected a manifest, but it has no entry")
-    return entries
+            raise InputError(f"{quote(self.name)}, line {number}{called}: {error}") from None
+        return None
+
+
+def no_entry(name: str) -> InputError:
+    return InputError(f"{quote(name)}: expected a manifest, but it has no entry")
 
 
 def read_entry(row: Row) -> Entry:
@@ -394,16 +420,22 @@ def lines_of(text: TextIO, name: str) -> Iterator[tuple[int, str]]:
         line = text.readline(LONGEST_LINE + 2)
         if not line:
             return
-        if number == 1:
-            line = line.removeprefix(BOM)
-        line = line.removesuffix("\n").removesuffix("\r")
-        if len(line) > LONGEST_LINE:
-            raise InputError(
-                f"{quote(name)}, line {number}: expected a line of text, found more than "
-                f"{LONGEST_LINE:,} characters without a line feed"
-            )
+        line = without_end(line, number, name)
         if line.strip():
             yield number, line
+
+
+def without_end(line: str, number: int, name: str) -> str:
+    """A line without its end, and the first one without BOM. Raises InputError if too long."""
+    if number == 1:
+        line = line.removeprefix(BOM)
+    line = line.removesuffix("\n").removesuffix("\r")
+    if len(line) > LONGEST_LINE:
+        raise InputError(
+            f"{quote(name)}, line {number}: expected a line of text, found more than "
+            f"{LONGEST_LINE:,} characters without a line feed"
+        )
+    return line
 
 
 def lines(entries: Sequence[Entry]) -> Iterator[str]:
@@ -418,13 +450,18 @@ def table_lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Ite
     """The lines of a table with a header, names escaped; None is an empty field."""
     yield "\t".join(columns) + "\n"
     for row in rows:
-        line = "\t".join(["" if field is None else escape(str(field)) for field in row])
+        fields = [field if isinstance(field, str) else written(field) for field in row]
+        line = "\t".join(fields)
+        if "\\" in line or not "".join(fields).isprintable():  # rare, and slow
+            line = "\t".join(map(escape, fields))
         yield f"\\{line}\n" if line.startswith("#") else f"{line}\n"
 
 
+def written(value: object) -> str:
+    return "" if value is None else str(value)
+
+
 def escape(field: str) -> str:
-    if field.isprintable() and "\\" not in field:
-        return field  # the common case, and much faster
     return field.translate(ESCAPES)
 
 
