@@ -19,6 +19,7 @@ from test_appearance import SKIMAGE
 
 import likeness
 import montage
+import panel_search
 import panels
 import plane_store
 import planes
@@ -187,6 +188,26 @@ def test_a_panel_looks_like_its_place(size, turn):
     blank = np.zeros_like(picture)
     assert likeness.share_alike(panel, blank, matrix) == 0
     assert likeness.share_alike(np.zeros_like(panel), blank, matrix) == 1
+
+
+def test_one_cell_of_sixty_four_is_another():
+    picture = chance(1).randbytes(160 * 160)
+    one = np.frombuffer(picture, np.uint8).reshape(160, 160).astype(float)
+    other = one.copy()
+    other[40:60, 100:120] = one[60:80, 100:120]
+    assert likeness.share_correlated(one, other) == 63 / 64
+    flat = np.full_like(one, 128)
+    assert likeness.share_correlated(one, flat) == 0
+    assert likeness.share_correlated(flat, flat) == 1
+
+
+def test_only_colours_that_differ_are_looked_for():
+    image = grey("camera")
+    dark = np.zeros_like(image)
+    assert len(panel_search.looks_of([image])) == 1
+    assert len(panel_search.looks_of([image, image, image])) == 1
+    assert len(panel_search.looks_of([dark, image, dark])) == 3  # green is the mean itself
+    assert len(panel_search.looks_of([image, image[::-1], dark])) == 4
 
 
 def stripes(side: int) -> np.ndarray:
