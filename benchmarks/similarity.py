@@ -3,12 +3,13 @@
 import random
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import faiss
 import numpy as np
 
-from benchmarks.measure import ISCC_SUM, PROJECT, PYTHON, compare, files, memory, timed
+from benchmarks.measure import ISCC_SUM, MIB, PROJECT, PYTHON, compare, files, memory, timed
 
 TOOL = PROJECT / "tools" / "iscc_similarity"
 SCRIPT = TOOL / "iscc_similarity.py"
@@ -61,7 +62,10 @@ def beside_faiss(title: str, hashes: np.ndarray, threshold: int, runs: int) -> f
 
     title = f"{title}, threshold {threshold}, the comparison alone"
     alone = compare(title, {"one worker": lambda: ours(1), "two workers": lambda: ours(2)}, runs)
-    print(f"FAISS IndexBinaryFlat, one thread, takes {timed(theirs) / alone:.1f} x as long\n")
+    print(f"FAISS IndexBinaryFlat, one thread, takes {timed(theirs) / alone:.1f} x as long")
+    if threshold == THRESHOLD:
+        hashed = timed(lambda: by_hashes(hashes))
+        print(f"FAISS IndexBinaryMultiHash, one thread, takes {hashed / alone:.1f} x as long\n")
     starts, distances, neighbours = found["theirs"]
     queries = np.repeat(np.arange(len(hashes)), np.diff(starts).astype(np.int64))
     once = queries < neighbours
@@ -73,6 +77,18 @@ def beside_faiss(title: str, hashes: np.ndarray, threshold: int, runs: int) -> f
     pairs = set(zip(*(each.tolist() for each in found["ours"]), strict=True))
     print(f"  pairs: {len(pairs):,}, those of FAISS: {pairs == expected}\n", flush=True)
     return alone
+
+
+def by_hashes(hashes: np.ndarray) -> None:
+    """All pairs within THRESHOLD, 12 bits, by FAISS's hash tables.
+
+    Of eight parts of 16 bits, at least one has no more than one of twelve flips.
+    """
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexBinaryMultiHash(64 * hashes.shape[1], 8, 16)
+    index.nflip = 1
+    index.add(hashes.view(np.uint8))
+    index.range_search(hashes.view(np.uint8), THRESHOLD + 1)
 
 
 def image_codes(folder: Path) -> None:
@@ -141,6 +157,7 @@ def whole_script(alone: float, folder: Path, runs: int) -> None:
         for option in ("pairs", "clusters", "keep", "drop")
         for word in (f"--{option}", folder / option)
     ]
+    tables += ["--threshold", THRESHOLD]
     manifest = folder / "manifest.tsv"
     write_manifest(manifest, planted(100_000))
     whole = compare(
@@ -149,9 +166,15 @@ def whole_script(alone: float, folder: Path, runs: int) -> None:
         runs,
     )
     print(f"  4 x the comparison alone and 2 s are {4 * alone + 2:.2f} s: {whole:.2f} s\n")
-    write_manifest(manifest, planted(1_000_000))
+    hashes = planted(1_000_000)
+    write_manifest(manifest, hashes)
     command = [PYTHON, SCRIPT, "--manifest", manifest, *tables]
-    print(f"The whole script on 1,000,000 rows: {timed(command):.1f} s")
+    comparison: dict[str, list[object] | Callable] = {
+        "iscc_similarity.py": command,
+        "the comparison alone": lambda: hamming.pairs_within(hashes, None, THRESHOLD),
+    }
+    compare(f"The whole script on 1,000,000 rows, threshold {THRESHOLD}", comparison, min(runs, 3))
+    print(f"  the manifest has {manifest.stat().st_size / MIB:.0f} MiB")
     memory("  memory", command)
 
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
 from scipy.cluster.hierarchy import leaves_list
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 import codes
@@ -354,6 +355,23 @@ def test_pairs_with_a_reference_equal_brute_force(entries, reference, by_and_thr
         assert named(copied, entries, reference) <= expected
         assert copied.a.tolist() == np.flatnonzero(~kept).tolist()
         assert near or copied.exact.all()
+
+
+@pytest.mark.parametrize("count", [1, 700, 1000, 5000])
+@pytest.mark.parametrize("shape", ["random", "path", "star"])
+def test_components_are_those_of_scipy(count, shape):
+    rng = np.random.default_rng(count)
+    order = rng.permutation(1000)
+    a, b = {
+        "random": (rng.integers(0, 1000, count), rng.integers(0, 1000, count)),
+        "path": (order[: min(count, 999)], order[1:][:count]),
+        "star": (np.full(count, order[0]), rng.integers(0, 1000, count)),
+    }[shape]
+    found = Links(None, a, b, None, None, None)
+    ones = np.ones(len(a), dtype=bool)
+    _, labels = connected_components(coo_array((ones, (a, b)), shape=(1000, 1000)), directed=False)
+    _, first = np.unique(labels, return_index=True)
+    assert (relations.components(found, 1000) == first[labels]).all()
 
 
 @examples(100)

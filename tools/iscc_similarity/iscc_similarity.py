@@ -31,7 +31,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-import coding
 import columns
 import command
 import inputs
@@ -291,6 +290,10 @@ def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[Column
     if args.keep or args.drop:
         lists.check_names(names)
     check_kinds(args, sources, read)
+    if not any(source.datasets for source in sources):
+        return read
+    import coding  # slow to import
+
     # One call for both sources, so that workers share all the work and start only once.
     coded = coding.code_all(
         [each for source in sources for each in source.datasets], processes=args.processes

@@ -10,8 +10,6 @@ from itertools import product
 from typing import NamedTuple, Self
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 import hamming
 import links
@@ -288,13 +286,20 @@ def nearest(found: Links, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def components(found: Links, count: int) -> np.ndarray:
-    """For each of `count` fingerprints, the smallest one in its connected component."""
-    ones = np.ones(len(found.a), dtype=bool)
-    _, labels = connected_components(
-        coo_array((ones, (found.a, found.b)), shape=(count, count)), directed=False
-    )
-    _, smallest = np.unique(labels, return_index=True)
-    return smallest[labels]
+    """For each of `count` fingerprints, the smallest one in its connected component.
+
+    SciPy has such a function, but its import takes longer than a comparison of thousands.
+    """
+    smallest = np.arange(count)
+    a, b = found.a, found.b
+    while len(a):
+        # Where a link joins two components, the larger label points to the smaller one.
+        a, b = smallest[a], smallest[b]
+        a, b = np.minimum(a, b)[a != b], np.maximum(a, b)[a != b]
+        np.minimum.at(smallest, b, a)
+        while (smallest != smallest[smallest]).any():
+            smallest = smallest[smallest]
+    return smallest
 
 
 def closeness(found: Links | Pairs) -> np.ndarray:
