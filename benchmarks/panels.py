@@ -133,7 +133,8 @@ def all_panels(folder: Path, runs: int) -> None:
     raw = [each for source in SOURCES for each in images_of(source)]
     print(f"{len(raw)} images of {len({each.requirement for each in SOURCES})} packages\n")
     shares(raw)
-    letters(raw)
+    for brightest in (255, 20):
+        letters(raw, brightest)
     detectors(raw)
     speed(folder, runs, raw)
 
@@ -171,10 +172,13 @@ def shares(raw: list[Raw]) -> None:
     )
 
 
-def letters(raw: list[Raw]) -> None:
-    """Print what is found if all images have the same letters and the same data bar."""
+def letters(raw: list[Raw], brightest: int) -> None:
+    """Print what is found if all images have the same letters and the same data bar.
+
+    These are white; `brightest`, of 255, is the brightest pixel of the images themselves.
+    """
     random = np.random.default_rng(0)
-    images = [burnt_into(each.grey) for each in raw]
+    images = [burnt_into(each.grey, brightest) for each in raw]
     described = [panels.features(each, *each.shape[::-1]) for each in images]
     right, wrong, misleading = [], 0, 0
     for number, image in enumerate(images):
@@ -186,18 +190,20 @@ def letters(raw: list[Raw]) -> None:
                 wrong += panels.match(panel, described[other]) is not None
                 misleading += best_certainty([panel], described[other]) >= panels.CERTAIN
     print(
-        f"With the same letters and data bar in all images: {percent(right)} of whole images and "
+        f"With the same letters and data bar in all images, up to {brightest}: {percent(right)} of "
+        "whole images and "
         f"lower halves found; of {OTHERS * len(right):,} pairs of different images {wrong} finds, "
         f"where the features alone would have given {misleading}\n"
     )
 
 
-def burnt_into(grey: np.ndarray) -> np.ndarray:
+def burnt_into(grey: np.ndarray, brightest: int) -> np.ndarray:
     """An image with two labels at the top and a data bar, uint8."""
     rows, columns = grey.shape
     bar = rows // 12
     picture = Image.new("L", (columns, rows + bar))
-    picture.paste(Image.fromarray(panels.stretched(grey)))
+    image = panels.stretched(grey).astype(np.float32) * brightest / 255
+    picture.paste(Image.fromarray(image.astype(np.uint8)))
     pen, size = ImageDraw.Draw(picture), columns // 28
     pen.text((size // 2, size // 3), "Lab 7, VEGA3", fill=255, font_size=size)
     pen.text((columns * 3 // 4, size // 3), "Sample 7-B", fill=255, font_size=size)

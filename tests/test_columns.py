@@ -174,10 +174,17 @@ def test_every_field_with_other_values(tmp_path, field, value):
 def test_a_line_that_is_too_long(tmp_path, monkeypatch):
     path = tmp_path / "m"
     monkeypatch.setattr(columns, "BLOCK_BYTES", 1 << 20)
-    for head in (b"", HEADER + b"\n"):
-        path.write_bytes(head + b"x" * 6_000_000)
+    row = SAMPLES["converted"].splitlines()[1]
+    for content in (
+        b"x" * 6_000_000,
+        HEADER + b"\n" + b"x" * 6_000_000,
+        HEADER + b"\n" + b"x" * 1_000_000 + row + b"\n",
+        HEADER + b"\n" + b"x" * (3 << 20) + row + row + b"\n" + row,
+        b"\xef\xbb\xbf# " + b"x" * 999_998 + b"\r\n" + HEADER + b"\r\nx\r\n",
+    ):
+        path.write_bytes(content)
         assert by_column(path) == line_by_line(path)
-        assert "found more than 1,000,000 characters" in by_column(path)
+    assert by_column(path).startswith('"m", line 3')
 
 
 def test_codes_are_decoded_all_at_once_as_one_by_one(monkeypatch):

@@ -163,11 +163,13 @@ class Columns(Sequence[Entry]):
 
     def notes(self) -> list[str]:
         """`Entry.note` of each."""
-        found = [""] * len(self)
-        noted = (self.sizes < manifest.SMALL) & ((self.sizes != NO_SIZE) | (self.noted > 0))
-        for row in np.flatnonzero(noted | self.featureless).tolist():
-            found[row] = self[row].note
-        return found
+        limits = (1, manifest.TINY, manifest.SMALL)  # in the order of NOTES
+        by_size = (np.searchsorted(limits, self.sizes, side="right") + 1) % len(SIZE_NOTES)
+        notes = np.where(self.sizes == NO_SIZE, self.noted, by_size)
+        written = {value: note.decode() for note, value in WRITTEN_NOTES.items()}
+        return [
+            written[each] for each in zip(notes.tolist(), self.featureless.tolist(), strict=True)
+        ]
 
     def comparable(self) -> np.ndarray:
         """`Entry.is_comparable` of each: bool, shape (n,)."""
@@ -239,9 +241,10 @@ def read_block(lines: Lines, reader: manifest.Reader) -> Iterator[Columns]:
         return
     table = reader.table
     places, found = read_alike(lines, first, table)
-    others = np.setdiff1d(np.arange(first, count), places, assume_unique=True).tolist()
+    is_other = lines.ends > lines.starts  # empty lines are nothing
+    is_other[:first] = is_other[places] = False
     entries = {}
-    for place in others:
+    for place in map(int, np.flatnonzero(is_other)):
         if entry := lines.read(place, reader):
             entries[place] = entry
         if not reader.table.is_like(table):  # the lines below have other columns
@@ -305,6 +308,7 @@ def split(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, np.ndarra
     first_tab = np.searchsorted(tabs, starts)
     tab_count = np.searchsorted(tabs, ends) - first_tab
     right = (tab_count == fields - 1) & (lines.bytes[starts] != NUMBER_SIGN)
+    right &= ends - starts <= manifest.LONGEST_LINE
     text = lines.bytes
     unusual = np.flatnonzero((text == CR) | (text == NUL) | (text == BACKSLASH))
     right[np.searchsorted(ends, unusual[unusual >= starts[0]])] = False

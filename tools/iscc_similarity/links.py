@@ -174,7 +174,7 @@ def group_entries(columns: Columns, numbers: dict[str | None, int], by: str) -> 
 def describe(
     columns: Columns, rows: Groups, hashes: np.ndarray, numbers: dict[str | None, int], by: str
 ) -> Fingerprints:
-    """The fingerprints of grouped entries; `hashes` are numbers of the datahash of each."""
+    """The fingerprints of grouped entries; `hashes` numbers the datahash of each group."""
     first = rows.first()
     words, sizes, wide = columns.words[first], columns.sizes[first], columns.wide[first]
     pixels = number_texts([columns.pixels[row] for row in first.tolist()], numbers)

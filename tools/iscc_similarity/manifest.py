@@ -417,7 +417,7 @@ def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
 def lines_of(text: TextIO, name: str) -> Iterator[tuple[int, str]]:
     """As `read_lines`, for an open file."""
     for number in count(1):
-        line = text.readline(LONGEST_LINE + 2)
+        line = text.readline(LONGEST_LINE + 3)  # with BOM or carriage return, and line feed
         if not line:
             return
         line = without_end(line, number, name)

@@ -155,7 +155,7 @@ def places(found: Links) -> Places:
 
     columns = (cluster + 1, size[cluster], first_row[representative], relation, distance)
     result = Places(*(each[side.rows.labels] for each in columns))
-    firsts = first_row[np.unique(representative)]
+    firsts = first_row[firsts]
     result.relation[firsts] = np.where(result.size[firsts] == 1, SINGLE, FIRST)
     result.distance[firsts] = NONE
     return result

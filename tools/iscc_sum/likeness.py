@@ -15,18 +15,20 @@ import numpy as np
 CELLS = 8  # along the longer side of a panel
 LEAST_CELL = 6  # pixels along the side of a cell
 EDGE = 25  # one part of so many at each edge does not count: a panel may have a frame
-FLAT = 6.0  # of 255, standard deviation of a cell in which there is nothing to see
+FLAT = 1.5  # of 255, standard deviation of a cell in which there is nothing to see
 LEAST_CORRELATION = 0.7  # of a cell that is alike
 
 
 def share_alike(panel: np.ndarray, plane: np.ndarray, matrix: np.ndarray) -> float:
     """The share of cells that are alike, of those in which panel or plane show anything.
 
-    Both are uint8, of any shape; `matrix` leads from the panel to its place in the plane. Returns
-    1.0 if there is nothing to see.
+    Both are uint8, with at most some hundred rows and columns. `matrix` leads from the panel to its
+    place in the plane. Returns 0 if there is nothing to see, or the place is too small to compare.
     """
-    size = np.sqrt(abs(np.linalg.det(matrix)))  # pixels of the plane per pixel of the panel
-    small, there = reduced(panel, size), reduced(plane, 1 / size)
+    scale = np.sqrt(abs(np.linalg.det(matrix)))  # pixels of the plane per pixel of the panel
+    small, there = reduced(panel, scale), reduced(plane, 1 / scale)
+    if min(small.shape) < LEAST_CELL:
+        return 0.0
     matrix = resizing(plane.shape, there.shape) @ matrix @ resizing(small.shape, panel.shape)
     part = cv2.warpAffine(
         there,
@@ -50,7 +52,7 @@ def share_correlated(one: np.ndarray, other: np.ndarray) -> float:
     together = mean(one * other) - mean(one) * mean(other)
     correlation = together / np.maximum(spread * other_spread, 1)
     visible = np.maximum(spread, other_spread) > FLAT
-    return float((correlation[visible] > LEAST_CORRELATION).mean()) if visible.any() else 1.0
+    return float((correlation[visible] > LEAST_CORRELATION).mean()) if visible.any() else 0.0
 
 
 def reduced(picture: np.ndarray, factor: float) -> np.ndarray:
@@ -60,7 +62,7 @@ def reduced(picture: np.ndarray, factor: float) -> np.ndarray:
 
 
 def resizing(shape: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
-    """The matrix from a picture to the same in another shape: its pixels are squares."""
+    """The matrix from a picture to the same in another shape. The first pixel begins at -0.5."""
     factors = np.divide(other, shape)[::-1]
     matrix = np.diag([*factors, 1.0])
     matrix[:2, 2] = (factors - 1) / 2

@@ -44,7 +44,7 @@ DAMAGE = (
 
 
 class Listed(NamedTuple):
-    """A plane in a feature file: its name, its sizes, and its pixels per pixel of its picture."""
+    """A plane in a feature file: its name, its sizes, and `Features.pixel`."""
 
     name: str
     width: int
@@ -81,9 +81,8 @@ class Writer:
 
     def add_all(self, store: Dataset) -> None:
         """Add the planes of another feature file."""
-        for shelf in shelves(store):
-            for plane in read_planes(shelf):
-                self.add(plane)
+        for plane in read_planes(Shelf(store.name, store.path, 0, list_planes(store))):
+            self.add(plane)
 
     def finish(self) -> None:
         """Write the list of the planes."""
@@ -159,7 +158,12 @@ def read_planes(shelf: Shelf) -> Iterator[Plane]:
             picture = read_array(file, f"{number}.picture.npy", PICTURE_SIDE**2)
             if rows.dtype != FEATURE or rows.ndim != 1:
                 raise ValueError("features are of another type")
-            if picture.dtype != np.uint8 or picture.ndim != 2 or not picture.size:
+            sides = picture.shape
+            if (
+                picture.dtype != np.uint8
+                or len(sides) != 2
+                or not 0 < min(sides) <= max(sides) <= PICTURE_SIDE
+            ):
                 raise ValueError("a picture is of another type")
             points = np.stack([rows["x"], rows["y"]], axis=1)
             arms = np.stack([rows["size"], rows["angle"]], axis=1)
