@@ -15,6 +15,7 @@ import numpy as np
 CELLS = 8  # along the longer side of a panel
 LEAST_CELL = 6  # pixels along the side of a cell
 EDGE = 25  # one part of so many at each edge does not count: a panel may have a frame
+SMOOTHING = 1.0  # pixels; compression changes noise, but not what is larger
 FLAT = 1.5  # of 255, standard deviation of a cell in which there is nothing to see
 LEAST_CORRELATION = 0.7  # of a cell that is alike
 
@@ -38,7 +39,9 @@ def share_alike(panel: np.ndarray, plane: np.ndarray, matrix: np.ndarray) -> flo
         borderMode=cv2.BORDER_REPLICATE,
     )
     inner = tuple(slice(side // EDGE, side - side // EDGE) for side in small.shape)
-    return share_correlated(small[inner].astype(np.float64), part[inner].astype(np.float64))
+    smooth = partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=SMOOTHING)
+    one, other = (smooth(each.astype(np.float64))[inner] for each in (small, part))
+    return share_correlated(one, other)
 
 
 def share_correlated(one: np.ndarray, other: np.ndarray) -> float:
