@@ -16,7 +16,7 @@ CELLS = 8  # along the longer side of a panel
 LEAST_CELL = 6  # pixels along the side of a cell
 EDGE = 25  # one part of so many at each edge does not count: a panel may have a frame
 SMOOTHING = 1.0  # pixels; compression changes noise, but not what is larger
-FLAT = 1.5  # of 255, standard deviation of a cell in which there is nothing to see
+FLAT = 1.0  # of 255, standard deviation of a cell in which there is nothing to see
 LEAST_CORRELATION = 0.7  # of a cell that is alike
 
 
