@@ -65,7 +65,8 @@ def beside_faiss(title: str, hashes: np.ndarray, threshold: int, runs: int) -> f
     print(f"FAISS IndexBinaryFlat, one thread, takes {timed(theirs) / alone:.1f} x as long")
     if threshold == THRESHOLD:
         hashed = timed(lambda: by_hashes(hashes))
-        print(f"FAISS IndexBinaryMultiHash, one thread, takes {hashed / alone:.1f} x as long\n")
+        print(f"FAISS IndexBinaryMultiHash, one thread, takes {hashed / alone:.1f} x as long")
+    print()
     starts, distances, neighbours = found["theirs"]
     queries = np.repeat(np.arange(len(hashes)), np.diff(starts).astype(np.int64))
     once = queries < neighbours
@@ -82,7 +83,7 @@ def beside_faiss(title: str, hashes: np.ndarray, threshold: int, runs: int) -> f
 def by_hashes(hashes: np.ndarray) -> None:
     """All pairs within THRESHOLD, 12 bits, by FAISS's hash tables.
 
-    Of eight parts of 16 bits, at least one has no more than one of twelve flips.
+    A code has eight parts of 16 bits. If twelve bits differ, one part differs in one bit at most.
     """
     faiss.omp_set_num_threads(1)
     index = faiss.IndexBinaryMultiHash(64 * hashes.shape[1], 8, 16)

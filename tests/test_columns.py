@@ -25,7 +25,7 @@ OTHER_HEADERS = [
     b"name,iscc",
     HEADER + b"\tpixels\timage_code",
 ]
-# Manifests of bytes and of pixels, as they come with the tools.
+# Examples of manifests, of bytes and of pixels.
 SAMPLES = {
     name: (TEST_DATA / f"{name}.tsv").read_bytes()
     for name in ("converted", "delivery", "figures", "originals", "planes")

@@ -186,9 +186,9 @@ def test_a_panel_looks_like_its_place(size, turn):
     half = panel.copy()
     half[:, :50] = grey("gravel")[:100, :50]
     assert 0 < likeness.share_alike(half, picture, matrix) < 0.6
-    blank = np.zeros_like(picture)
-    assert likeness.share_alike(panel, blank, matrix) == 0
-    assert likeness.share_alike(np.zeros_like(panel), blank, matrix) == 0
+    black = np.zeros_like(picture)
+    assert likeness.share_alike(panel, black, matrix) == 0
+    assert likeness.share_alike(np.zeros_like(panel), black, matrix) == 0
     tiny = np.diag([0.04, 0.04, 1])
     assert likeness.share_alike(panel, picture, tiny) == 0
 

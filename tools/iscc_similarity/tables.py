@@ -84,7 +84,7 @@ def cluster_rows(entries: Columns, places: relations.Places) -> Iterator[tuple]:
             size,
             names[representative],
             relation,
-            distance if distance >= 0 else None,
+            None if distance == relations.NONE else distance,
             notes[row],
             row + 1,
         )

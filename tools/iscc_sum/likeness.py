@@ -17,11 +17,11 @@ LEAST_CELL = 6  # pixels along the side of a cell
 EDGE = 25  # one part of so many at each edge does not count: a panel may have a frame
 SMOOTHING = 1.0  # pixels; compression changes noise, but not what is larger
 FLAT = 1.0  # of 255, standard deviation of a cell in which there is nothing to see
-LEAST_CORRELATION = 0.7  # of a cell that is alike
+LEAST_CORRELATION = 0.7  # of the grey values in a cell that looks alike
 
 
 def share_alike(panel: np.ndarray, plane: np.ndarray, matrix: np.ndarray) -> float:
-    """The share of cells that are alike, of those in which panel or plane show anything.
+    """The share of cells that look alike, of those in which the panel or the plane shows anything.
 
     Both are uint8, with at most some hundred rows and columns. `matrix` leads from the panel to its
     place in the plane. Returns 0 if there is nothing to see, or the place is too small to compare.
