@@ -66,7 +66,7 @@ copies:
 	  cp tools/iscc_sum/$$module.py tools/iscc_verify/ || exit 1; \
 	done
 	cp tools/iscc_sum/fonts.py tools/iscc_similarity/
-	cp tools/iscc_similarity/lists.py tools/iscc_verify/
+	cp tools/iscc_similarity/columns.py tools/iscc_similarity/lists.py tools/iscc_verify/
 
 lock: .set-up
 	for part in dev galaxy pulsar tools; do \

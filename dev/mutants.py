@@ -55,6 +55,8 @@ COVERED = {
     "iscc_verify/stamps.py": ("test_seal.py",),
     "iscc_verify/listing.py": ("test_listing.py", "test_verify.py"),
     "iscc_verify/audit.py": ("test_verify.py",),
+    "iscc_verify/report.py": ("test_verify.py", "test_rows.py"),
+    "iscc_verify/rows.py": ("test_rows.py",),
     "iscc_verify/lists.py": ("test_verify.py", "test_similarity.py"),
     "iscc_similarity/columns.py": ("test_columns.py",),
     "iscc_similarity/hamming.py": ("test_similarity.py",),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Self, TypeVar
+from typing import IO, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -27,19 +27,23 @@ LENGTHS = {
     for wide, header in HEADERS.items()
 }
 NO_SIZE = -1
-HASH_LENGTH = 68  # characters of a BLAKE3 multihash
+MULTIHASH = "1e20"  # the beginning of a datahash
+BLAKE3_BYTES = 32
+NO_HASH = MULTIHASH + "00" * BLAKE3_BYTES
 MOST_DIGITS = 18  # of a size
 BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 4 * manifest.LONGEST_LINE  # bytes
 CODES_AT_ONCE = 10_000
 
 # ASCII codes, and what they stand for.
-LF, TAB, CR, NUL, BACKSLASH, NUMBER_SIGN = b"\n\t\r\0\\#"
-ZERO, NINE, A, F = b"09af"
+LF, TAB, CR, BACKSLASH, NUMBER_SIGN = b"\n\t\r\\#"  # CR is the last of the control characters
+ZERO = ord("0")
 NOT_A_DIGIT = 255
-DIGIT_VALUES = np.full(256, NOT_A_DIGIT, dtype=np.uint8)
 DIGITS = np.frombuffer(codes.BASE32.encode(), np.uint8)
-DIGIT_VALUES[DIGITS] = np.arange(len(DIGITS))
+BASE32_VALUES, HEX_VALUES = (
+    bytes(digits.find(each) % (NOT_A_DIGIT + 1) for each in range(NOT_A_DIGIT + 1))
+    for digits in (codes.BASE32.encode(), b"0123456789abcdef")
+)
 # Eight digits, a byte each, are brought together: pairs of 5 bits, then of 10, then of 20. The bits
 # of the first and of the second of each pair, and how far the first moves:
 STEPS = np.array(
@@ -51,7 +55,6 @@ STEPS = np.array(
     dtype=np.uint64,
 )
 PREFIX = np.frombuffer(codes.PREFIX.encode(), np.uint8)
-MULTIHASH = np.frombuffer(b"1e20", np.uint8)
 
 # Notes as they are written: the place of the size's in SIZE_NOTES, and whether featureless.
 SIZE_NOTES = ("", *manifest.NOTES)
@@ -75,7 +78,8 @@ class Columns(Sequence[Entry]):
     sizes         int64, shape (n,): bytes, or NO_SIZE
     noted         uint8, shape (n,): the note if the size is not known, by its place in SIZE_NOTES
     featureless   bool, shape (n,)
-    hashes        bytes, shape (n,): the datahash, empty if not known
+    hashes        uint64, shape (n, 4): the BLAKE3 hash, zeros if not known
+    hashed        bool, shape (n,): whether it is known
     pixels, image_codes   texts, or None
     """
 
@@ -86,39 +90,43 @@ class Columns(Sequence[Entry]):
     noted: np.ndarray
     featureless: np.ndarray
     hashes: np.ndarray
+    hashed: np.ndarray
     pixels: list[str | None]
     image_codes: list[str | None]
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> Self:
-        hashes, wide = decode_all([each.iscc for each in entries])
+        bodies, wide = decode_all([each.iscc for each in entries])
+        hashes = [bytes.fromhex((each.datahash or NO_HASH)[len(MULTIHASH) :]) for each in entries]
         sizes = [NO_SIZE if each.filesize is None else each.filesize for each in entries]
         noted = [
             SIZE_NOTES.index(each.noted) if each.noted in SIZE_NOTES else 0 for each in entries
         ]
         return cls(
             [each.name for each in entries],
-            words_of(hashes),
+            words_of(bodies),
             wide,
             np.array(sizes, dtype=np.int64),
             np.array(noted, dtype=np.uint8),
             np.array([each.is_featureless for each in entries], dtype=bool),
-            np.array(
-                [(each.datahash or "").encode("ascii") for each in entries], f"S{HASH_LENGTH}"
-            ),
+            words_of(np.array(hashes, f"S{BLAKE3_BYTES}").reshape(-1, 1).view(np.uint8)),
+            np.array([each.datahash is not None for each in entries], dtype=bool),
             [each.pixels for each in entries],
             [each.image_code for each in entries],
         )
 
     @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """All parts, one after the other."""
-        return cls(
-            *(
-                list(chain(*each)) if isinstance(each[0], list) else np.concatenate(each)
-                for each in zip(*map(cls.fields, parts or [cls.of([])]), strict=True)
+    def join(cls, parts: list[Self]) -> Self:
+        """All parts, one after the other. The list is emptied, as memory for both is too much."""
+        fields = [*zip(*map(cls.fields, parts or [cls.of([])]), strict=True)]
+        parts.clear()
+        joined = []
+        while fields:
+            field = fields.pop(0)
+            joined.append(
+                list(chain(*field)) if isinstance(field[0], list) else np.concatenate(field)
             )
-        )
+        return cls(*joined)
 
     def fields(self) -> tuple:
         return tuple(vars(self).values())
@@ -140,7 +148,7 @@ class Columns(Sequence[Entry]):
             self.names[row],
             self.isccs(np.array([row]))[0],
             None if size == NO_SIZE else size,
-            self.hashes[row].decode("ascii") or None,
+            self.datahashes(np.array([row]))[0],
             noted=SIZE_NOTES[self.noted[row]] or None,
             pixels=self.pixels[row],
             image_code=self.image_codes[row],
@@ -160,6 +168,17 @@ class Columns(Sequence[Entry]):
             binary[:, len(header) :] = hashes.reshape(-1, 2 * half)
             found[some] = encode_digits(binary)
         return found.tolist()
+
+    def datahashes(self, rows: np.ndarray) -> list[str | None]:
+        """The multihashes of some entries."""
+        text = self.hashes[rows].astype(">u8").tobytes().hex()
+        digits = 2 * BLAKE3_BYTES
+        return [
+            MULTIHASH + text[at : at + digits] if known else None
+            for at, known in zip(
+                range(0, len(text), digits), self.hashed[rows].tolist(), strict=True
+            )
+        ]
 
     def notes(self) -> list[str]:
         """`Entry.note` of each."""
@@ -186,7 +205,11 @@ def read(path: Path, name: str) -> Columns:
     with explaining("read", name), path.open("rb") as file:
         for block in whole_lines(file):
             lines = Lines(block, number)
-            parts += read_block(lines, reader)
+            places, alike, others = read_block(lines, reader)
+            parts.append(alike)
+            if others:
+                order = np.argsort(np.concatenate([places, [*others]]), kind="stable")
+                parts[-1] = Columns.join([alike, Columns.of([*others.values()])]).take(order)
             number += len(lines.starts)
     found = Columns.join(parts)
     if not len(found):
@@ -209,9 +232,21 @@ def whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
+class Reader(Protocol):
+    """Reads the lines of one file, one after the other; `name` is the user's name for it."""
+
+    name: str
+    table: Table | None
+
+    def read(self, number: int, line: str) -> object:
+        """What is in a line; None if there is nothing to keep. Raises InputError."""
+
+
 class Lines:
     """The lines of a block, of which the first has this number.
 
+    controls       int64: where tabs, line feeds and other control characters are
+    last           int64, shape (lines,): the place of each line feed in `controls`
     starts, ends   int64, shape (lines,): where each begins, and its line feed
     """
 
@@ -219,11 +254,13 @@ class Lines:
         self.block = block if block.endswith(b"\n") else block + b"\n"
         self.number = number
         self.bytes = np.frombuffer(self.block, np.uint8)
-        self.ends = np.flatnonzero(self.bytes == LF)
+        self.controls = np.flatnonzero(self.bytes <= CR)
+        self.last = np.flatnonzero(self.bytes[self.controls] == LF)
+        self.ends = self.controls[self.last]
         self.starts = np.concatenate([[0], self.ends[:-1] + 1])
 
-    def read(self, place: int, reader: manifest.Reader) -> Entry | None:
-        """The entry in a line, if there is one, read on its own. Raises InputError."""
+    def read(self, place: int, reader: Reader) -> object:
+        """What is in a line, read on its own. Raises InputError."""
         number = self.number + place
         line = self.block[self.starts[place] : self.ends[place]]
         text = line.decode("utf-8", "surrogateescape")
@@ -231,33 +268,37 @@ class Lines:
         return reader.read(number, text) if text.strip() else None
 
 
-def read_block(lines: Lines, reader: manifest.Reader) -> Iterator[Columns]:
-    """The entries of a block, in order. Raises InputError."""
+def read_block(lines: Lines, reader: Reader) -> tuple[np.ndarray, Columns, dict[int, object]]:
+    """The lines of a block. Raises InputError.
+
+    Returns the places, int64, of those that are as our tools write them, and their entries; and
+    what the reader finds in the others, by place.
+    """
+    others: dict[int, object] = {}
+
+    def read_other(place: int) -> None:
+        if found := lines.read(place, reader):
+            others[place] = found
+
     count, first = len(lines.starts), 0
     while reader.table is None and first < count:
-        lines.read(first, reader)  # comments, or an error
+        read_other(first)
         first += 1
     if reader.table is None:
-        return
+        return np.zeros(0, np.int64), Columns.of([]), others
     table = reader.table
-    places, found = read_alike(lines, first, table)
+    places, alike = read_alike(lines, first, table)
     is_other = lines.ends > lines.starts  # empty lines are nothing
     is_other[:first] = is_other[places] = False
-    entries = {}
     for place in map(int, np.flatnonzero(is_other)):
-        if entry := lines.read(place, reader):
-            entries[place] = entry
+        read_other(place)
         if not reader.table.is_like(table):  # the lines below have other columns
-            found = found.take(np.flatnonzero(places < place))
+            alike = alike.take(np.flatnonzero(places < place))
             places = places[places < place]
-            below = ((each, lines.read(each, reader)) for each in range(place + 1, count))
-            entries |= {each: entry for each, entry in below if entry}
+            for below in range(place + 1, count):
+                read_other(below)
             break
-    if not entries:
-        yield found
-        return
-    order = np.argsort(np.concatenate([places, [*entries]]), kind="stable")
-    yield Columns.join([found, Columns.of([*entries.values()])]).take(order)
+    return places, alike, others
 
 
 def read_alike(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, Columns]:
@@ -273,7 +314,7 @@ def read_alike(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, Colu
             return bounds[:, -1], bounds[:, -1]
         return bounds[:, column] + 1, bounds[:, column + 1]
 
-    name, code, size, datahash, _, _, note, of_pixels, looks = map(field, table.places)
+    name, code, size, datahash, data, instance, note, of_pixels, looks = map(field, table.places)
     words, wide, right = decode_codes(lines.bytes, *code)
     sizes, are_sizes = decode_sizes(lines.bytes, *size)
     hashes, are_hashes = decode_hashes(lines.bytes, *datahash)
@@ -281,6 +322,9 @@ def read_alike(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, Colu
     pixels, are_pixels = decode_texts(lines.block, *of_pixels, matching(manifest.PIXELS))
     image_codes, are_image_codes = decode_texts(lines.block, *looks, matching(manifest.IMAGE_CODES))
     right &= are_sizes & are_hashes & are_notes & are_pixels & are_image_codes
+    # Units are not kept, and the datahash tells all that they do.
+    hashed = datahash[0] < datahash[1]
+    right &= hashed | ((data[0] == data[1]) & (instance[0] == instance[1]))
     names = [
         lines.block[start:end].decode("utf-8", "surrogateescape")
         for start, end in zip(*(each.tolist() for each in name), strict=True)
@@ -288,7 +332,9 @@ def read_alike(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, Colu
     noted = np.array([each[0] if each else 0 for each in notes], dtype=np.uint8)
     featureless = np.array([bool(each and each[1]) for each in notes], dtype=bool)
     noted[sizes != NO_SIZE] = 0
-    found = Columns(names, words, wide, sizes, noted, featureless, hashes, pixels, image_codes)
+    found = Columns(
+        names, words, wide, sizes, noted, featureless, hashes, hashed, pixels, image_codes
+    )
     return (places, found) if right.all() else (places[right], found.take(np.flatnonzero(right)))
 
 
@@ -298,23 +344,23 @@ def split(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, np.ndarra
     Returns their places, int64, shape (n,), and what is around their fields, int64, shape
     (n, columns + 1): the byte before the first one, the tabs, and the line feed.
     """
-    starts, ends = lines.starts[first:], lines.ends[first:]
     fields = len(table.columns)
     # A line that was run together with the next one has to show.
     shows = table.last_is_code or table.columns[-1] in ("note", "pixels")
-    if table.separator != "\t" or table.rows_are_pairs or not shows or not len(starts):
+    if table.separator != "\t" or table.rows_are_pairs or not shows:
         return np.zeros(0, np.int64), np.zeros((0, fields + 1), np.int64)
-    tabs = np.flatnonzero(lines.bytes == TAB)
-    first_tab = np.searchsorted(tabs, starts)
-    tab_count = np.searchsorted(tabs, ends) - first_tab
-    right = (tab_count == fields - 1) & (lines.bytes[starts] != NUMBER_SIGN)
-    right &= ends - starts <= manifest.LONGEST_LINE
-    text = lines.bytes
-    unusual = np.flatnonzero((text == CR) | (text == NUL) | (text == BACKSLASH))
-    right[np.searchsorted(ends, unusual[unusual >= starts[0]])] = False
-    some = np.flatnonzero(right)
-    inner = tabs[first_tab[some][:, None] + np.arange(fields - 1)]
-    return some + first, np.column_stack([starts[some] - 1, inner, ends[some]])
+    right = np.diff(lines.last, prepend=-1) == fields
+    right &= lines.bytes[lines.starts] != NUMBER_SIGN
+    right &= lines.ends - lines.starts <= manifest.LONGEST_LINE
+    control = lines.bytes[lines.controls]
+    unusual = lines.controls[(control != TAB) & (control != LF)]
+    right[np.searchsorted(lines.ends, unusual)] = False
+    if b"\\" in lines.block:
+        right[np.searchsorted(lines.ends, np.flatnonzero(lines.bytes == BACKSLASH))] = False
+    right[:first] = False
+    places = np.flatnonzero(right)
+    around = lines.controls[lines.last[places][:, None] - np.arange(fields - 1, -1, -1)]
+    return places, np.column_stack([lines.starts[places] - 1, around])
 
 
 def decode_codes(
@@ -327,7 +373,7 @@ def decode_codes(
     for is_wide, length in LENGTHS.items():
         rows = np.flatnonzero(end - start == length)
         letters = gather(text, start[rows], length)
-        digits = DIGIT_VALUES[letters[:, len(PREFIX) :]]
+        digits = digit_values(letters[:, len(PREFIX) :], BASE32_VALUES)
         decoded = decode_digits(digits)
         half = HASH_BYTES if is_wide else HASH_BYTES // 2
         header, padding = HEADERS[is_wide], 5 * digits.shape[1] % 8
@@ -363,16 +409,16 @@ def decode_sizes(
 def decode_hashes(
     text: np.ndarray, start: np.ndarray, end: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """BLAKE3 multihashes, or empty: bytes; and whether each is one: bool."""
-    hashes = np.zeros((len(start), HASH_LENGTH), np.uint8)
+    """The hashes in datahashes, zeros if empty: uint64, shape (n, 4); and whether each is right."""
+    hashes = np.zeros((len(start), BLAKE3_BYTES), np.uint8)
     right = start == end
-    rows = np.flatnonzero(end - start == HASH_LENGTH)
-    letters = gather(text, start[rows], HASH_LENGTH)
-    hashes[rows] = letters
-    is_multihash = (letters[:, : len(MULTIHASH)] == MULTIHASH).all(axis=1)
-    is_hex = (letters >= ZERO) & (letters <= F) & ((letters <= NINE) | (letters >= A))
-    right[rows] = is_multihash & is_hex.all(axis=1)
-    return hashes.view(f"S{HASH_LENGTH}").reshape(-1), right
+    rows = np.flatnonzero(end - start == len(NO_HASH))
+    letters = gather(text, start[rows], len(NO_HASH))
+    digits = digit_values(letters[:, len(MULTIHASH) :], HEX_VALUES)
+    hashes[rows] = digits[:, ::2] << 4 | digits[:, 1::2]
+    is_multihash = letters[:, : len(MULTIHASH)] == np.frombuffer(MULTIHASH.encode(), np.uint8)
+    right[rows] = is_multihash.all(axis=1) & (digits != NOT_A_DIGIT).all(axis=1)
+    return words_of(hashes), right
 
 
 def decode_texts(
@@ -421,9 +467,15 @@ def decode_alike(isccs: Sequence[str], hash_bytes: int) -> np.ndarray:
         some = isccs[start : start + CODES_AT_ONCE]
         text = "".join(some).encode("ascii")
         digits = np.frombuffer(text, np.uint8).reshape(len(some), -1)[:, len(codes.PREFIX) :]
-        decoded = decode_digits(DIGIT_VALUES[digits])
+        decoded = decode_digits(digit_values(digits, BASE32_VALUES))
         hashes[start : start + len(some)] = decoded[:, codes.HEADER_BYTES :]
     return hashes
+
+
+def digit_values(letters: np.ndarray, values_of: bytes) -> np.ndarray:
+    """The values of digits, or NOT_A_DIGIT: uint8, in the shape of the letters."""
+    values = letters.tobytes().translate(values_of)
+    return np.frombuffer(values, np.uint8).reshape(letters.shape)
 
 
 def decode_digits(digits: np.ndarray) -> np.ndarray:

@@ -145,7 +145,9 @@ def fingerprints(
     numbers: dict[str | None, int] = {None: 0}
     groups = [group_entries(each, numbers, by) for each in found]
     firsts = [rows.first() for rows in groups]
-    hashes = number_hashes([each.hashes[rows] for each, rows in zip(found, firsts, strict=True)])
+    hashes = number_hashes(
+        [(each.hashes[rows], each.hashed[rows]) for each, rows in zip(found, firsts, strict=True)]
+    )
     sides = [
         describe(each, rows, of_hashes, numbers, by)
         for each, rows, of_hashes in zip(found, groups, hashes, strict=True)
@@ -161,8 +163,8 @@ def group_entries(columns: Columns, numbers: dict[str | None, int], by: str) -> 
     keys = [
         *columns.words.T,
         columns.sizes,
-        *words_of_texts(columns.hashes).T,
-        columns.wide * 2 + columns.comparable(),
+        *columns.hashes.T,
+        columns.hashed * 4 + columns.wide * 2 + columns.comparable(),
         number_texts(columns.pixels, numbers),
     ]
     if by == APPEARANCE:
@@ -198,19 +200,15 @@ def number_texts(texts: Sequence[str | None], numbers: dict[str | None, int]) ->
     return np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
 
 
-def number_hashes(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """A number for each datahash of each side, int64: 0 if it is empty, the same for equal ones."""
-    together = np.concatenate(sides)
-    labels, _ = number_rows(list(words_of_texts(together).T))
-    numbers = np.where(together == b"", 0, labels + 1)
-    return np.split(numbers, np.cumsum([len(each) for each in sides[:-1]]))
+def number_hashes(sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+    """A number for each datahash of each side, int64: 0 if not known, the same for equal ones.
 
-
-def words_of_texts(texts: np.ndarray) -> np.ndarray:
-    """Byte strings of one type as numbers: uint64, shape (n, words)."""
-    word = np.dtype(np.uint64).itemsize
-    length = -(-texts.dtype.itemsize // word) * word
-    return texts.astype(f"S{length}").view(np.uint64).reshape(len(texts), length // word)
+    A side is `hashes` and `hashed` of Columns.
+    """
+    hashes, hashed = (np.concatenate(each) for each in zip(*sides, strict=True))
+    labels, _ = number_rows(list(hashes.T))
+    numbers = np.where(hashed, labels + 1, 0)
+    return np.split(numbers, np.cumsum([len(known) for _, known in sides[:-1]]))
 
 
 def number_rows(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:

@@ -124,10 +124,12 @@ def audit(
         pairing.match()
         findings += [pairing.finding(place, number) for place, number in enumerate(numbers)]
         findings += pairing.left_over()
-    # Findings for datasets come first.
-    return sorted(
-        findings, key=lambda each: (each.dataset is None, each.dataset or 0, each.line or 0)
-    )
+    return sorted(findings, key=place_in_report)
+
+
+def place_in_report(finding: Finding) -> tuple[bool, int, int]:
+    """Findings for datasets come first."""
+    return finding.dataset is None, finding.dataset or 0, finding.line or 0
 
 
 def is_complete(entry: Entry) -> bool:
@@ -335,7 +337,7 @@ def without_extensions(name: str) -> str:
 
 def base_name(name: str) -> str:
     """The part after the last slash or backslash."""
-    return re.split(r"[/\\]", name)[-1]
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def stem(name: str) -> str:

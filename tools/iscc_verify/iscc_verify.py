@@ -26,7 +26,6 @@ if __name__ == "__main__":
 
 import argparse
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,6 +42,7 @@ from command import Outcome
 from inputs import Dataset, Form
 from manifest import Entry
 from messages import InputError, in_lines, pluralize, quote
+from report import Report
 
 FAIL, REPORT = "fail", "report"
 CODES_IN_FORM = "the codes in the form"
@@ -101,22 +101,25 @@ def verify(args: argparse.Namespace) -> Outcome:
         checked, entries = Checked([], [each.name for each in found], set()), found
     else:
         directories = {each.name for each in datasets if coding.is_directory(each)}
-        listed = without_slashes(listed, datasets, directories)
+        if directories:
+            listed = without_slashes(listed.spelled_out(), datasets, directories)
         checked = choose_files(datasets, Directories(directories), listed.entries)
         entries = coding.code_all(checked.files, processes=args.processes)
     names = [each.name for each in found or datasets]
+    listed, missing = listed.set_apart(entries)
     findings = audit.audit(listed, entries, checked.directories)
     findings += [
         Finding(name, audit.CHANGED, matched_by=audit.BY_NAME, detail="no file is left in it")
         for name in checked.emptied
     ]
     failed = names_that_failed(findings, listed.entries, checked)
-    culprits = [each for each in findings if counts_as_mismatch(each, args.ignore)]
-    counts = Counter(finding.status for finding in findings)
-    said = ", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES)
-    write_outputs(args, findings, culprits, names, failed, said)
-    fails = culprits and args.on_mismatch == FAIL
-    return Outcome(said, audit.describe(audit.first_of(culprits), len(culprits)) if fails else "")
+    report = Report(findings, missing)
+    mismatches = report.without(audit.OK, *map(str.upper, args.ignore))
+    said = ", ".join(f"{report.counts[status]:,} {status}" for status in audit.STATUSES)
+    write_outputs(args, report, mismatches, names, failed, said)
+    if args.on_mismatch == FAIL and mismatches.count:
+        return Outcome(said, audit.describe(first_of(mismatches), mismatches.count))
+    return Outcome(said)
 
 
 def read_inputs(
@@ -165,15 +168,25 @@ def read_inputs(
     if args.passed or args.failed:
         lists.check_names(each.name for each in found or datasets)
     called = CODES_IN_FORM if pasted is not None else sources[0].name
-    if pasted is None:
-        listed = listing.read(sources[0].path, called)
-    else:
+    if pasted is not None:
         listed = listing.read_text(pasted, called)
+    else:
+        listed = read_manifest(sources[0].path, called)
+    if args.of_pixels:
+        listed = listed.spelled_out()
     if args.of_pixels and not any(map(audit.is_of_pixels, listed.entries)):
         listed = listed._replace(
             entries=[each._replace(pixels=listing.UNKNOWN_PIXELS) for each in listed.entries]
         )
     return of_kinds(listed, called, found, manifests), datasets, found
+
+
+def read_manifest(path: Path, called: str) -> listing.Listing:
+    if not listing.is_long_table(path):
+        return listing.read(path, called)
+    import rows  # and NumPy
+
+    return rows.read(path, called)
 
 
 def read_found(source: Dataset) -> list[Entry]:
@@ -199,9 +212,10 @@ def of_kinds(
     user's name for the list, `sources` are the manifests of the current data.
     """
     kinds = {audit.is_of_pixels(each) for each in found or ()} or {False}
-    others = [each for each in listed.entries if audit.is_of_pixels(each) not in kinds]
-    if not others:
+    if listed.are_of(kinds):
         return listed
+    listed = listed.spelled_out()
+    others = [each for each in listed.entries if audit.is_of_pixels(each) not in kinds]
     kept = [each for each in listed.entries if audit.is_of_pixels(each) in kinds]
     there, expected = ("pixels", "bytes") if kinds == {True} else ("bytes", "pixels")
     reason = f"its code is of {expected}, and codes of {there} are checked"
@@ -316,53 +330,48 @@ def names_that_failed(
 
 def write_outputs(
     args: argparse.Namespace,
-    findings: Sequence[Finding],
-    culprits: Sequence[Finding],
+    report: Report,
+    mismatches: Report,
     names: Sequence[str],
     failed: set[str],
     said: str,
 ) -> None:
-    """Write the requested outputs; `culprits` are the findings that count as mismatches.
-
-    `said` is what standard output says, too.
-    """
+    """Write the requested outputs; `said` is what standard output says, too."""
     passed, others = (
         [name for name in names if (name in failed) == wanted] for wanted in (False, True)
     )
     if args.passed or args.failed:
         lists.check_apart(passed, others)
     with outputs.Outputs() as out:
-        for path, which in ((args.report, findings), (args.mismatches, culprits)):
+        for path, which in ((args.report, report), (args.mismatches, mismatches)):
             if path:
-                rows = (finding[:-1] for finding in which)
-                out.write_lines(path, manifest.table_lines(audit.COLUMNS, rows))
+                out.write_lines(path, which.lines())
         if args.passed:
             out.write_lines(args.passed, lists.list_lines(passed))
         if args.failed:
             out.write_lines(args.failed, lists.list_lines(others))
         if args.summary:
-            counted = summary(findings, culprits, len(names), args.ignore)
+            counted = summary(report, mismatches, len(names), args.ignore)
             out.write_lines(args.summary, [json.dumps(counted, indent=2), "\n"])
         if args.result:
             text = f"{pluralize(len(names), 'dataset')}: {said}"
             out.write_lines(args.result, [in_lines(text)])
 
 
-def counts_as_mismatch(finding: Finding, ignore: Sequence[str]) -> bool:
-    return finding.status != audit.OK and finding.status.lower() not in ignore
+def first_of(mismatches: Report) -> list[str]:
+    return audit.first_of(mismatches.first(audit.MOST_CULPRITS))
 
 
 def summary(
-    findings: Sequence[Finding], culprits: Sequence[Finding], datasets: int, ignore: Sequence[str]
+    report: Report, mismatches: Report, datasets: int, ignore: Sequence[str]
 ) -> dict[str, object]:
     """Counts of datasets, of report lines with each status, and of mismatches."""
-    counts = Counter(finding.status for finding in findings)
     return {
         "datasets": datasets,
-        **{status: counts[status] for status in audit.STATUSES},
-        "mismatches": len(culprits),
+        **{status: report.counts[status] for status in audit.STATUSES},
+        "mismatches": mismatches.count,
         "ignored": sorted(set(ignore)),
-        "first_mismatches": audit.first_of(culprits),
+        "first_mismatches": first_of(mismatches),
     }
 
 

@@ -24,15 +24,15 @@ code as well, because two lines were run together, or if it contains a carriage 
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Self
 
 import codes
 import manifest
-from manifest import BLAKE3_MULTIHASH, Kind, LineError, Table, contains_code, is_code
+from manifest import BLAKE3_MULTIHASH, Entry, Kind, LineError, Table, contains_code, is_code
 from messages import InputError, explaining, quote
 
 ISCC_SUM_TAG = re.compile(r"ISCC-SUM \((.*)\) = (\S+)\s*", re.IGNORECASE | re.DOTALL)
@@ -56,7 +56,8 @@ DIGESTS = {
 }
 ADVICE = "choose the output of ISCC manifest, or another list of names and ISCC codes"
 MOST_WITHOUT_ENTRY = 10_000  # lines, after which a file is not a manifest
-BEGINNING = 8192  # bytes read to detect line ends; names are shorter
+BEGINNING = 8192  # bytes read to detect the format; names are shorter
+LONG = 1 << 20  # bytes of a table; NumPy, by which long ones are read, needs 0.1 s to start
 MULTIHASH = "1e20"  # BLAKE3, 32 bytes
 SHORTEST_CODE = codes.characters(codes.HEADER_BYTES + 8)  # 64 bits; requires the prefix
 DATA_UNIT = "GA"  # the beginning of a Data-Code
@@ -106,10 +107,25 @@ class Invalid(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """All lines of a manifest except comments, in order."""
+    """All lines of a manifest except comments, in order.
+
+    A long table may be a `rows.LongListing` instead, which has the same methods.
+    """
 
     entries: list[Listed]
     invalid: list[Invalid]
+
+    def are_of(self, kinds: set[bool]) -> bool:
+        """Whether all entries are of these kinds: of pixels if True, of bytes if False."""
+        return {each.pixels is not None for each in self.entries} <= kinds
+
+    def spelled_out(self) -> Self:
+        """The listing with all that is listed among its entries."""
+        return self
+
+    def set_apart(self, datasets: Sequence[Entry]) -> tuple[Self, None]:
+        """The listing without what is MISSING for certain, if these are the datasets; and that."""
+        return self, None
 
 
 def read(path: Path, name: str) -> Listing:
@@ -122,6 +138,23 @@ def read(path: Path, name: str) -> Listing:
             stream = io.BytesIO(beginning + stream.read())
         ended_by_nul = is_ended_by_nul(beginning.removeprefix(manifest.BOM.encode()))
         return collect(lines(stream, beginning, ended_by_nul, name), name, ended_by_nul)
+
+
+def is_long_table(path: Path) -> bool:
+    """Whether a file is large and begins with a header, perhaps below comments."""
+    if not path.is_file() or path.stat().st_size < LONG:
+        return False
+    with path.open("rb") as stream:
+        beginning = stream.read(BEGINNING)
+    text = beginning.decode("utf-8", "surrogateescape").removeprefix(manifest.BOM)
+    for line in text.split("\n")[:-1]:
+        try:
+            kind = manifest.classify(line.removesuffix("\r"), None, first=True)
+        except LineError:
+            return False
+        if line.strip() and kind is not Kind.COMMENT:
+            return isinstance(kind, Table)
+    return False
 
 
 def read_text(text: str, name: str) -> Listing:
@@ -158,44 +191,90 @@ def is_ended_by_nul(beginning: bytes) -> bool:
 
 def collect(numbered: Iterable[tuple[int, str]], name: str, ended_by_nul: bool = False) -> Listing:
     """Collect the entries of all lines. Raises InputError if there is none."""
-    result = Listing([], [])
-    table: Table | None = None
-    seen: set[tuple] = set()
-    above: Listed | None = None  # the entry in the line above this one
-    for number, line in read_json(iter(numbered), result):
-        if not line.strip():
-            continue
+    collector = Collector(name, ended_by_nul)
+    for number, line in collector.read_json(iter(numbered)):
+        if line.strip():
+            collector.read(number, line)
+        if len(collector.invalid) == MOST_WITHOUT_ENTRY and not collector.entries:
+            break
+    return collector.listing()
+
+
+class Collector:
+    """Collects the entries of a manifest, line by line; `name` is the user's name for it."""
+
+    def __init__(self, name: str, ended_by_nul: bool = False):
+        self.name, self.ended_by_nul = name, ended_by_nul
+        self.entries: list[Listed] = []
+        self.invalid: list[Invalid] = []
+        self.table: Table | None = None
+        self.seen: set[tuple] = set()
+        self.above: Listed | None = None  # the entry in the line above this one
+
+    def read(self, number: int, line: str) -> None:
+        """Collect what is in a line that is not blank."""
+        above, self.above = self.above, None
+        first = not (self.table or self.entries or self.invalid)
         try:
-            first = not (table or result.entries or result.invalid)
-            kind = manifest.classify(line, table, first, ended_by_nul)
-            if kind is Kind.COMMENT:
-                continue
+            kind = manifest.classify(line, self.table, first, self.ended_by_nul)
             if isinstance(kind, Table):
-                table, above = kind, None
-                continue
-            if table is None and not first and (unit := UNIT_LINE.fullmatch(line)):
-                above = with_unit(above, unit[1])
-                result.entries[-1] = above
-                continue
-            above = entry_of_row(number, table, line) if table else entry_of_line(number, line)
+                self.table = kind
+            elif kind is Kind.COMMENT:
+                self.above = above
+            elif self.table:
+                self.add_row(number, line)
+            elif not first and (unit := UNIT_LINE.fullmatch(line)):
+                self.entries[-1] = self.above = with_unit(above, unit[1])
+            else:
+                self.above = entry_of_line(number, line)
+                self.entries.append(self.above)
         except LineError as error:
-            above = None
-            result.invalid.append(Invalid(number, error.name, str(error)))
-            if len(result.invalid) == MOST_WITHOUT_ENTRY and not result.entries:
-                break
-            continue
-        if table and table.rows_are_pairs:
-            if above[1:] in seen:
-                continue
-            seen.add(above[1:])
-        result.entries.append(above)
-    if not result.entries:
+            self.invalid.append(Invalid(number, error.name, str(error)))
+
+    def add_row(self, number: int, line: str) -> None:
+        entry = entry_of_row(number, self.table, line)
+        if self.table.rows_are_pairs:
+            if entry[1:] in self.seen:
+                return
+            self.seen.add(entry[1:])
+        self.entries.append(entry)
+
+    def listing(self) -> Listing:
+        """What was collected. Raises InputError if there is no entry."""
+        if self.entries:
+            return Listing(self.entries, self.invalid)
         why = "it has no entry"
-        if result.invalid:
-            first = result.invalid[0]
+        if self.invalid:
+            first = self.invalid[0]
             why = f"it has no valid entry; line {first.line}: {first.reason}"
-        raise InputError(f"{quote(name)}: expected a manifest, but {why}; {ADVICE}")
-    return result
+        raise InputError(f"{quote(self.name)}: expected a manifest, but {why}; {ADVICE}")
+
+    def read_json(self, numbered: Iterator[tuple[int, str]]) -> Iterable[tuple[int, str]]:
+        """Collect the entries of JSON, an array or an object. If it is none, return its lines."""
+        skipped = []
+        for number, line in numbered:
+            skipped.append((number, line))
+            if line.strip() and not line.startswith("#"):
+                break
+        else:
+            return skipped
+        if line.lstrip()[0] not in "[{":
+            return chain(skipped, numbered)
+        rest = list(numbered)
+        try:
+            document = parse_json("\n".join([line, *(each for _, each in rest)]))
+        except LineError as error:
+            self.invalid.append(Invalid(number, error.name, str(error)))
+            return skipped[:-1]
+        if document is None:
+            return [*skipped, *rest]  # possibly one object per line
+        items = enumerate(document, start=1) if isinstance(document, list) else [(number, document)]
+        for number, item in items:
+            try:
+                self.entries.append(entry_of_json(number, item))
+            except LineError as error:
+                self.invalid.append(Invalid(number, error.name, str(error)))
+        return skipped[:-1]
 
 
 def entry_of_row(number: int, table: Table, line: str) -> Listed:
@@ -318,34 +397,6 @@ def plain(name: str, escaped: bool) -> str:
     if not escaped:
         return name
     return re.sub(r"\\.", lambda match: ESCAPED.get(match[0], match[0]), name)
-
-
-def read_json(numbered: Iterator[tuple[int, str]], result: Listing) -> Iterable[tuple[int, str]]:
-    """Add the entries of a JSON document, an array or object. If it is none, return its lines."""
-    skipped = []
-    for number, line in numbered:
-        skipped.append((number, line))
-        if line.strip() and not line.startswith("#"):
-            break
-    else:
-        return skipped
-    if line.lstrip()[0] not in "[{":
-        return chain(skipped, numbered)
-    rest = list(numbered)
-    try:
-        document = parse_json("\n".join([line, *(each for _, each in rest)]))
-    except LineError as error:
-        result.invalid.append(Invalid(number, error.name, str(error)))
-        return skipped[:-1]
-    if document is None:
-        return [*skipped, *rest]  # possibly one object per line
-    items = enumerate(document, start=1) if isinstance(document, list) else [(number, document)]
-    for number, item in items:
-        try:
-            result.entries.append(entry_of_json(number, item))
-        except LineError as error:
-            result.invalid.append(Invalid(number, error.name, str(error)))
-    return skipped[:-1]
 
 
 def parse_json(text: str) -> object:
