@@ -1,6 +1,5 @@
 """Benchmarks of iscc_similarity: speed of comparing codes, with checks that no pair is missed."""
 
-import random
 import sys
 import time
 from collections.abc import Callable
@@ -15,12 +14,13 @@ TOOL = PROJECT / "tools" / "iscc_similarity"
 SCRIPT = TOOL / "iscc_similarity.py"
 sys.path.append(str(TOOL))
 
-import codes  # noqa: E402
+import columns  # noqa: E402
 import hamming  # noqa: E402
 
 THRESHOLD = 12  # of Data-Codes, 128 bits
 DEFAULT = 24
 LOOKS_LIKE = 48  # of Image-Codes, 256 bits
+ROWS_AT_ONCE = 100_000
 
 
 def all_comparisons(folder: Path, runs: int) -> None:
@@ -29,7 +29,10 @@ def all_comparisons(folder: Path, runs: int) -> None:
     image_codes(folder)
     a_million_codes(alone, folder)
     codes_with_bits_in_common(alone)
+    a_thousand_rows(folder, runs)
     whole_script(alone, folder, runs)
+    ten_million_rows(folder)
+    in_shards(folder)
     two_thousand_files(folder, runs)
     ugly_sets(folder)
 
@@ -152,24 +155,39 @@ def time_and_check(title: str, hashes: np.ndarray, alone: float) -> None:
     print(f"  pairs of 1,000 of them: {in_pairs}, by brute force {expected}", flush=True)
 
 
+def a_thousand_rows(folder: Path, runs: int) -> None:
+    """The time of starting up: that of the interpreter and NumPy is the least there can be."""
+    manifest = folder / "thousand.tsv"
+    write_manifest(manifest, planted(1_000))
+    compare(
+        "A manifest of 1,000 rows",
+        {
+            "iscc_similarity.py": [PYTHON, SCRIPT, "--manifest", manifest, *tables(folder)],
+            "import numpy": [PYTHON, "-c", "import numpy"],
+        },
+        max(runs, 9),
+    )
+
+
+def tables(folder: Path) -> list[object]:
+    """Options for four tables."""
+    names = ("pairs", "clusters", "keep", "drop")
+    found = [word for name in names for word in (f"--{name}", folder / name)]
+    return [*found, "--threshold", THRESHOLD]
+
+
 def whole_script(alone: float, folder: Path, runs: int) -> None:
-    tables = [
-        word
-        for option in ("pairs", "clusters", "keep", "drop")
-        for word in (f"--{option}", folder / option)
-    ]
-    tables += ["--threshold", THRESHOLD]
     manifest = folder / "manifest.tsv"
     write_manifest(manifest, planted(100_000))
     whole = compare(
         "The whole script on a manifest of 100,000 rows, all tables",
-        {"iscc_similarity.py": [PYTHON, SCRIPT, "--manifest", manifest, *tables]},
+        {"iscc_similarity.py": [PYTHON, SCRIPT, "--manifest", manifest, *tables(folder)]},
         runs,
     )
     print(f"  4 x the comparison alone and 2 s are {4 * alone + 2:.2f} s: {whole:.2f} s\n")
     hashes = planted(1_000_000)
     write_manifest(manifest, hashes)
-    command = [PYTHON, SCRIPT, "--manifest", manifest, *tables]
+    command = [PYTHON, SCRIPT, "--manifest", manifest, *tables(folder)]
     comparison: dict[str, list[object] | Callable] = {
         "iscc_similarity.py": command,
         "the comparison alone": lambda: hamming.pairs_within(hashes, None, THRESHOLD),
@@ -177,6 +195,62 @@ def whole_script(alone: float, folder: Path, runs: int) -> None:
     compare(f"The whole script on 1,000,000 rows, threshold {THRESHOLD}", comparison, min(runs, 3))
     print(f"  the manifest has {manifest.stat().st_size / MIB:.0f} MiB")
     memory("  memory", command)
+
+
+def ten_million_rows(folder: Path) -> None:
+    """Two processes; of a sample, all pairs that brute force finds are in the table."""
+    hashes = planted(10_000_000)
+    manifest = folder / "manifest.tsv"
+    write_manifest(manifest, hashes)
+    command = [PYTHON, SCRIPT, "--manifest", manifest, *tables(folder), "--processes", 2]
+    start = time.perf_counter()
+    memory("10,000,000 rows, two processes", [*command, "--max-pairs", 10_000_000])
+    print(f"  {time.perf_counter() - start:.0f} s")
+    start = time.perf_counter()
+    hamming.pairs_within(hashes, None, THRESHOLD, processes=2)
+    print(f"  the comparison alone: {time.perf_counter() - start:.0f} s")
+    expected = set()
+    for row in range(0, len(hashes), len(hashes) // 200):
+        near = hamming.distances(hashes[[row]], hashes)[0] <= THRESHOLD
+        expected |= {tuple(sorted((row, other))) for other in np.flatnonzero(near) if other != row}
+    found = {tuple(map(row_of, pair)) for pair in read_pairs(folder / "pairs")}
+    print(f"  pairs of 200 rows: {len(expected)}, in the table: {len(expected & found)}\n")
+
+
+def in_shards(folder: Path) -> None:
+    """Four manifests of a million rows: one job, or ten that could run on ten machines."""
+    shards = [folder / f"shard {number}.tsv" for number in range(4)]
+    hashes = planted(4_000_000)
+    names = np.random.default_rng(1).permutation(len(hashes))  # copies are in any shard
+    for shard, rows in zip(shards, np.split(names, len(shards)), strict=True):
+        write_manifest(shard, hashes[rows], rows)
+    pairs = folder / "pairs"
+    script = [PYTHON, SCRIPT, "--threshold", THRESHOLD, "--pairs", pairs]
+
+    def job(*manifests: object) -> set[tuple[str, str]]:
+        start = time.perf_counter()
+        memory(f"{len(manifests) // 2} of 4 shards", [*script, *manifests])
+        print(f"  {time.perf_counter() - start:.0f} s", flush=True)
+        return read_pairs(pairs)
+
+    whole = job(*(word for shard in shards for word in ("--manifest", shard)))
+    joined = set()
+    for number, shard in enumerate(shards):
+        joined |= job("--manifest", shard)
+        for other in shards[number + 1 :]:
+            joined |= job("--manifest", shard, "--reference", other)
+    print(f"  pairs: {len(whole):,}, of ten jobs: {len(joined):,}, the same: {whole == joined}\n")
+
+
+def read_pairs(path: Path) -> set[tuple[str, str]]:
+    """The names in a table of pairs, the smaller first."""
+    with path.open() as lines:
+        next(lines)
+        return {tuple(sorted(line.split("\t", 2)[:2])) for line in lines}
+
+
+def row_of(name: str) -> int:
+    return int(name.removeprefix("image ").removesuffix(".tif"))
 
 
 def two_thousand_files(folder: Path, runs: int) -> None:
@@ -235,16 +309,38 @@ def ugly_sets(folder: Path) -> None:
         measure(title, "--threshold", threshold, status=status)
 
 
-def write_manifest(path: Path, hashes: np.ndarray, equal_from: int | None = None) -> None:
-    """Write Data-Codes with made-up Instance-Codes; from row `equal_from` on, codes are equal."""
-    chance = random.Random(0)
+def write_manifest(
+    path: Path, hashes: np.ndarray, names: np.ndarray | None = None, equal_from: int | None = None
+) -> None:
+    """Write Data-Codes, uint64, shape (n, 2), with made-up Instance-Codes.
+
+    `names` are numbers, in general those of the rows. From row `equal_from` on, codes are equal.
+    """
+    names = np.arange(len(hashes)) if names is None else names
+    made_up = np.random.default_rng(0).integers(0, 256, (len(hashes), 48), dtype=np.uint8)
+    if equal_from is not None:
+        made_up[equal_from:] = made_up[equal_from]
     with path.open("w") as out:
         out.write("#name\tiscc\tfilesize\tdatahash\tdata_code\tinstance_code\tnote\n")
-        for row, data in enumerate(hashes.astype(">u8")):
-            if equal_from is None or row <= equal_from:
-                rest, instance = chance.randbytes(16), chance.randbytes(32)
-            whole = data.tobytes() + rest
-            iscc = codes.encode(b"\x57\x00" + whole[:16] + instance[:16])
-            units = [codes.encode(b"\x30\x07" + whole), codes.encode(b"\x40\x07" + instance)]
-            fields = (f"ISCC:{iscc}", 10**6, f"1e20{instance.hex()}", *(f"ISCC:{u}" for u in units))
-            out.write("\t".join(map(str, (f"image {row}.tif", *fields, ""))) + "\n")
+        for start in range(0, len(hashes), ROWS_AT_ONCE):
+            some = slice(start, start + ROWS_AT_ONCE)
+            data = hashes[some].astype(">u8").view(np.uint8)
+            rest, instance = made_up[some, :16], made_up[some, 16:]
+            fields = zip(
+                names[some].tolist(),
+                encode(b"\x57\x00", data, instance[:, :16]),
+                map(bytes.hex, map(bytes, instance)),
+                encode(b"\x30\x07", data, rest),
+                encode(b"\x40\x07", instance),
+                strict=True,
+            )
+            out.writelines(
+                f"image {name}.tif\t{iscc}\t1000000\t1e20{datahash}\t{of_data}\t{of_bytes}\t\n"
+                for name, iscc, datahash, of_data, of_bytes in fields
+            )
+
+
+def encode(header: bytes, *parts: np.ndarray) -> list[str]:
+    """Codes of one type, of their parts: uint8, shape (n, bytes)."""
+    headers = np.tile(np.frombuffer(header, np.uint8), (len(parts[0]), 1))
+    return columns.encode_digits(np.hstack([headers, *parts]))

@@ -49,6 +49,7 @@ def many_small_files(folder: Path, runs: int) -> None:
             "iscc_sum.py --processes 2": iscc_sum(manifest, 2, paths),
             "iscc_sum.py --processes 1": iscc_sum(manifest, 1, paths),
             "iscc-sum": [ISCC_SUM, *paths],
+            "sha256sum": ["sha256sum", *paths],
         },
         runs,
     )

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 import audit
 import columns
 import iscc_verify
 import listing
 import manifest
-from exploring import EXPLORES, FUZZING, chance
+from exploring import EXPLORES, FUZZING, chance, examples
 from manifest import Entry
 from manifests import SAMPLES, changed_manifest
 from messages import InputError
@@ -47,13 +51,71 @@ def test_long_tables_are_read_as_line_by_line(tmp_path, monkeypatch):
 def test_most_entries_are_never_spelled_out(monkeypatch):
     monkeypatch.setattr(listing, "LONG", OF_ANY_LENGTH)
     found = iscc_verify.read_manifest(TEST_DATA / "planes.tsv", "m")
-    assert (found.entries, len(found.rows)) == ([], SAMPLES["planes"].count(b"\n") - 1)
+    assert (found.unusual, len(found.rows)) == ([], SAMPLES["planes"].count(b"\n") - 1)
     [first, *_] = manifest.read(TEST_DATA / "planes.tsv", "m")
     code = codes_of(b"other")
     entry = Entry(first.name, code.wide, *code[2:])
     apart, missing = found.set_apart([entry])
     assert [each.name for each in apart.entries if each.name == first.name] == [first.name]
     assert len(apart.entries) + len(missing) == len(found.rows)
+
+
+HEADER = "#name\tiscc\n"
+ROWS = "".join(f"{number}.tif\t{codes_of(bytes([number])).wide}\n" for number in range(3))
+WIDE = codes_of(b"").wide
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEADER + "junk\n" * 10_000 + ROWS,
+        HEADER + "junk\n" * 9_999 + ROWS,
+        HEADER + ROWS + "junk\n" * 10_001,
+        HEADER + ROWS.lower() + "junk\n" * 10_001,
+        HEADER + "junk\n" * 10_050 + "x" * 1_000_100 + "\n",
+        HEADER + ROWS + "x" * 1_000_100 + "\n",
+        HEADER + "junk\n" * 5,
+        f"name;iscc\nfoo {WIDE}\0a.tif {WIDE}\0",
+        f'{HEADER}[{{"filename": "a.tif", "iscc": "{WIDE}"}}]',
+        f'[1,"name","iscc",\n{{"filename": "a.tif", "iscc": "{WIDE}"}}]',
+        f'{HEADER}{{"a":1,"a":2}}.tif\t{WIDE}\na.tif\t{WIDE}\n',
+        f"[,name,iscc\n{'x' * 1_000_100},a.tif,{WIDE}\n",
+        "# " + "a comment\n# " * 1_000 + "\n" + HEADER + ROWS,
+        "name\tfilesize\tiscc\n" + ROWS.replace("\t", "\t5\t") + "\t\t\n\t\n\n" * 1_000,
+        f"{HEADER}{ROWS}#name\tiscc\tnote\n{ROWS}",
+        "\ufeff# a\r\n" + (HEADER + ROWS).replace("\n", "\r\n"),
+    ],
+)  # fmt: skip
+def test_what_is_not_a_plain_table_is_read_line_by_line(tmp_path, text, monkeypatch):
+    (tmp_path / "m").write_text(text, newline="")
+    found = []
+    for length in (OF_NONE, OF_ANY_LENGTH):
+        monkeypatch.setattr(listing, "LONG", length)
+        found.append(read(tmp_path / "m"))
+    assert found[0] == found[1]
+
+
+def test_lines_that_are_too_short_for_a_code_need_no_memory():
+    text = (HEADER + "a\tb\n" * 1_000).encode()
+    reader = listing.Collector("m")
+    places, alike, _ = columns.read_block(columns.Lines(text, 1), reader)
+    assert (len(places), len(alike), len(reader.invalid)) == (0, 0, 1_000)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "gone"])
+def test_a_manifest_that_cannot_be_read_is_named(script, tmp_path, name):
+    (tmp_path / "a.tif").write_bytes(b"a")
+    done = script("iscc_verify", "--manifest", name, "a.tif", "--report", "r")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("iscc_verify: cannot read ")
+
+
+@examples(2_000)
+@given(*[st.text("ab./\\_1", max_size=8)] * 2)
+def test_names_that_may_be_matched_have_the_same_stem_or_flat_name(name, other):
+    if any(key(name) == key(other) for _, key in audit.KEYS):
+        same_stem = audit.stem(name) == audit.stem(other)
+        assert same_stem or audit.flat_name(name) == audit.flat_name(other)
 
 
 # Names that have a part in common, or nearly, and ones that have nothing.

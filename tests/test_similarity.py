@@ -36,7 +36,7 @@ import picture
 import relations
 import tables
 import workers
-from exploring import examples
+from exploring import chance, examples
 from links import Links
 from manifest import Entry
 from oracle import TEST_DATA, codes_of, codes_of_file, distance, manifest_line
@@ -868,6 +868,32 @@ def test_manifests_are_compared_without_reading_a_dataset(tmp_path, similarity):
     assert done.returncode == 0
     [_, row] = (tmp_path / "p").read_text().splitlines()
     assert row.split("\t")[:6] == ["gone.tif", "old.tif", "exact", "0", "64", "100.0"]
+
+
+def test_an_archive_in_shards_has_the_pairs_of_the_whole(tmp_path, similarity):
+    """As docs/similarity.md says: each shard alone, and each two of them, one as the reference."""
+    random = chance(7)
+    entries = []
+    for number in range(90):
+        data = random.choice((0, ones(60), random.getrandbits(128)))
+        data ^= ones(random.randrange(30), start=random.randrange(90))
+        entries.append(entry(str(number), data, number // 2))
+    shards = [f"{number}.tsv" for number in range(3)]
+    for number, shard in enumerate(shards):
+        write_manifest(tmp_path / shard, entries[number::3])
+
+    def rows(*arguments: str) -> list[tuple]:
+        """The pairs, by name, without the positions in the inputs."""
+        similarity(*arguments, "--pairs", "p.tsv")
+        fields = [line.split("\t") for line in (tmp_path / "p.tsv").read_text().splitlines()[1:]]
+        return [(*sorted(row[:2]), *row[2:6], *sorted(row[6:8])) for row in fields]
+
+    whole = rows(*(word for shard in shards for word in ("--manifest", shard)))
+    joined = [row for shard in shards for row in rows("--manifest", shard)]
+    for shard, other in combinations(shards, 2):
+        joined += rows("--manifest", shard, "--reference", other)
+    assert sorted(joined) == sorted(whole)
+    assert {row[2] for row in whole} == {"exact", "near"}
 
 
 def test_tiny_datasets_are_only_ever_exact(tmp_path, similarity):

@@ -1195,3 +1195,18 @@ def test_the_result_has_the_counts_of_standard_output(tmp_path, script):
     text = (tmp_path / "r").read_text()
     assert text.replace(",\n", ", ") == f"1 dataset: {done.stdout}"
     assert all(len(line) <= 72 for line in text.splitlines())
+
+
+def test_the_first_mismatches_are_in_the_order_of_the_report(tmp_path, script):
+    """Directories without a file are at its end, below the lines that are missing."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "m.tsv").write_text(
+        HEADER + manifest_line("empty/a", b"") + manifest_line("b", b"")
+    )
+    arguments = ("empty", "--manifest", "m.tsv", "--report", "r.tsv", "--on-mismatch", "fail")
+    done = script("iscc_verify", *arguments)
+    rows = [line.split("\t")[:2] for line in (tmp_path / "r.tsv").read_text().splitlines()[1:]]
+    assert rows == [["empty/a", "MISSING"], ["b", "MISSING"], ["empty", "CHANGED"]]
+    assert done.stderr == (
+        'iscc_verify: 3 do not match: "empty/a" is MISSING, "b" is MISSING, "empty" is CHANGED\n'
+    )

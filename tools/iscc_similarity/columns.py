@@ -31,19 +31,27 @@ MULTIHASH = "1e20"  # the beginning of a datahash
 BLAKE3_BYTES = 32
 NO_HASH = MULTIHASH + "00" * BLAKE3_BYTES
 MOST_DIGITS = 18  # of a size
-BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 22
 LONGEST_LINE = 4 * manifest.LONGEST_LINE  # bytes
 CODES_AT_ONCE = 10_000
 
 # ASCII codes, and what they stand for.
-LF, TAB, CR, BACKSLASH, NUMBER_SIGN = b"\n\t\r\\#"  # CR is the last of the control characters
+LF, TAB, CR, BACKSLASH, NUMBER_SIGN = b"\n\t\r\\#"
+LAST_CONTROL = CR  # NUL, tab and line feed are below it
 ZERO = ord("0")
 NOT_A_DIGIT = 255
 DIGITS = np.frombuffer(codes.BASE32.encode(), np.uint8)
-BASE32_VALUES, HEX_VALUES = (
-    bytes(digits.find(each) % (NOT_A_DIGIT + 1) for each in range(NOT_A_DIGIT + 1))
-    for digits in (codes.BASE32.encode(), b"0123456789abcdef")
-)
+HEX_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
+
+
+def values_of_digits(digits: np.ndarray) -> bytes:
+    """A table for bytes.translate: the value of each digit, NOT_A_DIGIT for any other byte."""
+    values = np.full(256, NOT_A_DIGIT, dtype=np.uint8)
+    values[digits] = np.arange(len(digits))
+    return values.tobytes()
+
+
+BASE32_VALUES, HEX_VALUES = map(values_of_digits, (DIGITS, HEX_DIGITS))
 # Eight digits, a byte each, are brought together: pairs of 5 bits, then of 10, then of 20. The bits
 # of the first and of the second of each pair, and how far the first moves:
 STEPS = np.array(
@@ -232,7 +240,7 @@ def whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-class Reader(Protocol):
+class LineReader(Protocol):
     """Reads the lines of one file, one after the other; `name` is the user's name for it."""
 
     name: str
@@ -245,7 +253,7 @@ class Reader(Protocol):
 class Lines:
     """The lines of a block, of which the first has this number.
 
-    controls       int64: where tabs, line feeds and other control characters are
+    controls       int64: where control characters up to LAST_CONTROL are
     last           int64, shape (lines,): the place of each line feed in `controls`
     starts, ends   int64, shape (lines,): where each begins, and its line feed
     """
@@ -254,21 +262,21 @@ class Lines:
         self.block = block if block.endswith(b"\n") else block + b"\n"
         self.number = number
         self.bytes = np.frombuffer(self.block, np.uint8)
-        self.controls = np.flatnonzero(self.bytes <= CR)
+        self.controls = np.flatnonzero(self.bytes <= LAST_CONTROL)
         self.last = np.flatnonzero(self.bytes[self.controls] == LF)
         self.ends = self.controls[self.last]
         self.starts = np.concatenate([[0], self.ends[:-1] + 1])
 
-    def read(self, place: int, reader: Reader) -> object:
+    def read(self, place: int, reader: LineReader) -> object:
         """What is in a line, read on its own. Raises InputError."""
         number = self.number + place
-        line = self.block[self.starts[place] : self.ends[place]]
+        line = self.block[int(self.starts[place]) : int(self.ends[place])]
         text = line.decode("utf-8", "surrogateescape")
         text = manifest.without_end(text, number, reader.name)
         return reader.read(number, text) if text.strip() else None
 
 
-def read_block(lines: Lines, reader: Reader) -> tuple[np.ndarray, Columns, dict[int, object]]:
+def read_block(lines: Lines, reader: LineReader) -> tuple[np.ndarray, Columns, dict[int, object]]:
     """The lines of a block. Raises InputError.
 
     Returns the places, int64, of those that are as our tools write them, and their entries; and
@@ -322,7 +330,7 @@ def read_alike(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, Colu
     pixels, are_pixels = decode_texts(lines.block, *of_pixels, matching(manifest.PIXELS))
     image_codes, are_image_codes = decode_texts(lines.block, *looks, matching(manifest.IMAGE_CODES))
     right &= are_sizes & are_hashes & are_notes & are_pixels & are_image_codes
-    # Units are not kept, and the datahash tells all that they do.
+    # Units are not kept. They say no more than the datahash does, but have to be read without one.
     hashed = datahash[0] < datahash[1]
     right &= hashed | ((data[0] == data[1]) & (instance[0] == instance[1]))
     names = [
@@ -351,7 +359,8 @@ def split(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, np.ndarra
         return np.zeros(0, np.int64), np.zeros((0, fields + 1), np.int64)
     right = np.diff(lines.last, prepend=-1) == fields
     right &= lines.bytes[lines.starts] != NUMBER_SIGN
-    right &= lines.ends - lines.starts <= manifest.LONGEST_LINE
+    length = lines.ends - lines.starts
+    right &= (length >= min(LENGTHS.values())) & (length <= manifest.LONGEST_LINE)
     control = lines.bytes[lines.controls]
     unusual = lines.controls[(control != TAB) & (control != LF)]
     right[np.searchsorted(lines.ends, unusual)] = False

@@ -347,7 +347,8 @@ def stem(name: str) -> str:
     return base[: len(base) - len(bare)] + bare.partition(".")[0]
 
 
-# What names may have in common, the most certain first.
+# What names may have in common, the most certain first. Names with any of these in common have the
+# same flat name or the same stem; rows.py relies on that.
 KEYS = (
     (BY_FLAT_NAME, flat_name),
     (BY_PARTS, without_last_extension),

@@ -27,7 +27,7 @@ if __name__ == "__main__":
 import argparse
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import audit
 import coding
@@ -43,6 +43,9 @@ from inputs import Dataset, Form
 from manifest import Entry
 from messages import InputError, in_lines, pluralize, quote
 from report import Report
+
+if TYPE_CHECKING:
+    from rows import LongListing
 
 FAIL, REPORT = "fail", "report"
 CODES_IN_FORM = "the codes in the form"
@@ -103,7 +106,8 @@ def verify(args: argparse.Namespace) -> Outcome:
         directories = {each.name for each in datasets if coding.is_directory(each)}
         if directories:
             listed = without_slashes(listed.spelled_out(), datasets, directories)
-        checked = choose_files(datasets, Directories(directories), listed.entries)
+        entries = listed.entries if directories else []
+        checked = choose_files(datasets, Directories(directories), entries)
         entries = coding.code_all(checked.files, processes=args.processes)
     names = [each.name for each in found or datasets]
     listed, missing = listed.set_apart(entries)
@@ -115,7 +119,8 @@ def verify(args: argparse.Namespace) -> Outcome:
     failed = names_that_failed(findings, listed.entries, checked)
     report = Report(findings, missing)
     mismatches = report.without(audit.OK, *map(str.upper, args.ignore))
-    said = ", ".join(f"{report.counts[status]:,} {status}" for status in audit.STATUSES)
+    counts = report.count_statuses()
+    said = ", ".join(f"{counts[status]:,} {status}" for status in audit.STATUSES)
     write_outputs(args, report, mismatches, names, failed, said)
     if args.on_mismatch == FAIL and mismatches.count:
         return Outcome(said, audit.describe(first_of(mismatches), mismatches.count))
@@ -124,7 +129,7 @@ def verify(args: argparse.Namespace) -> Outcome:
 
 def read_inputs(
     args: argparse.Namespace,
-) -> tuple[listing.Listing, list[Dataset], list[Entry] | None]:
+) -> tuple["listing.Listing | LongListing", list[Dataset], list[Entry] | None]:
     """Read what is expected, and the datasets to check or their entries in manifests.
 
     The bytes of datasets are not read yet.
@@ -181,12 +186,13 @@ def read_inputs(
     return of_kinds(listed, called, found, manifests), datasets, found
 
 
-def read_manifest(path: Path, called: str) -> listing.Listing:
-    if not listing.is_long_table(path):
-        return listing.read(path, called)
-    import rows  # and NumPy
+def read_manifest(path: Path, called: str) -> "listing.Listing | LongListing":
+    if listing.is_long_table(path):
+        import rows  # and NumPy
 
-    return rows.read(path, called)
+        if found := rows.read(path, called):
+            return found
+    return listing.read(path, called)
 
 
 def read_found(source: Dataset) -> list[Entry]:
@@ -203,8 +209,11 @@ def read_found(source: Dataset) -> list[Entry]:
 
 
 def of_kinds(
-    listed: listing.Listing, called: str, found: list[Entry] | None, sources: Sequence[Dataset]
-) -> listing.Listing:
+    listed: "listing.Listing | LongListing",
+    called: str,
+    found: list[Entry] | None,
+    sources: Sequence[Dataset],
+) -> "listing.Listing | LongListing":
     """The listing, in which lines are invalid if nothing to be checked has their kind of code.
 
     Such a line is left out if its image has a line of the right kind as well, as in a trail or in
@@ -366,9 +375,10 @@ def summary(
     report: Report, mismatches: Report, datasets: int, ignore: Sequence[str]
 ) -> dict[str, object]:
     """Counts of datasets, of report lines with each status, and of mismatches."""
+    counts = report.count_statuses()
     return {
         "datasets": datasets,
-        **{status: report.counts[status] for status in audit.STATUSES},
+        **{status: counts[status] for status in audit.STATUSES},
         "mismatches": mismatches.count,
         "ignored": sorted(set(ignore)),
         "first_mismatches": first_of(mismatches),

@@ -109,7 +109,7 @@ class Invalid(NamedTuple):
 class Listing(NamedTuple):
     """All lines of a manifest except comments, in order.
 
-    A long table may be a `rows.LongListing` instead, which has the same methods.
+    `rows.LongListing` has the same methods.
     """
 
     entries: list[Listed]
@@ -120,11 +120,11 @@ class Listing(NamedTuple):
         return {each.pixels is not None for each in self.entries} <= kinds
 
     def spelled_out(self) -> Self:
-        """The listing with all that is listed among its entries."""
+        """The listing with everything among its entries."""
         return self
 
     def set_apart(self, datasets: Sequence[Entry]) -> tuple[Self, None]:
-        """The listing without what is MISSING for certain, if these are the datasets; and that."""
+        """What the audit of these datasets has to see, and rows that are MISSING in any case."""
         return self, None
 
 
@@ -141,13 +141,23 @@ def read(path: Path, name: str) -> Listing:
 
 
 def is_long_table(path: Path) -> bool:
-    """Whether a file is large and begins with a header, perhaps below comments."""
-    if not path.is_file() or path.stat().st_size < LONG:
+    """Whether a file is large and begins with a header, perhaps below comments.
+
+    False where `read` may find another format, or that the file cannot be read.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size < LONG:
+            return False
+        with path.open("rb") as stream:
+            beginning = stream.read(BEGINNING)
+    except OSError:
         return False
-    with path.open("rb") as stream:
-        beginning = stream.read(BEGINNING)
     text = beginning.decode("utf-8", "surrogateescape").removeprefix(manifest.BOM)
-    for line in text.split("\n")[:-1]:
+    lines = text.split("\n")[:-1]
+    rows = (line.lstrip() for line in lines if line.strip() and not line.startswith("#"))
+    if "\0" in text or next(rows, "[").startswith(("[", "{")):
+        return False
+    for line in lines:
         try:
             kind = manifest.classify(line.removesuffix("\r"), None, first=True)
         except LineError:

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 
 class Report(NamedTuple):
-    """Findings in the order of the report, and the rows that are MISSING in addition to them."""
+    """Findings in the order of the report, and the rows that are MISSING in addition to them.
+
+    If there are such rows, each finding is for a dataset or a line.
+    """
 
     findings: list[Finding]
     missing: "Rows | None" = None
 
-    @property
-    def counts(self) -> Counter[str]:
+    def count_statuses(self) -> Counter[str]:
         """The number of lines with each status."""
         counts = Counter(finding.status for finding in self.findings)
         counts[audit.MISSING] += self.missing_count
@@ -39,8 +41,11 @@ class Report(NamedTuple):
 
     def first(self, count: int) -> list[Finding]:
         """The first findings, in the order of the report."""
-        missing = [] if self.missing is None else self.missing.first_missing(count)
-        return sorted([*self.findings[:count], *missing], key=audit.place_in_report)[:count]
+        first = self.findings[:count]
+        if self.missing is not None:
+            first += self.missing.first_missing(count)
+            first.sort(key=audit.place_in_report)
+        return first[:count]
 
     def lines(self) -> Iterator[str]:
         """The lines of the report, with its header."""
