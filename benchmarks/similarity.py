@@ -317,7 +317,8 @@ def write_manifest(
     `names` are numbers, in general those of the rows. From row `equal_from` on, codes are equal.
     """
     names = np.arange(len(hashes)) if names is None else names
-    made_up = np.random.default_rng(0).integers(0, 256, (len(hashes), 48), dtype=np.uint8)
+    rng = np.random.default_rng(names[0])  # other ones in every shard
+    made_up = rng.integers(0, 256, (len(hashes), 48), dtype=np.uint8)
     if equal_from is not None:
         made_up[equal_from:] = made_up[equal_from]
     with path.open("w") as out:
