@@ -16,7 +16,7 @@ help:
 	@echo "make fuzz       the tests with made-up examples, others in every run and many more of them"
 	@echo "make mutants    change the code in small ways, and see that the tests notice; some minutes"
 	@echo "make pictures   take the pictures in the documentation anew"
-	@echo "make bench      how fast the tools are beside their peers; some minutes, on a quiet machine"
+	@echo "make bench      how fast the tools are beside their peers; an hour or two, on a quiet machine"
 	@echo "                (PART=sums, pixels, panels, trail, similarity, verify or workflows for one)"
 	@echo "make serve      a local Galaxy with the tools, to try the forms (PORT=8080)"
 	@echo "make format     format Python and XML"

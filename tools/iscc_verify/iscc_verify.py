@@ -106,8 +106,8 @@ def verify(args: argparse.Namespace) -> Outcome:
         directories = {each.name for each in datasets if coding.is_directory(each)}
         if directories:
             listed = without_slashes(listed.spelled_out(), datasets, directories)
-        entries = listed.entries if directories else []
-        checked = choose_files(datasets, Directories(directories), entries)
+        in_directories = listed.entries if directories else []
+        checked = choose_files(datasets, Directories(directories), in_directories)
         entries = coding.code_all(checked.files, processes=args.processes)
     names = [each.name for each in found or datasets]
     listed, missing = listed.set_apart(entries)
