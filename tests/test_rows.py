@@ -136,11 +136,12 @@ def random_entry(random, pixels: list[str | None], may_be_narrow: bool = True) -
 
 
 def random_table(random, entries: list[Entry]) -> str:
-    """A manifest with all columns or the name last, perhaps with a line that is not as written."""
+    """A manifest with all columns or three, perhaps with a line that is not as written."""
     lines = [*manifest.lines(entries)]
     if random.random() < 0.2 and not any(each.pixels for each in entries):
-        fields = [(each.note, each.iscc, each.name) for each in entries]
-        lines = [*manifest.table_lines(("note", "iscc", "name"), fields)]
+        columns = random.choice((("note", "iscc", "name"), ("iscc", "name", "note")))
+        fields = [[getattr(each, column) for column in columns] for each in entries]
+        lines = [*manifest.table_lines(columns, fields)]
     if random.random() < 0.3:
         place = random.randrange(1, len(lines))
         lines.insert(
