@@ -53,6 +53,7 @@ BOM = "\ufeff"
 MOST_PARTS = 100  # of a name, between slashes, that are removed one by one
 
 NUMBER_OF_BYTES = re.compile("[0-9]{1,18}")
+MULTIHASH = "1e20"  # the beginning of a datahash: BLAKE3, 32 bytes
 BLAKE3_MULTIHASH = re.compile("1[eE]20[0-9a-fA-F]{64}")
 PIXELS = re.compile(
     "imagewalk (?:u?int(?:8|16|32|64)|float(?:16|32|64)) "

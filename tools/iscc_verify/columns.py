@@ -17,7 +17,7 @@ import numpy as np
 
 import codes
 import manifest
-from manifest import Entry, Table
+from manifest import MULTIHASH, Entry, Table
 from messages import explaining
 
 HASH_BYTES = 16  # of a wide Data-Code, and of a wide Instance-Code
@@ -27,7 +27,6 @@ LENGTHS = {
     for wide, header in HEADERS.items()
 }
 NO_SIZE = -1
-MULTIHASH = "1e20"  # the beginning of a datahash
 BLAKE3_BYTES = 32
 NO_HASH = MULTIHASH + "00" * BLAKE3_BYTES
 MOST_DIGITS = 18  # of a size
@@ -209,16 +208,12 @@ def read(path: Path, name: str) -> Columns:
     """As `manifest.read`, with the same errors."""
     reader = manifest.Reader(name)
     parts: list[Columns] = []
-    number = 1
     with explaining("read", name), path.open("rb") as file:
-        for block in whole_lines(file):
-            lines = Lines(block, number)
-            places, alike, others = read_block(lines, reader)
+        for numbers, alike, others in read_blocks(file, reader):
             parts.append(alike)
             if others:
-                order = np.argsort(np.concatenate([places, [*others]]), kind="stable")
+                order = np.argsort(np.concatenate([numbers, [*others]]), kind="stable")
                 parts[-1] = Columns.join([alike, Columns.of([*others.values()])]).take(order)
-            number += len(lines.starts)
     found = Columns.join(parts)
     if not len(found):
         raise manifest.no_entry(name)
@@ -276,17 +271,28 @@ class Lines:
         return reader.read(number, text) if text.strip() else None
 
 
+def read_blocks(
+    file: IO[bytes], reader: LineReader
+) -> Iterator[tuple[np.ndarray, Columns, dict[int, object]]]:
+    """The lines of a file, block by block, as `read_block` reads them. Raises InputError."""
+    number = 1
+    for block in whole_lines(file):
+        lines = Lines(block, number)
+        yield read_block(lines, reader)
+        number += len(lines.starts)
+
+
 def read_block(lines: Lines, reader: LineReader) -> tuple[np.ndarray, Columns, dict[int, object]]:
     """The lines of a block. Raises InputError.
 
-    Returns the places, int64, of those that are as our tools write them, and their entries; and
-    what the reader finds in the others, by place.
+    Returns the numbers, int64, of those that are as our tools write them, and their entries; and
+    what the reader finds in the others, by number.
     """
     others: dict[int, object] = {}
 
     def read_other(place: int) -> None:
         if found := lines.read(place, reader):
-            others[place] = found
+            others[lines.number + place] = found
 
     count, first = len(lines.starts), 0
     while reader.table is None and first < count:
@@ -306,7 +312,7 @@ def read_block(lines: Lines, reader: LineReader) -> tuple[np.ndarray, Columns, d
             for below in range(place + 1, count):
                 read_other(below)
             break
-    return places, alike, others
+    return places + lines.number, alike, others
 
 
 def read_alike(lines: Lines, first: int, table: Table) -> tuple[np.ndarray, Columns]:

@@ -104,9 +104,10 @@ def verify(args: argparse.Namespace) -> Outcome:
         checked, entries = Checked([], [each.name for each in found], set()), found
     else:
         directories = {each.name for each in datasets if coding.is_directory(each)}
+        in_directories = []  # in general: few manifests list directories, and some are long
         if directories:
             listed = without_slashes(listed.spelled_out(), datasets, directories)
-        in_directories = listed.entries if directories else []
+            in_directories = listed.entries
         checked = choose_files(datasets, Directories(directories), in_directories)
         entries = coding.code_all(checked.files, processes=args.processes)
     names = [each.name for each in found or datasets]
@@ -301,10 +302,9 @@ def choose_files(
     """
     whole: set[str] = set()
     by_file: set[str] = set()
-    if directories.names:  # skipped in general: few manifests list directories, and some are long
-        for entry in entries:
-            whole |= {entry.name} & directories.names
-            by_file |= directories.above(entry.name)
+    for entry in entries:
+        whole |= {entry.name} & directories.names
+        by_file |= directories.above(entry.name)
     checked = Checked([], [], by_file)
     for dataset in datasets:
         files = coding.files_in(dataset) if dataset.name in by_file else [dataset]

@@ -32,7 +32,16 @@ from typing import BinaryIO, NamedTuple, Self
 
 import codes
 import manifest
-from manifest import BLAKE3_MULTIHASH, Entry, Kind, LineError, Table, contains_code, is_code
+from manifest import (
+    BLAKE3_MULTIHASH,
+    MULTIHASH,
+    Entry,
+    Kind,
+    LineError,
+    Table,
+    contains_code,
+    is_code,
+)
 from messages import InputError, explaining, quote
 
 ISCC_SUM_TAG = re.compile(r"ISCC-SUM \((.*)\) = (\S+)\s*", re.IGNORECASE | re.DOTALL)
@@ -58,7 +67,6 @@ ADVICE = "choose the output of ISCC manifest, or another list of names and ISCC 
 MOST_WITHOUT_ENTRY = 10_000  # lines, after which a file is not a manifest
 BEGINNING = 8192  # bytes read to detect the format; names are shorter
 LONG = 1 << 20  # bytes of a table; NumPy, by which long ones are read, needs 0.1 s to start
-MULTIHASH = "1e20"  # BLAKE3, 32 bytes
 SHORTEST_CODE = codes.characters(codes.HEADER_BYTES + 8)  # 64 bits; requires the prefix
 DATA_UNIT = "GA"  # the beginning of a Data-Code
 UNKNOWN_PIXELS = ""

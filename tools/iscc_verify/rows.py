@@ -145,22 +145,19 @@ def read(path: Path, name: str) -> LongListing | None:
     That is the case for a file with an error, or one that does not seem to be a manifest.
     """
     collector = Collector(name)
-    number, numbers, parts = 1, [np.zeros(0, np.int64)], []
+    numbers, parts = [np.zeros(0, np.int64)], []
     first = math.inf  # the first line with an entry
     with suppress(InputError), explaining("read", name), path.open("rb") as stream:
-        for block in columns.whole_lines(stream):
-            lines = columns.Lines(block, number)
-            places, alike, _ = columns.read_block(lines, collector)
-            numbers.append(places + number)
+        for found, alike, _ in columns.read_blocks(stream, collector):
+            numbers.append(found)
             parts.append(alike)
-            number += len(lines.starts)
             unusual = (each.line for each in collector.entries[:1])
-            first = min(first, *numbers[-1][:1].tolist(), *unusual, math.inf)
+            first = min([first, *found[:1].tolist(), *unusual])
             wrong = collector.invalid[MOST_WITHOUT_ENTRY - 1 :]
             if wrong and wrong[0].line < first:
                 return None
-        found = np.concatenate(numbers)
-        if len(found):
-            rows = Rows(Columns.join(parts), found, np.arange(len(found)))
+        lines = np.concatenate(numbers)
+        if len(lines):
+            rows = Rows(Columns.join(parts), lines, np.arange(len(lines)))
             return LongListing(collector.entries, collector.invalid, rows)
     return None
