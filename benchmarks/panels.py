@@ -30,6 +30,7 @@ sys.path.insert(0, str(PROJECT / "tools" / "iscc_sum"))
 
 import panel_search
 import panels
+from grey import stretched
 
 HOME = VENV / "images"
 MICROGRAPH, FIELD, PHOTOGRAPH = "micrograph", "field", "photograph"
@@ -202,7 +203,7 @@ def burnt_into(grey: np.ndarray, brightest: int) -> np.ndarray:
     rows, columns = grey.shape
     bar = rows // 12
     picture = Image.new("L", (columns, rows + bar))
-    image = panels.stretched(grey).astype(np.float32) * brightest / 255
+    image = stretched(grey).astype(np.float32) * brightest / 255
     picture.paste(Image.fromarray(image.astype(np.uint8)))
     pen, size = ImageDraw.Draw(picture), columns // 28
     pen.text((size // 2, size // 3), "Lab 7, VEGA3", fill=255, font_size=size)
@@ -214,7 +215,7 @@ def burnt_into(grey: np.ndarray, brightest: int) -> np.ndarray:
 
 
 def features(grey: np.ndarray) -> panels.Features:
-    return panels.features(panels.stretched(grey), *grey.shape[::-1])
+    return panels.features(stretched(grey), *grey.shape[::-1])
 
 
 def percent(found: list[bool]) -> str:
@@ -292,7 +293,7 @@ def draw(
     out = io.BytesIO()
     picture.save(out, "jpeg", quality=quality)
     colours = np.atleast_3d(np.asarray(Image.open(out)))
-    return [panels.stretched(each) for each in np.moveaxis(colours, 2, 0)]
+    return [stretched(each) for each in np.moveaxis(colours, 2, 0)]
 
 
 def cut_out(
@@ -316,7 +317,7 @@ def detectors(raw: list[Raw]) -> None:
         cv2.setRNGSeed(0)
         random = np.random.default_rng(0)
         start = time.perf_counter()
-        described = [detect(panels.stretched(each.grey)) for each in raw]
+        described = [detect(stretched(each.grey)) for each in raw]
         seconds = (time.perf_counter() - start) / len(raw)
         texts = []
         for part in PARTS[1:]:
@@ -457,7 +458,7 @@ def mosaic(random: np.random.Generator, raw: list[Raw]) -> np.ndarray:
     side = SIDE // 4
     plane = np.zeros((SIDE, SIDE), np.uint16)
     for row, column in np.ndindex(4, 4):
-        grey = panels.stretched(raw[random.integers(len(raw))].grey)
+        grey = stretched(raw[random.integers(len(raw))].grey)
         tile = np.rot90(grey, random.integers(4))[:: random.choice((1, -1))]
         tile = Image.fromarray(tile).resize((side, side), Image.Resampling.BICUBIC)
         top, left = row * side, column * side

@@ -3,7 +3,7 @@
 import sys
 from collections import deque
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -96,7 +96,8 @@ def code(path: Path, wanted: pixels.Wanted = pixels.Wanted()) -> None:  # noqa: 
 @cache
 def worker(wanted: pixels.Wanted) -> pixels.Worker:
     """A worker whose reader is started only once, as for a collection."""
-    return pixels.Worker({}, wanted, skip=False)
+    work = partial(pixels.code_dataset, wanted=wanted)
+    return pixels.Worker({}, work, wanted.projections, skip=False)
 
 
 def ignore(count: float) -> None:
@@ -163,6 +164,6 @@ def many_planes(folder: Path, runs: int) -> None:
 
 def image_codes(planes: np.ndarray, variants: Callable = lambda picture: [picture]) -> None:
     for plane in planes:
-        thumbnail = appearance.Thumbnail(*plane.shape)
-        thumbnail.add(plane)
-        appearance.image_codes(variants(appearance.picture_of([thumbnail])))
+        areas = appearance.Areas(*plane.shape)
+        areas.add(plane)
+        appearance.image_codes(variants(appearance.picture_of([areas])))

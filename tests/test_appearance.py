@@ -1,4 +1,4 @@
-"""Image-Codes and thumbnails, compared with iscc-core and exact fractions."""
+"""Image-Codes and their areas, compared with iscc-core and exact fractions."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import skimage
 from PIL import Image as Pillow
 
 import appearance
-from appearance import Thumbnail
+from appearance import Areas
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
 
@@ -71,7 +71,7 @@ def is_featureless(values: list[int]) -> bool:
     "shape", [(32, 32), (64, 96), (7, 5), (100, 33), (31, 200), (1, 50), (999, 3)]
 )
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32"])
-def test_a_thumbnail_has_the_means_of_equal_areas(shape, dtype):
+def test_areas_have_equal_sizes(shape, dtype):
     """Compared with exact fractions; areas may contain parts of pixels."""
     random = np.random.default_rng(3)
     array = (random.random(shape) * 200 - (60 if dtype in ("int16", "float32") else 0)).astype(
@@ -82,10 +82,10 @@ def test_a_thumbnail_has_the_means_of_equal_areas(shape, dtype):
     low, high = exact.min(), exact.max()
     want = np.vectorize(lambda mean: round((mean - low) / (high - low) * 255))(exact)
     for rows_at_once in (1, 3, 1000):
-        thumbnail = Thumbnail(*shape)
+        areas = Areas(*shape)
         for top in range(0, shape[0], rows_at_once):
-            thumbnail.add(array[top : top + rows_at_once])
-        assert (appearance.picture_of([thumbnail]) == want).all()
+            areas.add(array[top : top + rows_at_once])
+        assert (appearance.picture_of([areas]) == want).all()
 
 
 def weights(length: int) -> np.ndarray:
@@ -98,24 +98,24 @@ def weights(length: int) -> np.ndarray:
     return np.array(overlap, dtype=object)
 
 
-def test_thumbnails_do_not_depend_on_how_rows_come(tmp_path):
+def test_areas_do_not_depend_on_how_rows_come(tmp_path):
     """To the last bit, including numbers whose sums are not exact."""
     array = (np.random.default_rng(0).random((301, 77)) * 1e9).astype("f4")
     found = set()
     for at_once in (1, 2, 7, 64, 301):
-        thumbnail = Thumbnail(301, 77)
+        areas = Areas(301, 77)
         for top in range(0, 301, at_once):
-            thumbnail.add(array[top : top + at_once])
-        found.add(thumbnail.means().tobytes())
+            areas.add(array[top : top + at_once])
+        found.add(areas.means().tobytes())
     assert len(found) == 1
 
 
-def test_thumbnails_of_wide_planes_need_little_memory():
+def test_areas_of_wide_planes_need_little_memory():
     """A few numbers per column, but not 32; and none after the last row."""
     tracemalloc.start()
     try:
-        thumbnails = [Thumbnail(1, 500_000) for _ in range(3)]
-        for each in thumbnails:
+        planes = [Areas(1, 500_000) for _ in range(3)]
+        for each in planes:
             each.add(np.ones((1, 500_000), "u1"))
         kept, peak = tracemalloc.get_traced_memory()
     finally:

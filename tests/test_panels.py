@@ -25,6 +25,7 @@ import plane_store
 import planes
 from dev.environments import PROJECT
 from exploring import EXPLORES, FUZZING, chance
+from grey import stretched
 from oracle import TEST_DATA
 
 FIGURE = TEST_DATA / "panels" / "figure_2.jpg"
@@ -39,7 +40,7 @@ def grey(name: str) -> np.ndarray:
 
 def described(image: np.ndarray, most: int = panels.MOST_FEATURES) -> panels.Features:
     rows, columns = image.shape
-    return panels.features(panels.stretched(image), columns, rows, most)
+    return panels.features(stretched(image), columns, rows, most)
 
 
 @cache

@@ -13,7 +13,7 @@ from test_appearance import SKIMAGE
 
 import appearance
 import containers
-from appearance import Thumbnail
+from appearance import Areas
 from documents import PIXELS
 from manifest import Entry
 from oracle import TEST_DATA
@@ -231,11 +231,11 @@ def fields() -> dict[str, np.ndarray]:
 
 def looks(picture: np.ndarray, turned: bool) -> list[str]:
     """The Image-Codes of a picture in memory: shape (rows, columns), or with colours."""
-    thumbnails = []
+    channels = []
     for channel in np.atleast_3d(picture).transpose(2, 0, 1):
-        thumbnails.append(Thumbnail(*channel.shape))
-        thumbnails[-1].add(np.ascontiguousarray(channel))
-    grey = appearance.picture_of(thumbnails)
+        channels.append(Areas(*channel.shape))
+        channels[-1].add(np.ascontiguousarray(channel))
+    grey = appearance.picture_of(channels)
     return appearance.image_codes(appearance.turned(grey) if turned else [grey])
 
 

@@ -21,7 +21,7 @@ HEADER = b"\x21\x07"  # Content-Code, Image, version 0, 256 bits
 EXACT_BITS = 32
 
 
-class Thumbnail:
+class Areas:
     """The means of 32 by 32 areas of a plane, whose rows are added from the top.
 
     Columns are only added up once per line of areas, as a plane may have millions of them.
@@ -76,12 +76,12 @@ class Thumbnail:
         return (self.areas - low) / (high - low) * 255
 
 
-def picture_of(thumbnails: list[Thumbnail]) -> np.ndarray:
+def picture_of(channels: list[Areas]) -> np.ndarray:
     """The mean of the channels of an image, each scaled: integers, shape (32, 32)."""
     total = np.zeros((SIDE, SIDE))
-    for each in thumbnails:
+    for each in channels:
         total += each.means()
-    return np.rint(total / len(thumbnails)).astype(np.uint8)
+    return np.rint(total / len(channels)).astype(np.uint8)
 
 
 def turned(picture: np.ndarray) -> list[np.ndarray]:

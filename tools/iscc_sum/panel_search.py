@@ -19,6 +19,7 @@ import montage
 import panels
 import plane_store
 from coding import in_workers
+from grey import stretched
 from inputs import Dataset
 from matches import Match
 from panels import MOST_OF_PANEL, Features, Find
@@ -138,7 +139,7 @@ def panel_of(
 
 def looks_of(colours: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The mean of the colours of a picture, uint8, and each colour that differs from it."""
-    grey = panels.stretched(sum(colours, np.float32(0)))
+    grey = stretched(sum(colours, np.float32(0)))
     return [grey, *(each for each in colours if differs(each, grey))]
 
 

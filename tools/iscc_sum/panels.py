@@ -33,7 +33,6 @@ import likeness
 # Processes share the work; a library that starts threads of its own would be in their way.
 cv2.setNumThreads(1)
 
-SATURATED = (0.5, 99.5)  # percentiles that become black and white
 SIDE = 1024  # pixels along the longer side when features are made; smaller planes are not enlarged
 MOST_FEATURES = 1500  # of a plane
 MOST_OF_PANEL = 1000
@@ -101,13 +100,6 @@ class Find:
     shift: tuple[float, float]
     corners: np.ndarray
     distances: np.ndarray
-
-
-def stretched(picture: np.ndarray) -> np.ndarray:
-    """A picture of any real type as uint8, its contrast stretched: shape (rows, columns)."""
-    low, high = np.percentile(picture, SATURATED)
-    grey = (picture.astype(np.float32) - low) * (255 / max(high - low, 1e-9))
-    return np.clip(grey, 0, 255).astype(np.uint8)
 
 
 def shrunk(picture: np.ndarray, side: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 import imagewalk
 import panels
+from grey import Reduction, stretched
 from images import Sizes
 from inputs import Dataset
 from pixels import check_end, names_of, reporting, take
@@ -28,41 +29,6 @@ class Plane(NamedTuple):
     features: panels.Features
 
 
-class Reduction:
-    """A plane whose rows are added from the top, reduced to the means of square blocks."""
-
-    def __init__(self, rows: int, columns: int, side: int):
-        self.columns = columns
-        self.block = -(-max(rows, columns) // side)
-        self.starts = np.arange(0, columns, self.block)
-        self.means: list[np.ndarray] = []
-        self.waiting: list[np.ndarray] = []
-        self.count = 0  # of rows waiting
-
-    def add(self, pixels: np.ndarray) -> None:
-        """Add the next rows: shape (rows, columns). NaN and infinity count as 0."""
-        rows = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
-        while len(rows):
-            some = rows[: self.block - self.count]
-            self.waiting.append(some.sum(axis=0, dtype=np.float64))
-            self.count += len(some)
-            rows = rows[len(some) :]
-            if self.count == self.block:
-                self.finish_block()
-
-    def finish_block(self) -> None:
-        sums = np.add.reduceat(sum(self.waiting), self.starts)
-        widths = np.diff(self.starts, append=self.columns)
-        self.means.append((sums / (widths * self.count)).astype(np.float32))
-        self.waiting, self.count = [], 0
-
-    def picture(self) -> np.ndarray:
-        """The reduced plane, float32: shape (rows, columns)."""
-        if self.count:
-            self.finish_block()
-        return np.array(self.means)
-
-
 def read_planes(
     dataset: Dataset, pieces: Iterator[Found | bytes], report: Callable[[float], None]
 ) -> Iterator[Plane]:
@@ -76,14 +42,14 @@ def read_planes(
         total = np.float32(0)
         is_picture, planes = sizes.z == sizes.t == 1, sizes.z * sizes.c * sizes.t
         for z, c, t in np.ndindex(sizes[:3]):
-            grey = panels.stretched(read_plane(dtype, sizes, pieces, MOST_SIDE))
+            grey = stretched(read_plane(dtype, sizes, pieces, MOST_SIDE))
             yield plane(name if planes == 1 else f"{name}/z{z}c{c}t{t}", grey, sizes)
             total = total + grey if is_picture else total
         if is_picture and planes > 1:
-            yield plane(name, panels.stretched(total), sizes)
+            yield plane(name, stretched(total), sizes)
         if sizes.z > 1:
             for c, t in np.ndindex(sizes.c, sizes.t):
-                grey = panels.stretched(read_plane(dtype, sizes, pieces, MOST_SIDE))
+                grey = stretched(read_plane(dtype, sizes, pieces, MOST_SIDE))
                 yield plane(f"{name}/zmaxc{c}t{t}", grey, sizes)
     check_end(pieces)
 
@@ -100,7 +66,7 @@ def read_figures(
     for name, (dtype, sizes) in zip(names_of(dataset, images), images, strict=True):
         colours: dict[tuple[int, int], list[np.ndarray]] = {}
         for z, _, t in np.ndindex(sizes[:3]):
-            grey = panels.stretched(read_plane(dtype, sizes, pieces, side))
+            grey = stretched(read_plane(dtype, sizes, pieces, side))
             colours.setdefault((z, t), []).append(grey)
         for (z, t), each in colours.items():
             yield name if len(colours) == 1 else f"{name}/z{z}t{t}", each
