@@ -42,7 +42,8 @@ def coded(path: Path, **wanted: bool) -> list[Entry]:
     """The entries of a file or directory named x, without a separate process to read it."""
     dataset, options = Dataset(("x",), path), Wanted(**wanted)
     pieces = reader.read_here(dataset, {}, options.projections)
-    return pixels.code_dataset(dataset, pieces, lambda count: None, options)
+    found = pixels.code_dataset(dataset, pieces, lambda count: None, options)
+    return [each.entry for each in found]
 
 
 def five_axes(array: np.ndarray, axes: str) -> np.ndarray:

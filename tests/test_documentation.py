@@ -24,6 +24,8 @@ import panel_picture
 import panel_search
 import panels
 import picture
+import sheet
+import thumbnails
 from conftest import SCRIPTS
 from dev.environments import PROJECT
 from dev.suite import TOOLS
@@ -239,6 +241,9 @@ def test_forms_and_help_have_no_other_numbers(tool):
         *(str(limit) for limit in (panel_picture.MOST_ROWS, panel_search.MOST_FITTING)),
         *("0", "1", "2", "10"),  # depth 2, channel 1, time 0; 10 to the power of the certainty
         str(len(list(appearance.turned(np.zeros((32, 32)))))),  # Image-Codes of a figure
+        str(thumbnails.MOST_SIDE),
+        str(sheet.MOST_GROUPS),
+        "3",  # kB of a thumbnail; matches on a contact sheet are in words
         *(f"{limit:,}" for limit in (picture.MOST_IN_HEAT_MAP, iscc_similarity.MOST_IN_MATRIX)),
     }
     root = expanded(tool)

@@ -41,7 +41,7 @@ MOST_SECONDS = 60  # for one file; the worst of these take a few, on a quiet mac
 NAME = "hostile.dat"
 LIMITS = ("MOST_DECODED", "MOST_DECODED_EXPANSION")  # that tests change
 
-CODE = partial(pixels.code_dataset, wanted=pixels.Wanted())
+CODE = partial(pixels.code_dataset, wanted=pixels.Wanted(thumbnails=True))
 Coded = list | str  # what became of a file: (name, code, pixels), or the complaint
 
 
@@ -72,7 +72,7 @@ class Coding:
             found = self.worker(Dataset((path.name,), path), report)
         except InputError as error:
             return str(error)
-        return [(each.name, each.iscc, each.pixels) for each in found]
+        return [(each.entry.name, each.entry.iscc, each.entry.pixels) for each in found]
 
 
 def warn(message: Warning, category: type, filename: str, *_: object) -> None:

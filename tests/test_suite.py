@@ -1,6 +1,7 @@
 """Consistency of the suite: formatting, lint, versions, copies, and correct test data."""
 
 import csv
+import io
 import re
 import subprocess
 import sys
@@ -315,6 +316,21 @@ def test_distances_by_appearance_in_xml_tests_are_those_of_iscc_core():
     assert found[0] == (20, "nuclei_3d.tif/z15c0t0")
     assert found[1][0] > 48
     assert min(apart(colours, each) for each in planes[1:]) > 48
+
+
+def test_thumbnails_are_of_the_images():
+    """Each is called by hash and sizes, and looks like what Pillow makes of the image."""
+    stack = tifffile.imread(TEST_DATA / "nuclei_3d.tif")
+    images = [stack.max(axis=0), *stack]  # small enough that they are not reduced
+    sizes = ["z31c1t1y61x57", *["z1c1t1y61x57"] * 31]
+    streams = [stack.astype(">u2").tobytes(), *(each.astype(">u2").tobytes() for each in stack)]
+    with zipfile.ZipFile(TEST_DATA / "thumbnails.zip") as packed:
+        for image, size, stream in zip(images, sizes, streams, strict=True):
+            name = f"{codes_of(stream).datahash} imagewalk uint16 {size}.jpg"
+            found = np.asarray(Image.open(io.BytesIO(packed.read(name))), dtype=float)
+            low, high = np.percentile(image, [0.5, 99.5])
+            want = np.clip((image - low) / (high - low) * 255, 0, 255)
+            assert abs(found - want).mean() < 20  # most of it is noise; other planes differ by more
 
 
 def apart(figure: Entry, plane: Entry) -> int:

@@ -26,7 +26,8 @@ import argparse
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,7 @@ MOST_COMPARISONS_OF_NEAREST = 20_000_000_000
 
 KINDS = ("datasets", "manifests")
 REFERENCE_KINDS = ("reference_datasets", "reference_manifests")
+THUMBNAILS = "thumbnails"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -150,6 +152,17 @@ def make_parser() -> command.Parser:
         f"table of all distances, in bits of 128 or 256, for up to {MOST_IN_MATRIX:,} datasets",
     )
     parser.add_output("--picture", "plot of the distances (PNG)")
+    parser.add_argument(
+        "--thumbnails",
+        action="append",
+        default=[],
+        metavar="ZIP",
+        help="thumbnails of the images, made by iscc_pixels; may be given several times",
+    )
+    parser.add_output(
+        "--sheet",
+        "contact sheet (PNG) of the thumbnails: each cluster, or each image with its best matches",
+    )
     parser.add_output("--result", "the numbers of pairs, clusters or matches, as text")
     return parser
 
@@ -164,11 +177,12 @@ class Source(NamedTuple):
 def find_duplicates(args: argparse.Namespace) -> Outcome:
     """Compare all datasets, write the requested outputs, and return a summary of one line."""
     check_options(args)
-    entries, *references = read_entries(args, sources(args))
+    given, thumbnails = read_given(args)
+    entries, *references = read_entries(args, given, thumbnails)
     sides = links.fingerprints(entries, *references, by=args.compare)
     [others] = references or [entries]
     of_images = any(any(side.pixels) for side in (entries, *references))
-    found = find_links(args, sides)
+    found, nearest = find_links(args, sides), None
     exact, near = relations.count_pairs(found)
     count = pluralize(len(entries), "dataset")
     if sides.is_one_set:
@@ -182,11 +196,12 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         bars = tables.kinds_of_matches(entries, matches, relations.similar(found))
         what = pluralize(len(np.unique(matches.a)), "dataset") + " with a match"
         count += f" compared with {len(others):,} of the reference"
-        if args.matches:
+        if args.matches or args.sheet:
             nearest = find_nearest(found, np.setdiff1d(np.arange(len(entries)), matches.a))
             if nearest is None:
                 what += "; the nearest of the others is not listed, because there are too many"
                 nearest = matches.select(np.zeros(len(matches.a), dtype=bool))
+        if args.matches:
             rows = tables.match_rows(entries, others, matches, nearest)
             table = tables.lines(tables.MATCH_COLUMNS, rows, of_images)
 
@@ -207,6 +222,9 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
             out.write_lines(args.matrix, manifest.table_lines(header, rows))
         if args.picture:
             out.write(args.picture, [draw(args, entries, others, found, bars)])
+        if args.sheet:
+            drawn = draw_sheet(summary, thumbnails, entries, others, found, nearest)
+            out.write(args.sheet, [drawn])
         if args.result:
             out.write_lines(args.result, [in_lines(summary)])
     return Outcome(summary)
@@ -242,22 +260,28 @@ def check_options(args: argparse.Namespace) -> None:
         raise InputError(
             "--duplicates is about lists: expected --keep, --drop or --copies, found none"
         )
+    if args.thumbnails and not args.sheet:
+        raise InputError("--thumbnails: expected --sheet as well, to draw them, found none")
 
 
-def sources(args: argparse.Namespace) -> list[Source]:
-    """What to compare, and the reference if there is one."""
-    files, manifests, references = (
+def read_given(args: argparse.Namespace) -> tuple[list[Source], list[Dataset]]:
+    """What to compare, and the reference if there is one; and the files of thumbnails."""
+    files, manifests, references, thumbnails = (
         [inputs.from_path(path) for path in paths]
-        for paths in (args.files, args.manifests, args.references)
+        for paths in (args.files, args.manifests, args.references, args.thumbnails)
     )
     found = [Source(files, manifests)]
     if args.inputs:
-        form = Form(args.inputs, KINDS + REFERENCE_KINDS)
+        form = Form(args.inputs, (*KINDS, *REFERENCE_KINDS, THUMBNAILS))
         kinds = [form.one_of(*KINDS), form.which(*REFERENCE_KINDS)]
         if kinds[1] and references:
             raise InputError(f"--reference: {form.called} has a reference already")
         found = [read_source(form, kind) for kind in kinds if kind]
-    return [*found, Source([], references)] if references else found
+        if form.which(THUMBNAILS):
+            thumbnails += form.datasets(THUMBNAILS)
+    if args.sheet and not thumbnails:
+        raise InputError("--sheet: expected thumbnails to draw (--thumbnails), found none")
+    return [*found, Source([], references)] if references else found, thumbnails
 
 
 def read_source(form: Form, kind: str) -> Source:
@@ -269,10 +293,12 @@ def read_source(form: Form, kind: str) -> Source:
     return Source([], datasets)
 
 
-def read_entries(args: argparse.Namespace, sources: list[Source]) -> list[Columns]:
+def read_entries(
+    args: argparse.Namespace, sources: list[Source], thumbnails: list[Dataset]
+) -> list[Columns]:
     """Read the entries of each source, or code them, after all checks that need no work."""
-    paths = [each.path for source in sources for part in source for each in part]
-    outputs.check(args.outputs, [args.inputs, *paths])
+    given = [*thumbnails, *(each for source in sources for part in source for each in part)]
+    outputs.check(args.outputs, [args.inputs, *(each.path for each in given)])
     read = [
         Columns.join([columns.read(each.path, each.name) for each in source.manifests])
         for source in sources
@@ -456,10 +482,7 @@ def draw(
     """Draw a heat map (PNG), or, if it would be too large, histograms of distances and `bars`."""
     import picture  # slow to import
 
-    # The libraries' warnings about fonts and directories are of no use to users.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_drawing():
         names, other_names = entries.names, others.names
         one_set = found.sides.is_one_set
         scale = picture.BY_APPEARANCE if args.compare == links.APPEARANCE else picture.BY_CONTENT
@@ -483,6 +506,46 @@ def draw(
         title = f"Distance to the nearest {which}: {drawn}{len(names):,} datasets"
         beside = "Clusters by size" if one_set else "Datasets by their best match"
         return picture.histograms(title, distances, exact, beside, bars, args.threshold, scale)
+
+
+def draw_sheet(
+    title: str,
+    thumbnails: list[Dataset],
+    entries: Columns,
+    others: Columns,
+    found: Links,
+    nearest: Pairs | None,
+) -> bytes:
+    """Draw a contact sheet (PNG). Raises InputError if not one image on it has a thumbnail."""
+    import contacts  # slow to import
+    import sheet
+    from gallery import Gallery
+
+    with Gallery(thumbnails) as gallery:
+        if found.sides.is_one_set:
+            places = relations.places(found)
+            drawn = contacts.of_clusters(title, entries, places, gallery.find)
+        else:
+            matches = relations.best_matches(found, contacts.MATCHES)
+            drawn = contacts.of_matches(title, entries, others, matches, nearest, gallery.find)
+    tiles = [tile for group in drawn.groups for tile in group.tiles]
+    if tiles and all(tile.picture is None for tile in tiles):
+        raise InputError(
+            f"{quote(thumbnails[0].name)}: expected thumbnails of the images that are compared, "
+            "found those of others; make manifest and thumbnails in the same run of ISCC pixel "
+            "manifest"
+        )
+    with quiet_drawing():
+        return sheet.draw(drawn)
+
+
+@contextmanager
+def quiet_drawing() -> Iterator[None]:
+    """Suppress warnings of the libraries about fonts and directories, which do not help users."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 if __name__ == "__main__":

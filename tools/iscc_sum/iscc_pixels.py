@@ -16,6 +16,7 @@ if __name__ == "__main__":
     startup.begin()
 
 import argparse
+import tempfile
 import time
 
 import command
@@ -23,6 +24,7 @@ import inputs
 import manifest
 import outputs
 import pixels
+import thumbnails
 from command import Outcome
 from inputs import Form
 from messages import InputError, pluralize
@@ -55,6 +57,10 @@ def make_parser() -> command.Parser:
         "inverted; the upright one first",
     )
     parser.add_output(
+        "--thumbnails",
+        "a small grey picture of each image, for contact sheets of iscc_similarity (zip file)",
+    )
+    parser.add_output(
         "--skipped",
         "skip datasets that cannot be read as images, and list them, with reasons, in this table",
     )
@@ -76,11 +82,24 @@ def code(args: argparse.Namespace) -> Outcome:
         form = Form(args.inputs, ("datasets",))
         datasets = form.datasets(form.one_of("datasets"))
     outputs.check(args.outputs, [args.inputs, *(each.path for each in datasets)])
-    wanted = pixels.Wanted(not args.narrow, args.planes, args.projections, args.turned)
-    found, skipped = pixels.code_images(datasets, wanted, args.skipped is not None, args.processes)
-    entries = [entry for each in found for entry in each]
-    with outputs.Outputs() as out:
+    with_thumbnails = args.thumbnails is not None
+    wanted = pixels.Wanted(
+        not args.narrow, args.planes, args.projections, args.turned, with_thumbnails
+    )
+    skip = args.skipped is not None
+    with (
+        tempfile.TemporaryFile() as unsorted,
+        tempfile.TemporaryFile() as packed,
+        outputs.Outputs() as out,
+    ):
+        kept = thumbnails.Kept(unsorted)
+        found, skipped = pixels.code_images(datasets, wanted, kept, skip, args.processes)
+        entries = [entry for each in found for entry in each]
         out.write_lines(args.manifest, manifest.lines(entries))
+        if with_thumbnails:
+            kept.write(entries, packed)
+            packed.seek(0)
+            out.write(args.thumbnails, iter(lambda: packed.read(outputs.PIECE_BYTES), b""))
         if args.skipped:
             out.write_lines(args.skipped, manifest.table_lines(SKIPPED_COLUMNS, skipped))
     line = f"{pluralize(len(found), 'dataset')} with {pluralize(len(entries), 'code')} of pixels, "

@@ -13,13 +13,14 @@ from iscc_sum import IsccSumProcessor
 import appearance
 import imagewalk
 import workers
-from appearance import Thumbnail
+from appearance import Areas
 from coding import entry_of, find, in_workers
 from images import NotAnImageError, Sizes, limit_memory, limit_time, most_seconds
 from inputs import Dataset
 from manifest import Entry
 from messages import InputError, Progress, quote
 from reader import Found, Reader, Siblings, read_here, silence
+from thumbnails import Kept, Thumbnail
 
 
 class Wanted(NamedTuple):
@@ -29,21 +30,39 @@ class Wanted(NamedTuple):
     planes: bool = False
     projections: bool = False
     turned: bool = False
+    thumbnails: bool = False
+
+
+class Coded(NamedTuple):
+    """What was made of an image or plane: its entry, and its thumbnail (JPEG) if that is wanted."""
+
+    entry: Entry
+    jpeg: bytes | None
 
 
 def code_images(
-    datasets: Sequence[Dataset], wanted: Wanted, skip: bool = False, processes: int = 1
+    datasets: Sequence[Dataset],
+    wanted: Wanted,
+    kept: Kept,
+    skip: bool = False,
+    processes: int = 1,
 ) -> tuple[list[list[Entry]], list[tuple[str, str]]]:
     """Code all images; the entries are in the order of datasets, whatever the number of processes.
 
-    Raises InputError, naming the dataset, if one cannot be read as an image. With `skip`, such
-    datasets are returned with the reason instead; then InputError is only raised if all are
-    skipped.
+    Thumbnails are added to `kept` if these are wanted. Raises InputError, naming the dataset, if
+    one cannot be read as an image. With `skip`, such datasets are returned with the reason instead;
+    then InputError is only raised if all are skipped.
     """
     work = partial(code_dataset, wanted=wanted)
     found: list[list[Entry] | str] = [[]] * len(datasets)
     for index, result in in_images(work, datasets, wanted.projections, skip, processes):
-        found[index] = result
+        if isinstance(result, str):
+            found[index] = result
+            continue
+        found[index] = [each.entry for each in result]
+        for entry, jpeg in result:
+            if jpeg is not None:
+                kept.add(entry, jpeg)
     skipped = [
         (dataset.name, result)
         for dataset, result in zip(datasets, found, strict=True)
@@ -171,17 +190,17 @@ def code_dataset(
     pieces: Iterator[Found | bytes],
     report: Callable[[float], None],
     wanted: Wanted,
-) -> list[Entry]:
-    """The entries of a dataset, from the pieces that a reader yields."""
+) -> list[Coded]:
+    """Code the images in a dataset, from the pieces that a reader yields."""
     images = next(pieces).images
     pieces = reporting(pieces, report)
-    entries = [
-        entry
+    coded = [
+        each
         for name, (dtype, sizes) in zip(names_of(dataset, images), images, strict=True)
-        for entry in code_image(name, dtype, sizes, pieces, wanted)
+        for each in code_image(name, dtype, sizes, pieces, wanted)
     ]
     check_end(pieces)
-    return entries
+    return coded
 
 
 def names_of(dataset: Dataset, images: Sequence[object]) -> list[str]:
@@ -203,12 +222,12 @@ def code_image(
     sizes: Sizes,
     pieces: Iterator[bytes],
     wanted: Wanted,
-) -> Iterator[Entry]:
-    """The entries of an image, of its planes if there are several, and of its projections."""
+) -> Iterator[Coded]:
+    """Code an image, its planes if there are several, and its projections."""
     whole = Coder(name, dtype, sizes, wanted)
     one_plane = sizes._replace(z=1, c=1, t=1)
     plane_bytes = sizes.y * sizes.x * dtype.itemsize
-    planes: list[Entry] = []
+    planes: list[Coded] = []
     for z, c, t in np.ndindex(sizes[:3]):
         coders = [whole]
         if wanted.planes and one_plane != sizes:
@@ -216,15 +235,15 @@ def code_image(
         for piece in take(pieces, plane_bytes):
             for coder in coders:
                 coder.add(piece)
-        planes += [coder.entry() for coder in coders[1:]]
-    yield whole.entry()
+        planes += [coder.coded() for coder in coders[1:]]
+    yield whole.coded()
     yield from planes
     if wanted.projections and sizes.z > 1:
         for c, t in np.ndindex(sizes.c, sizes.t):
             plane = Coder(f"{name}/zmaxc{c}t{t}", dtype, one_plane, wanted)
             for piece in take(pieces, plane_bytes):
                 plane.add(piece)
-            yield plane.entry()
+            yield plane.coded()
 
 
 def check_end(pieces: Iterator[bytes]) -> None:
@@ -242,30 +261,36 @@ def take(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 
 class Coder:
-    """Makes the entry of an image, or of a plane, from the pieces of its stream."""
+    """Codes an image, or a plane, from the pieces of its stream."""
 
     def __init__(self, name: str, dtype: np.dtype, sizes: Sizes, wanted: Wanted):
         self.name, self.dtype, self.sizes, self.wanted = name, dtype, sizes, wanted
         self.processor = IsccSumProcessor()
         channels = sizes.c if sizes.z == sizes.t == 1 else 0  # otherwise it is a stack or a series
-        self.thumbnails = [Thumbnail(sizes.y, sizes.x) for _ in range(channels)]
+        self.channels = [Areas(sizes.y, sizes.x) for _ in range(channels)]
+        self.thumbnail = Thumbnail(sizes) if wanted.thumbnails else None
         self.rows = 0
 
     def add(self, piece: bytes) -> None:
         """Add whole rows of one plane, which follow those added before."""
         self.processor.update(piece)
-        if self.thumbnails:
-            stored = imagewalk.stored_type(self.dtype)
-            rows = np.frombuffer(piece, stored).reshape(-1, self.sizes.x)
-            self.thumbnails[self.rows // self.sizes.y].add(rows)
-            self.rows += len(rows)
+        stored = imagewalk.stored_type(self.dtype)
+        rows = np.frombuffer(piece, stored).reshape(-1, self.sizes.x)
+        if self.channels:
+            self.channels[self.rows // self.sizes.y].add(rows)
+        if self.thumbnail:
+            self.thumbnail.add(rows)
+        self.rows += len(rows)
+
+    def coded(self) -> Coded:
+        return Coded(self.entry(), self.thumbnail.jpeg() if self.thumbnail else None)
 
     def entry(self) -> Entry:
         entry = entry_of(self.name, self.processor, self.wanted.wide)
         entry = entry._replace(pixels=imagewalk.describe(self.dtype, self.sizes))
-        if not self.thumbnails:
+        if not self.channels:
             return entry
-        picture = appearance.picture_of(self.thumbnails)
+        picture = appearance.picture_of(self.channels)
         pictures = appearance.turned(picture) if self.wanted.turned else [picture]
         found = appearance.image_codes(pictures)
         if not found[0]:
