@@ -24,6 +24,7 @@ WORKFLOWS = {
     for name in (
         "fingerprint-collection",
         "deduplicate-collection",
+        "deduplicate-images",
         "verify-delivery",
         "trace-against-archive",
         "audit-conversion",
