@@ -109,11 +109,14 @@ class Client:
 
     def run(self, tool: str, **inputs: object) -> dict[str, dict]:
         """Run a tool, wait for it, and return its outputs by name."""
-        response = self.start(tool, **inputs)
-        self.wait(response["jobs"])
+        return self.outputs(self.start(tool, **inputs))
+
+    def outputs(self, started: dict) -> dict[str, dict]:
+        """Wait for a tool that was started, and return its outputs by name."""
+        self.wait(started["jobs"])
         return {
             output["output_name"]: {"src": "hda", "id": output["id"]}
-            for output in response["outputs"]
+            for output in started["outputs"]
         }
 
     def start(self, tool: str, **inputs: object) -> dict:

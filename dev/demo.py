@@ -1,21 +1,25 @@
 """Demonstrate the suite on microscopy images in a real Galaxy: `make demo`.
 
-The raw images of a paper are fingerprinted and archived. Then workflows answer common questions:
-What exactly are my data? Which of these files are copies? Did everything come back as it was? Where
-do the files behind the figures come from? Two more questions are about pixels: a stack was
-converted, and one of its planes is a figure; did that change anything? Which raw image was a
-scaled, reduced and compressed figure made from, and which ones the panels of another figure? Then
-the files of a paper are traced through an analysis in Galaxy, back to its raw data. Finally, the
-author seals that trail, and a stranger checks who vouches for the files; then again with one digit
-changed.
+A story in eight questions, each of which a workflow answers. The raw images of a paper are
+fingerprinted. Which of these files are copies? Did everything come back as it was? Where do the
+files behind the figures come from? Then the pixels: did a conversion change them, and which raw
+images were the figures made from? Then the files of a paper are traced through an analysis in
+Galaxy, back to the raw data. Finally, the author seals that trail, and a stranger checks who
+vouches for the files; then again with one digit changed.
 """
 
 import io
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import tifffile
@@ -34,11 +38,18 @@ from dev.client import Client, JobError
 from dev.environments import PROJECT
 from dev.local_galaxy import Galaxy, local_galaxy
 from dev.processes import ServerError
+from dev.story import Chapter, page
 from dev.suite import ANALYSIS, STEPS, TOOLS, WORKFLOWS
 
 TEST_DATA = PROJECT / "test-data"
 RESULTS = PROJECT / "demo-results"
+PAGE = RESULTS / "index.html"
 SEAL = PROJECT / "tools" / "iscc_verify" / "iscc_seal.py"
+TITLE = "From raw images to a figure, and back"
+INTRODUCTION = (
+    "Eight questions about the images of a paper, answered by the ISCC tools in Galaxy. Every "
+    "answer comes from the content of the files, and never from their names."
+)
 
 RAW = {
     "cell.png": "cell.png",
@@ -52,106 +63,161 @@ FIGURES = {
     "figure 2c.tif": "nuclei_retouched.tif",
     "figure 4.png": "microaneurysms.png",
 }
-PLANE = 15  # of the stack, used as a figure
+# Three panels, and one plane of the stack.
+SCALED = {"figure 2.jpg": "panels/figure_2.jpg", "figure 3a.jpg": "pixels/figure.jpg"}
 LOST = "cell.png"
 DAMAGED = "retina.jpg"
 
+# A part of the story yields its chapters, in order.
+Part = Callable[[Galaxy], Iterator[Chapter]]
+
 
 def main() -> None:
+    start = time.monotonic()
     try:
         with local_galaxy(tools=[*TOOLS, *STEPS]) as galaxy:
-            for name, content in run(galaxy).items():
-                (RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
-                (RESULTS / name).write_bytes(content)
+            chapters = run(galaxy)
     except (ServerError, JobError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("The demo was interrupted; Galaxy has stopped.")
-    print(f"\nThe complete tables and the pictures are in {RESULTS}.")
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    for chapter in chapters:
+        for name, content in chapter.files.items():
+            (RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
+            (RESULTS / name).write_bytes(content)
+    end = f"Made by the demo on {date.today().isoformat()}. Complete tables are beside this page."
+    PAGE.write_text(page(TITLE, INTRODUCTION, chapters, end), encoding="utf-8")
+    print(
+        f"\nThat took {time.monotonic() - start:.0f} s. The whole story is one page, with pictures:"
+    )
+    print(PAGE)
 
 
-def run(galaxy: Galaxy) -> dict[str, bytes]:
-    """Run the workflows, print what they found, and return their outputs as files."""
-    client = Client(galaxy, "ISCC demo")
+def run(galaxy: Galaxy) -> list[Chapter]:
+    """Let workflows answer all questions, in three parts side by side; print them in order."""
+    parts: list[Part] = [ask_about_files, ask_about_images, ask_about_a_paper]
+    queues: list[SimpleQueue[Chapter | None]] = [SimpleQueue() for _ in parts]
+
+    def tell(part: Part, queue: SimpleQueue[Chapter | None]) -> None:
+        try:
+            for chapter in part(galaxy):
+                queue.put(chapter)
+        finally:
+            queue.put(None)
+
+    chapters = []
+    with ThreadPoolExecutor(len(parts)) as pool:
+        told = [pool.submit(tell, *each) for each in zip(parts, queues, strict=True)]
+        for part, queue in zip(told, queues, strict=True):
+            for chapter in iter(queue.get, None):
+                chapter.print()
+                chapters.append(chapter)
+            part.result()
+    return chapters
+
+
+def ask(client: Client, name: str, question: str, inputs: dict[str, dict]) -> Chapter:
+    """A question that a workflow answers: its output Result is the answer."""
+    outputs = client.invoke(client.import_workflow(WORKFLOWS[name]), inputs)
     files = {}
+    for label, output in outputs.items():
+        ending = {"Picture": "png", "Contact sheet": "png", "Thumbnails": "zip", "Result": "txt"}
+        if output["src"] == "hda":
+            file = f"{label}.{ending.get(label, 'json' if label == 'Summary' else 'tsv')}"
+            files[f"{name}/{file}"] = client.content(output)
+    answer = " ".join(files.get(f"{name}/Result.txt", b"").decode().split())
+    [picture] = [files[path] for path in files if path.endswith(".png")] or [None]
+    return Chapter(question, answer, picture=picture, files=files)
 
-    def answer(
-        name: str, question: str, inputs: dict[str, dict], client: Client = client
-    ) -> dict[str, dict]:
-        print(f"\n{question}\n", flush=True)
-        outputs = client.invoke(client.import_workflow(WORKFLOWS[name]), inputs)
-        for label, output in outputs.items():
-            if output["src"] == "hda":
-                ending = {"Picture": "png", "Summary": "json"}.get(label, "tsv")
-                files[f"{name}/{label}.{ending}"] = client.content(output)
-        return outputs
 
-    print("Uploading images", flush=True)
+def ask_about_files(galaxy: Galaxy) -> Iterator[Chapter]:
+    client = Client(galaxy, "ISCC demo, files")
     raw = {name: (TEST_DATA / file).read_bytes() for name, file in RAW.items()}
     figures = {name: (TEST_DATA / file).read_bytes() for name, file in FIGURES.items()}
     returned = {name: content for name, content in raw.items() if name != LOST}
     returned[DAMAGED] = damaged(raw[DAMAGED])
-    in_archive = client.upload_list("raw images", raw)
-    together = client.upload_list("raw images and figures", raw | figures)
-    came_back = client.upload_list("raw images, as they came back", returned)
-    in_paper = client.upload_list("figures", figures)
 
-    name = "fingerprint-collection"
-    manifest = answer(name, "1. What exactly are my data?", {"Collection": in_archive})["Manifest"]
-    show(files[f"{name}/Manifest.tsv"], ["name", "iscc", "filesize"])
+    inputs = {"Collection": client.upload_list("raw images", raw)}
+    chapter = ask(client, "fingerprint-collection", "1. What exactly are my data?", inputs)
+    table = "fingerprint-collection/Manifest.tsv"
+    chapter.show(table, ["name", "iscc", "filesize"])
+    chapter.answer = f"{len(raw)} files, and for each a code of its content."
+    yield chapter
+    manifest = client.upload("manifest.tsv", chapter.files[table], "tabular")
 
-    name = "deduplicate-collection"
-    answer(name, "2. Which of these files are copies?", {"Collection": together})
-    show(
-        files[f"{name}/Pairs.tsv"],
-        ["name_a", "name_b", "relation", "distance", "similarity"],
-    )
+    inputs = {"Collection": client.upload_list("raw images and figures", raw | figures)}
+    chapter = ask(client, "deduplicate-images", "2. Which of these files are copies?", inputs)
+    columns = ["name_a", "name_b", "relation", "distance", "similarity"]
+    chapter.show("deduplicate-images/Pairs.tsv", columns)
+    yield chapter
 
-    name = "verify-delivery"
-    question = "3. Did everything come back as it was?"
-    checked = answer(name, question, {"Collection": came_back, "Manifest": manifest})
-    show(files[f"{name}/Report.tsv"], ["name", "status", "distance"])
-    print(f"\n  {client.get('datasets/' + checked['Report']['id'])['misc_info'].strip()}")
+    inputs = {"Collection": client.upload_list("raw images, as they came back", returned)}
+    inputs["Manifest"] = manifest
+    chapter = ask(client, "verify-delivery", "3. Did everything come back as it was?", inputs)
+    chapter.show("verify-delivery/Report.tsv", ["name", "status", "distance"])
+    yield chapter
 
-    name = "trace-against-archive"
+    inputs = {"Datasets": client.upload_list("figures", figures)}
+    inputs["Manifests of the archive"] = client.list_of("archive", {"raw images": manifest})
     question = "4. Where do the files behind the figures come from?"
-    manifests = client.list_of("archive", {"raw images": manifest})
-    answer(name, question, {"Datasets": in_paper, "Manifests of the archive": manifests})
-    show(files[f"{name}/Matches.tsv"], ["name", "relation", "distance", "match"])
+    chapter = ask(client, "trace-against-archive", question, inputs)
+    columns = ["name", "relation", "distance", "match"]
+    chapter.show("trace-against-archive/Matches.tsv", columns)
+    yield chapter
 
-    print("\n5. Did the conversion change my pixels?\n", flush=True)
-    stack, figure, archive = converted(tifffile.imread(TEST_DATA / "nuclei_3d.tif"))
-    images = {
-        "stack.tif": client.upload("stack.tif", stack),
-        "stack.ome.zarr": client.upload("stack.ome.zarr", archive, "ome_zarr.zip"),
-        "figure.png": client.upload("figure.png", figure),
+
+def ask_about_images(galaxy: Galaxy) -> Iterator[Chapter]:
+    client = Client(galaxy, "ISCC demo, images")
+    cell, retina = TEST_DATA / "cell.png", TEST_DATA / "retina.jpg"
+    stack, converted = conversions(tifffile.imread(TEST_DATA / "nuclei_3d.tif"))
+    lossy = io.BytesIO()
+    Image.open(cell).save(lossy, "JPEG", quality=90)
+    after = {
+        "stack.ome.zarr": client.upload("stack.ome.zarr", converted, "ome_zarr.zip"),
+        "cell.jpg": client.upload("cell.jpg", lossy.getvalue()),
     }
-    source = {"kind": "collection", "datasets": client.list_of("conversions", images)}
-    pixels = client.run("iscc_pixels", source=source, planes=True)["manifest"]
-    files["pixels/Manifest.tsv"] = client.content(pixels)
-    wanted = [*images, *(f"{name}/z{PLANE}c0t0" for name in list(images)[:2])]
-    show(files["pixels/Manifest.tsv"], ["name", "iscc", "pixels"], wanted)
+    inputs = {
+        "Originals": client.upload_list("originals", {"stack.tif": stack, "cell.png": cell}),
+        "Converted images": client.list_of("converted images", after),
+    }
+    question = "5. Did the conversion change my pixels?"
+    chapter = ask(client, "audit-conversion", question, inputs)
+    chapter.show("audit-conversion/Report.tsv", ["name", "status", "distance", "detail"])
+    yield chapter
 
-    name = "trace-figure"
-    question = "6. Which raw images were these figures made from?"
-    paths = {"figure 2.jpg": "panels/figure_2.jpg", "figure 3a.jpg": "pixels/figure.jpg"}
-    figures = {name: (TEST_DATA / path).read_bytes() for name, path in paths.items()}
-    archive = {"stack.tif": stack, **{name: raw[name] for name in ("cell.png", "retina.jpg")}}
+    archive = {"stack.tif": stack, "cell.png": cell, "retina.jpg": retina}
     archive = client.upload_list("archive of images", archive)
     source = {"source|kind": "collection", "source|datasets": archive}
-    pixels = client.run("iscc_pixels", **source, planes=True)["manifest"]
-    images = {"raw_images|kind": "collection", "raw_images|datasets": archive}
-    features = client.run("iscc_panels", **{"source|kind": "none"}, **images)["features"]
+    jobs = (
+        client.start("iscc_pixels", **source, planes=True),
+        client.start(
+            "iscc_panels",
+            **{
+                "source|kind": "none",
+                "raw_images|kind": "collection",
+                "raw_images|datasets": archive,
+            },
+        ),
+    )
+    pixels, features = (client.outputs(each) for each in jobs)
+    scaled = {name: TEST_DATA / path for name, path in SCALED.items()}
+    codes = {"images": pixels["manifest"]}
     inputs = {
-        "Figures": client.upload_list("figures to trace", figures),
-        "Pixel manifests of the archive": client.list_of("codes of pixels", {"images": pixels}),
-        "Feature files of the archive": client.list_of("features", {"images": features}),
+        "Figures": client.upload_list("figures to trace", scaled),
+        "Pixel manifests of the archive": client.list_of("codes of pixels", codes),
+        "Feature files of the archive": client.list_of(
+            "features", {"images": features["features"]}
+        ),
     }
-    answer(name, question, inputs)
-    table = files[f"{name}/Raw images of the figures.tsv"]
-    show(table, ["panel", "relation", "match", "distance", "certainty", "corners"])
+    question = "6. Which raw images were these figures made from?"
+    chapter = ask(client, "trace-figure", question, inputs)
+    columns = ["panel", "relation", "match", "distance", "certainty", "corners"]
+    chapter.show("trace-figure/Raw images of the figures.tsv", columns)
+    yield chapter
 
-    name = "verify-lineage"
+
+def ask_about_a_paper(galaxy: Galaxy) -> Iterator[Chapter]:
     lab = Client(galaxy, "ISCC demo, an analysis")
     stacks = lab.upload_list("stacks", {"embryo 1.tif": TEST_DATA / "nuclei_3d.tif"})
     analysis = lab.import_workflow(ANALYSIS / "analysis.gxwf.yml")
@@ -159,46 +225,45 @@ def run(galaxy: Galaxy) -> dict[str, bytes]:
     figure = {"src": "hda", "id": invocation["outputs"]["Figure"]["id"]}
     export = lab.export(f"invocations/{invocation['id']}")
     images = lab.elements(stacks) | {"Figure 3a": figure}
-    paper = files_of_a_paper(lab.content(figure))
+    submitted = lab.content(figure)
     inputs = {
         "Export": lab.upload("export.zip", export, "zip"),
         "Images of the analysis": lab.list_of("images of the analysis", images),
-        "Files of the paper": lab.upload_list("files of the paper", paper),
+        "Files of the paper": lab.upload_list("files of the paper", files_of_a_paper(submitted)),
     }
-    answer(name, "7. How were the files of this paper made?", inputs, lab)
+    question = "7. How were the files of this paper made?"
+    chapter = ask(lab, "verify-lineage", question, inputs)
     columns = ["of", "relation", "distance", "steps_back", "name", "tool"]
-    show(files[f"{name}/Lineage.tsv"], columns)
+    chapter.show("verify-lineage/Lineage.tsv", columns)
+    yield chapter
 
-    name = "verify-publication"
-    sealed = seal(files["verify-lineage/Trail.tsv"])
+    sealed = seal(chapter.files["verify-lineage/Trail.tsv"])
     stranger = Client(galaxy, "ISCC demo, a stranger")
-    trail = stranger.upload("trail.tsv", sealed["trail.tsv"], "tabular")
-    its_seal = stranger.upload("trail.seal.json", sealed["trail.seal.json"], "json")
     keys = stranger.upload("jane.pub", sealed["jane.pub"], "txt")
+    its_seal = stranger.upload("trail.seal.json", sealed["trail.seal.json"], "json")
     root = stranger.upload("root.pem", sealed["root.pem"], "txt")
-    deposited = {
-        "stacks_embryo 1.tif": TEST_DATA / "nuclei_3d.tif",
-        "Figure 3a.jpg": lab.content(figure),
-    }
+    deposited = {"stacks_embryo 1.tif": TEST_DATA / "nuclei_3d.tif", "Figure 3a.jpg": submitted}
     inputs = {
-        "Manifest or trail": trail,
+        "Manifest or trail": stranger.upload("trail.tsv", sealed["trail.tsv"], "tabular"),
         "Seal": its_seal,
         "Public keys that you trust": keys,
         "Root certificate of the time stamping authority": root,
         "Deposited files": stranger.upload_list("deposited files", deposited),
     }
-    answer(name, "8. Who vouches for these files, and since when?", inputs, stranger)
-    show(files[f"{name}/Who vouches.tsv"], ["question", "answer"])
-    print()
-    show(files[f"{name}/All files.tsv"], ["name", "status"])
-    print("\nWhat if somebody changes the smoothing in the trail from 1.5 to 2.5?\n", flush=True)
+    question = "8. Who vouches for these files, and since when?"
+    chapter = ask(stranger, "verify-publication", question, inputs)
+    chapter.show("verify-publication/Who vouches.tsv", ["question", "answer"])
+    chapter.show("verify-publication/All files.tsv", ["name", "status"])
+
     edited = sealed["trail.tsv"].replace(b'"1.5"', b'"2.5"')
     inputs = {"file": stranger.upload("trail.tsv", edited, "tabular"), "seal": its_seal}
     inputs |= {"trusted|kind": "dataset", "trusted|keys": keys, "tsa_root": root}
     report = stranger.run("iscc_seal", **inputs, on_failure="report")["report"]
-    files[f"{name}/Edited trail.tsv"] = stranger.content(report)
-    show(files[f"{name}/Edited trail.tsv"], ["question", "answer"])
-    return files
+    table = "verify-publication/Edited trail.tsv"
+    chapter.files[table] = stranger.content(report)
+    question = "What if somebody changes the smoothing in the trail from 1.5 to 2.5?"
+    chapter.show(table, ["question", "answer"], heading=question)
+    yield chapter
 
 
 def seal(trail: bytes) -> dict[str, bytes]:
@@ -239,11 +304,10 @@ def files_of_a_paper(figure: bytes) -> dict[str, bytes]:
     }
 
 
-def converted(planes: np.ndarray) -> tuple[bytes, bytes, bytes]:
-    """A stack as an uncompressed TIFF, a plane of it as a PNG, and a zipped OME-Zarr."""
-    stack, figure, archive = io.BytesIO(), io.BytesIO(), io.BytesIO()
+def conversions(planes: np.ndarray) -> tuple[bytes, bytes]:
+    """A stack as an uncompressed TIFF, and as a zipped OME-Zarr."""
+    stack, archive = io.BytesIO(), io.BytesIO()
     tifffile.imwrite(stack, planes, photometric="minisblack", metadata={"axes": "ZYX"})
-    Image.fromarray(planes[PLANE]).save(figure, "PNG")
     with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(archive, "w") as packed:
         group = zarr.create_group(name, zarr_format=2)
         axes = [{"name": axis, "type": "space"} for axis in "zyx"]
@@ -254,28 +318,12 @@ def converted(planes: np.ndarray) -> tuple[bytes, bytes, bytes]:
         for path in sorted(Path(name).rglob("*")):
             if path.is_file():
                 packed.write(path, f"stack.ome.zarr/{path.relative_to(name)}")
-    return stack.getvalue(), figure.getvalue(), archive.getvalue()
+    return stack.getvalue(), archive.getvalue()
 
 
 def damaged(content: bytes) -> bytes:
     """A file as an interrupted transfer leaves it: the last fifth is missing."""
     return content[: len(content) * 4 // 5]
-
-
-def show(table: bytes, columns: list[str], names: list[str] | None = None) -> None:
-    """Print some columns of a table, aligned; if names are given, their rows in this order."""
-    rows = [line.split("\t") for line in table.decode().rstrip("\n").split("\n")]
-    rows[0][0] = rows[0][0].lstrip("#")
-    chosen = [rows[0].index(column) for column in columns]
-    if names:
-        rows = [rows[0], *(row for name in names for row in rows[1:] if row[0] == name)]
-    rows = [[row[column] for column in chosen] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for number, row in enumerate(rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  " + "  ".join(cells).rstrip())
-        if number == 0:
-            print("  " + "  ".join("-" * width for width in widths), flush=True)
 
 
 if __name__ == "__main__":
