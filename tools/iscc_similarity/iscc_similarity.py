@@ -1,4 +1,4 @@
-"""Find duplicates and near-duplicates within a collection, or between it and a reference.
+"""Find duplicates and near-duplicates in a collection, or between it and a reference.
 
 Two datasets are exact duplicates if their Instance-Codes are equal; sizes, hashes and types of
 pixels must agree where they are known. They are near if the Hamming distance between their
