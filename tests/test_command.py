@@ -394,6 +394,20 @@ def test_bad_usage_is_told_in_one_sentence(script):
     assert done.stderr == "iscc_manifest: unrecognized arguments: --\\x1b[31m\\nred\n"
 
 
+# Help
+
+
+@pytest.mark.parametrize(("columns", "most"), [(100, 45), (80, 60)])
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_fits_a_screen(program, name, columns, most):
+    for subcommand in ([], ["sign"], ["verify"]) if name == "iscc_seal" else ([],):
+        environment = os.environ | {"COLUMNS": str(columns)}
+        lines = program(name, *subcommand, "--help", env=environment).stdout.splitlines()
+        assert lines[0].startswith(f"usage: {name}")
+        assert len(lines) <= most
+        assert max(map(len, lines)) <= 100
+
+
 # The scripts as subcommands of `python tools`
 
 FRONT = PROJECT / "tools"
