@@ -53,6 +53,7 @@ MOST_PAIRS = 1_000_000
 MOST_LINKS = 10_000_000  # in memory, a few hundred MiB
 MOST_IN_MATRIX = 2_000
 MOST_CLOSEST = 100
+ALL = 1 + 1e-6  # as the sum of many shares
 
 # The histogram shows distances of all datasets, or of a sample if all would take more comparisons.
 MOST_COMPARISONS = 1_000_000_000
@@ -379,6 +380,8 @@ def progress() -> Callable[[str, float], None]:
 
     def report(what: str, share: float) -> None:
         done[what] += share
+        if done[what] > ALL:  # codes of pixels come after those of bytes, and are called the same
+            done[what] = share
         progress.report(lambda seconds: f"compared {what}: {done[what]:.0%}, {seconds:,.0f} s")
 
     return report
