@@ -382,7 +382,11 @@ def progress() -> Callable[[str, float], None]:
         done[what] += share
         if done[what] > ALL:  # codes of pixels come after those of bytes, and are called the same
             done[what] = share
-        progress.report(lambda seconds: f"compared {what}: {done[what]:.0%}, {seconds:,.0f} s")
+        progress.report(
+            lambda seconds: f"compared {what}: {done[what]:.0%}, {seconds:,.0f} s",
+            share=done[what],
+            beside_bar=f"compared {what}",
+        )
 
     return report
 
