@@ -1,4 +1,4 @@
-"""The scripts as programs: exit status, closed or full streams, signals, processes."""
+"""The scripts as programs: exit status, closed or full streams, signals, processes, subcommands."""
 
 import gc
 import os
@@ -17,6 +17,7 @@ import pytest
 import messages
 from conftest import SCRIPTS
 from dev import processes
+from dev.environments import PROJECT
 from oracle import HEADER, codes_of, manifest_line
 from samples import NEEDS_FORK
 
@@ -186,9 +187,11 @@ def large_files(folder: Path, names: str) -> list[Path]:
     return paths
 
 
-def started(folder: Path, processes: int) -> tuple[psutil.Popen, list[psutil.Process]]:
+def started(
+    folder: Path, processes: int, program: tuple[object, ...] = (SCRIPTS["iscc_manifest"],)
+) -> tuple[psutil.Popen, list[psutil.Process]]:
     """A script that is working on large files in its own process group, and its workers."""
-    command = [sys.executable, SCRIPTS["iscc_manifest"], *large_files(folder, "ab")]
+    command = [sys.executable, *program, *large_files(folder, "ab")]
     command += ["--processes", str(processes), "--manifest", folder / "m"]
     ours = psutil.Popen(
         list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -389,3 +392,123 @@ def test_bad_usage_is_told_in_one_sentence(script):
     assert done.stderr.endswith("required: --manifest\n")
     done = script("iscc_manifest", "a", "--manifest", "m", "--\x1b[31m\nred")
     assert done.stderr == "iscc_manifest: unrecognized arguments: --\\x1b[31m\\nred\n"
+
+
+# Help
+
+
+@pytest.mark.parametrize(("columns", "most"), [(100, 45), (80, 60)])
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_fits_a_screen(program, name, columns, most):
+    for subcommand in ([], ["sign"], ["verify"]) if name == "iscc_seal" else ([],):
+        environment = os.environ | {"COLUMNS": str(columns)}
+        lines = program(name, *subcommand, "--help", env=environment).stdout.splitlines()
+        assert lines[0].startswith(f"usage: {name}")
+        assert len(lines) <= most
+        assert max(map(len, lines)) <= 100
+
+
+# The scripts as subcommands of `python tools`
+
+FRONT = PROJECT / "tools"
+SUBCOMMANDS = {name.removeprefix("iscc_"): name for name in SCRIPTS if name != "iscc_gate"}
+
+
+def front(*command: object, **options: object) -> subprocess.CompletedProcess:
+    """Run Python with these arguments."""
+    given = {"capture_output": True, "text": True, "timeout": 60} | options
+    return subprocess.run([sys.executable, *map(str, command)], **given)
+
+
+@pytest.mark.parametrize(("subcommand", "name"), SUBCOMMANDS.items())
+def test_a_subcommand_is_its_script(program, subcommand, name):
+    help_text = program(name, "--help").stdout
+    assert help_text.startswith(f"usage: {name} ")
+    done = front(FRONT, subcommand, "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (0, help_text, "")
+
+
+def test_subcommands_are_listed_with_what_they_do(program):
+    done = front(FRONT, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert front(FRONT, "-h").stdout == done.stdout
+    listed = dict(re.findall(r"^  (\w+) +(.*)$", done.stdout, re.M))
+    assert listed.keys() == SUBCOMMANDS.keys()
+    for subcommand, about in listed.items():
+        assert f"\n{about}\n" in program(SUBCOMMANDS[subcommand], "--help").stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    bare = front(FRONT)
+    assert (bare.returncode, bare.stdout, bare.stderr) == (2, "", done.stdout)
+
+
+def test_an_unknown_subcommand_is_told_in_one_sentence():
+    done = front(FRONT, "\x1b[31m\ngate\udcff" + "x" * 100, "--help")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        rf"tools: '\x1b[31m\ngate\udcff{'x' * 29}' is not a subcommand: expected "
+        "manifest, pixels, panels, trail, similarity, verify or seal\n"
+    )
+
+
+@pytest.mark.parametrize("safe", [[], ["-P"], ["-I", "-X", "utf8"]])
+@pytest.mark.parametrize("place", ["tools", "my tools/the tools"])
+def test_subcommands_run_from_anywhere(a, place, safe):
+    linked = a / place
+    linked.parent.mkdir(exist_ok=True)
+    linked.symlink_to(FRONT)
+    environment = os.environ | ({"PYTHONSAFEPATH": "1"} if safe else {})
+    for path in (linked, f"{place}/"):
+        arguments = [path, "manifest", "a", "--manifest", "/dev/stdout"]
+        done = front(*safe, *arguments, cwd=a, env=environment)
+        assert done.stdout == HEADER + manifest_line("a", b"a"), done.stderr
+
+
+def test_subcommands_run_as_a_module():
+    done = front("-m", "tools", "seal", cwd=PROJECT)
+    assert (done.returncode, done.stderr[:10]) == (2, "iscc_seal:")
+
+
+def test_options_of_python_reach_the_script(a):
+    done = front("-S", FRONT, "manifest", "a", "--manifest", "m", cwd=a)  # no packages
+    assert (done.returncode, "install the packages" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--manifest", "old", "--on-mismatch", "fail", "a"], 1),
+        (["--manifest", "old", "--", "gone \udcff\n $HOME ünï"], 2),
+        (["--help", "--no-such-option"], 0),
+        (["--no-such-option"], 2),
+    ],
+)
+def test_status_and_arguments_are_passed_on(a, program, arguments, status):
+    done = program("iscc_verify", *arguments)
+    same = front(FRONT, "verify", *arguments, cwd=a)
+    assert (done.returncode, done.stdout, done.stderr) == (status, same.stdout, same.stderr)
+    assert same.returncode == status
+
+
+def test_streams_are_those_of_the_front(a):
+    done = front(FRONT, "manifest", "a", "--manifest", "/dev/fd/1", cwd=a)
+    assert done.stdout == HEADER + manifest_line("a", b"a")
+    again = front(
+        *(FRONT, "verify", "a", "--manifest", "/dev/stdin", "--report", "/dev/fd/1"),
+        input=done.stdout,
+        cwd=a,
+    )
+    assert "\na\tOK\t" in again.stdout
+
+
+def test_signals_reach_the_script(tmp_path):
+    """The process is the same one, so that its workers are known as its children."""
+    ours, workers = started(tmp_path, processes=2, program=(FRONT, "manifest"))
+    try:
+        assert len(workers) == 2
+        ours.send_signal(signal.SIGTERM)
+        said = ours.communicate(timeout=10)[1]
+        _, alive = psutil.wait_procs([ours, *workers], timeout=10)
+        assert not alive
+    finally:
+        processes.kill(ours, *workers)
+    assert (said, ours.returncode) == ("", 128 + signal.SIGTERM)

@@ -1464,6 +1464,17 @@ def test_long_comparisons_say_how_far_they_are(tmp_path, monkeypatch, capsys):
     assert news == [f"compared {part} codes: 100%, 0 s" for part in parts]
 
 
+def test_comparisons_of_the_same_kind_start_at_0_percent(tmp_path, monkeypatch, capsys):
+    """Codes of pixels are compared after those of bytes."""
+    write_manifest(tmp_path / "m.tsv", SIX)
+    (tmp_path / "p.tsv").write_text(IMAGES + "".join(image_line(f"p{n}", n) for n in range(3)))
+    monkeypatch.setattr(messages, "SECONDS_BETWEEN_REPORTS", 0)
+    names = [str(tmp_path / name) for name in ("m.tsv", "p.tsv")]
+    assert iscc_similarity.main([word for name in names for word in ("--manifest", name)]) == 0
+    news = capsys.readouterr().err.splitlines()
+    assert news == ["compared wide with wide codes: 100%, 0 s"] * 2
+
+
 @NEEDS_FORK
 def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch, similarity):
     write_manifest(tmp_path / "m.tsv", SIX)

@@ -1,16 +1,14 @@
-"""Find duplicates and near-duplicates within a collection, or between it and a reference.
+"""Find duplicates and near-duplicates in a collection, or between it and a reference.
 
-Two datasets are exact duplicates if their Instance-Codes are equal; sizes, hashes and types of
-pixels must agree where they are known. They are near if the Hamming distance between their
-Data-Codes, of 128 bits, is at most the threshold: up to 12 bits they are near-duplicates, up to 24
-related, up to 32 weakly related; larger distances are indistinguishable from chance. Datasets below
-2,048 bytes are compared for equality only. Files are compared by their bytes: a compressed or
-converted file is no longer similar to the original.
+Datasets are exact duplicates if their Instance-Codes are equal; sizes, hashes and types of pixels
+must agree where they are known. They are near if the Hamming distance of their Data-Codes is at
+most the threshold: up to 12 of 128 bits they are near-duplicates, up to 24 related, up to 32 weakly
+related; larger distances are chance. Datasets below 2,048 bytes are compared for equality only.
+Files are compared by their bytes: a compressed or converted file is not similar to the original.
 
-For images, manifests of iscc_pixels contain codes of the pixels, and Image-Codes, which describe
-what a single image or plane looks like. Compared by appearance, two images look alike if their
-Image-Codes differ in at most 48 of 256 bits; up to 72 bits they are worth a look; larger distances
-are chance. Codes of bytes are never compared with codes of pixels.
+Manifests of iscc_pixels have codes of pixels, and Image-Codes, which say what a single image or
+plane looks like. By appearance, images look alike if their Image-Codes differ in at most 48 of 256
+bits; up to 72 bits they are worth a look. Codes of bytes are never compared with codes of pixels.
 """
 
 import sys
@@ -56,6 +54,7 @@ MOST_PAIRS = 1_000_000
 MOST_LINKS = 10_000_000  # in memory, a few hundred MiB
 MOST_IN_MATRIX = 2_000
 MOST_CLOSEST = 100
+ALL = 1 + 1e-6  # as the sum of many shares
 
 # The histogram shows distances of all datasets, or of a sample if all would take more comparisons.
 MOST_COMPARISONS = 1_000_000_000
@@ -75,13 +74,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> command.Parser:
     parser = command.Parser("iscc_similarity", __doc__)
+    parser.usage = "%(prog)s (FILE ... | --manifest M) [--reference M] [OPTION ...]"
     parser.add_datasets().add_argument(
         "--manifest",
         action="append",
         default=[],
         dest="manifests",
         metavar="M",
-        help="a manifest whose codes are compared, instead of files; may be given several times",
+        help="a manifest to compare, instead of files; may be given several times",
     )
     parser.add_argument(
         "--reference",
@@ -96,16 +96,14 @@ def make_parser() -> command.Parser:
         "--compare",
         choices=[*THRESHOLDS],
         default=links.CONTENT,
-        help="compare the bytes or pixels of datasets, or what images look like, by the "
-        "Image-Codes in manifests of iscc_pixels (default %(default)s)",
+        help="bytes or pixels, or what images look like (default %(default)s)",
     )
     parser.add_argument(
         "--threshold",
         type=command.integer(0, links.IMAGE_BITS),
         metavar="N",
-        help="maximum Hamming distance: in bits of 128 for near-duplicates (default "
-        f"{THRESHOLDS[links.CONTENT]}), of 256 for images that look alike (default "
-        f"{THRESHOLDS[links.APPEARANCE]})",
+        help=f"maximum distance, in bits (default {THRESHOLDS[links.CONTENT]} of "
+        f"{links.WIDE_BITS}, by appearance {THRESHOLDS[links.APPEARANCE]} of {links.IMAGE_BITS})",
     )
     parser.add_output("--pairs", "table of all pairs, the closest first")
     parser.add_output("--clusters", "table of all datasets with their clusters")
@@ -130,9 +128,8 @@ def make_parser() -> command.Parser:
         "--drop-threshold",
         type=command.integer(0, links.IMAGE_BITS),
         metavar="N",
-        help="with --duplicates near, the maximum Hamming distance of dropped datasets, of pairs "
-        f"within the threshold (default {DROP_THRESHOLDS[links.CONTENT]}, by appearance "
-        f"{DROP_THRESHOLDS[links.APPEARANCE]})",
+        help=f"with --duplicates near: maximum distance (default {DROP_THRESHOLDS[links.CONTENT]}, "
+        f"by appearance {DROP_THRESHOLDS[links.APPEARANCE]})",
     )
     parser.add_argument(
         "--compact",
@@ -409,7 +406,13 @@ def progress() -> Callable[[str, float], None]:
 
     def report(what: str, share: float) -> None:
         done[what] += share
-        progress.report(lambda seconds: f"compared {what}: {done[what]:.0%}, {seconds:,.0f} s")
+        if done[what] > ALL:  # codes of pixels come after those of bytes, and are called the same
+            done[what] = share
+        progress.report(
+            lambda seconds: f"compared {what}: {done[what]:.0%}, {seconds:,.0f} s",
+            share=done[what],
+            beside_bar=f"compared {what}",
+        )
 
     return report
 

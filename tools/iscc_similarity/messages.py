@@ -6,11 +6,15 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 LONGEST_QUOTE = 80
 SECONDS_BETWEEN_REPORTS = 5.0
+SECONDS_BEFORE_BAR, SECONDS_BETWEEN_REDRAWS = 1.0, 0.1
+BAR, NO_BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}", "{elapsed}{postfix}"
+START_OF_LINE, ERASE_TO_END = "\r", "\x1b[K"
+USUAL_COLUMNS = 80
 LINE_WIDTH, NO_BREAK = 72, "\u00a0"
 
 
@@ -51,7 +55,7 @@ def in_lines(text: str) -> str:
     return filled.replace(NO_BREAK, " ") + "\n"
 
 
-def say(line: str, stream: TextIO | None) -> OSError | None:
+def say(line: str, stream: TextIO | None, end: str = "\n") -> OSError | None:
     """Write a line to a standard stream, which may be closed (None); return the error, if any.
 
     After an error, the stream is redirected to nowhere, or the interpreter would fail again at
@@ -59,7 +63,7 @@ def say(line: str, stream: TextIO | None) -> OSError | None:
     """
     try:
         if stream is not None:
-            print(line, file=stream, flush=True)
+            print(line, file=stream, end=end, flush=True)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return error
@@ -67,14 +71,86 @@ def say(line: str, stream: TextIO | None) -> OSError | None:
 
 
 class Progress:
-    """Reports progress on standard error, every few seconds."""
+    """Reports progress on standard error: a line every few seconds.
+
+    On a terminal, it is a bar that is drawn again and again, if tqdm is installed. The last one
+    stays until `erase_bar`.
+    """
+
+    bar_is_drawn = False  # by whichever of them
 
     def __init__(self):
-        self.start = self.last_report = time.monotonic()
+        self.start = self.start_of_part = self.last_call = self.last_report = time.monotonic()
+        self.share = 0.0
+        self.draws = is_terminal(sys.stderr)
+        self.wait = SECONDS_BEFORE_BAR if self.draws else SECONDS_BETWEEN_REPORTS
 
-    def report(self, describe: Callable[[float], str]) -> None:
-        """Write `describe(seconds since the start)`, if it is time."""
+    def report(
+        self, describe: Callable[[float], str], share: float | None = None, beside_bar: str = ""
+    ) -> None:
+        """Write `describe(seconds since the start)`, if it is time.
+
+        `share` is the part of the work that is done, from 0 to 1, if that is known. If it is less
+        than before, other work has begun. A bar shows share and times. The description is beside
+        it, or `beside_bar`, which need not repeat them.
+        """
         now = time.monotonic()
-        if now - self.last_report >= SECONDS_BETWEEN_REPORTS:
-            self.last_report = now
+        if share is not None:
+            if share < self.share:
+                self.start_of_part = self.last_call
+            self.share = share
+        self.last_call = now
+        if now - self.last_report < self.wait:
+            return
+        if self.draws:
+            try:
+                import tqdm  # need not be installed, and takes a while
+            except ImportError:
+                self.draws, self.wait = False, SECONDS_BETWEEN_REPORTS
+                return
+            self.wait = SECONDS_BETWEEN_REDRAWS
+            text = beside_bar or describe(now - self.start)
+            draw_bar(tqdm.tqdm.format_meter, share, now - self.start_of_part, text)
+        else:
             say(describe(now - self.start), sys.stderr)
+        self.last_report = now
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal on which lines can be erased."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def draw_bar(
+    format_meter: Callable[..., str], share: float | None, seconds: float, text: str
+) -> None:
+    """Draw a bar on the last line of the terminal, which it never fills.
+
+    The cursor waits at the start of the line: what Ctrl-C shows there is erased with the bar.
+    """
+    encoding = sys.stderr.encoding
+    bar = format_meter(
+        0 if share is None else min(share, 1),
+        None if share is None else 1,
+        seconds,
+        ncols=max(1, columns_of(sys.stderr) - 1),
+        ascii=not encoding.lower().startswith("utf"),
+        bar_format=NO_BAR if share is None else BAR,
+        postfix=printable(text).encode(encoding, "backslashreplace").decode(encoding),
+    )
+    Progress.bar_is_drawn = True
+    say(START_OF_LINE + bar + ERASE_TO_END, sys.stderr, end=START_OF_LINE)
+
+
+def columns_of(terminal: TextIO) -> int:
+    with suppress(OSError):
+        if columns := os.get_terminal_size(terminal.fileno()).columns:
+            return columns
+    return USUAL_COLUMNS
+
+
+def erase_bar() -> None:
+    """Erase the bar of a Progress, if there is one."""
+    if Progress.bar_is_drawn:
+        Progress.bar_is_drawn = False
+        say(START_OF_LINE + ERASE_TO_END, sys.stderr, end="")

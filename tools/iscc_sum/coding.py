@@ -70,7 +70,8 @@ def code_all(datasets: Sequence[Dataset], wide: bool = True, processes: int = 1)
     """
     sources = [find(dataset) for dataset in datasets]
     sizes = [source.size for source in sources]
-    if sum(sizes) < MIN_BYTES_FOR_THREADS * len(sizes):
+    total = sum(sizes)
+    if total < MIN_BYTES_FOR_THREADS * len(sizes):
         use_batch_scheduling()
     progress = Progress()
     bytes_read = done = 0
@@ -81,8 +82,9 @@ def code_all(datasets: Sequence[Dataset], wide: bool = True, processes: int = 1)
         progress.report(
             lambda seconds: (
                 f"{done:,} of {len(sizes):,} datasets, {bytes_read / 1e9:.1f} of "
-                f"{sum(sizes) / 1e9:.1f} GB, {bytes_read / 1e6 / seconds:,.0f} MB/s"
-            )
+                f"{total / 1e9:.1f} GB, {bytes_read / 1e6 / seconds:,.0f} MB/s"
+            ),
+            share=bytes_read / total if total else None,
         )
 
     if processes == 1 or len(sources) < 2:

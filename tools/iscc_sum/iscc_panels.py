@@ -1,9 +1,9 @@
-"""Find the raw image that a panel of a figure comes from, and its place there, by local features.
+"""Find the raw image that a panel of a figure comes from, and its place there.
 
-Figures are cut into their panels at the gutters. A panel is found in a raw image, or in a plane or
-maximum projection of a stack, even if it is a part of it, turned by any angle, mirrored, resized,
-stretched in contrast, coloured or compressed. The table says where it lies. Nothing is guessed: a
-panel without a certain place has the relation "none".
+Figures are cut into their panels at the gutters. A panel is found by its local features in a raw
+image, or in a plane or maximum projection of a stack, even if it is a part of it, turned by any
+angle, mirrored, resized, stretched in contrast, coloured or compressed. The table says where it
+lies. Nothing is guessed: a panel without a certain place has the relation "none".
 
 Raw images are read once if their features are kept (--features), and given instead of them later.
 For that, figures are not needed. Figures that iscc_similarity has matched as a whole (--matches)

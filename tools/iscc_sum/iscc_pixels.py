@@ -1,4 +1,4 @@
-"""Compute the ISCC of the pixels of every image, whatever the file format, and its Image-Code.
+"""Compute the ISCC of the pixels of each image, in any file format, and its Image-Code.
 
 Images with the same pixels have the same code, however they are stored: TIFF, PNG, JPEG, BMP, JPEG
 2000, WebP or OME-Zarr, compressed or not. The Image-Code describes what an image looks like, and

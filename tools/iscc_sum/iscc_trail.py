@@ -1,4 +1,4 @@
-"""Record what each dataset was made from, from raw data to figure, using exports of Galaxy.
+"""Record, from exports of Galaxy, what each dataset was made from.
 
 An export of a workflow invocation or of a history (in Galaxy: Export, RO-Crate, with hidden files)
 contains the jobs that ran. The trail is a table with one line per dataset: its ISCC, as in a

@@ -92,8 +92,8 @@ def in_images(
     the result is the reason instead.
     """
     sizes = [find(dataset).size * slowness for dataset in datasets]
-    progress = Progress()
-    pixel_bytes = done = 0
+    progress, total = Progress(), sum(sizes)
+    pixel_bytes = bytes_done = done = 0
 
     def report(count: float) -> None:
         nonlocal pixel_bytes
@@ -102,13 +102,15 @@ def in_images(
             lambda seconds: (
                 f"{done:,} of {len(datasets):,} datasets, {pixel_bytes / 1e9:.1f} GB of pixels, "
                 f"{pixel_bytes / 1e6 / seconds:,.0f} MB/s"
-            )
+            ),
+            share=bytes_done / total if total else None,
         )
 
     worker = Worker(find_siblings(datasets), work, projections, skip)
     for index, result in in_workers(worker, datasets, sizes, processes, report):
         yield index, result
         done += 1
+        bytes_done += sizes[index]
 
 
 def find_siblings(datasets: Sequence[Dataset]) -> Siblings:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import outputs
-from messages import InputError, printable, say
+from messages import InputError, erase_bar, printable, say
 from startup import BUG
 
 MISMATCH, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -95,7 +95,10 @@ def execute(
     complaint, status = "", 0
     try:
         args = parser.read(argv)
-        outcome = work(args)
+        try:
+            outcome = work(args)
+        finally:
+            erase_bar()
         # If an output goes to standard output, the next program expects nothing else there.
         data_goes_there = any(map(outputs.is_standard_output, args.outputs))
         failed = say(outcome.summary, sys.stderr if data_goes_there else sys.stdout)

@@ -1,4 +1,4 @@
-"""Check datasets against a manifest: which are intact, changed, moved, missing, or not listed.
+"""Check datasets against a manifest: which are intact, changed, moved, missing or extra.
 
 Every dataset is read and coded again and compared with the entries of the manifest, which may have
 any of several formats. Alternatively, the current state is taken from other manifests and nothing
