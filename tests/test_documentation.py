@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from test_browser import IMAGES
 
 import appearance
+import exports
+import images
 import iscc_similarity
 import manifest
 import panel_picture
 import panel_search
 import panels
 import picture
+import seal
 from conftest import SCRIPTS
 from dev.environments import PROJECT
 from dev.suite import TOOLS
@@ -36,6 +39,7 @@ from documents import (
     MANIFEST,
     NUMBER,
     PIXELS,
+    PRIVACY,
     README,
     SEAL,
     SIMILARITY,
@@ -346,6 +350,24 @@ def test_limits_are_those_of_the_code():
         [f"{iscc_similarity.MOST_IN_MATRIX:,}"],
         [f"{iscc_similarity.MOST_PAIRS:,}"],
     ]
+
+
+def test_limits_for_files_from_strangers_are_those_of_the_code():
+    text = PRIVACY.read_text()
+    for said in (
+        f"at most {images.MOST_MEMORY >> 30} GiB of memory",
+        f"{images.MOST_SECONDS // 60} minutes of processor time",
+        f"one second for each {images.BYTES_OF_A_SECOND // 1000} kB",
+        f"than {images.MOST_PIXEL_BYTES >> 30} GiB and {images.MOST_EXPANSION:,} for each byte",
+        f"at most {panels.PICTURE_SIDE} pixels along its longer side",
+        f"A value of more than {exports.LONGEST_VALUE:,} characters",
+        f"more than {exports.LONGEST_PARAMETERS:,} characters, only",
+        f"JSON of more than {exports.MOST_JSON_VALUES // 10**6} million values",
+        f"more than {exports.SURELY_HARMLESS_BYTES >> 30} GiB and more than "
+        f"{exports.MOST_TIMES_ITS_SIZE} times its size",
+        f"**Seals** have at most {seal.LONGEST_SEAL >> 10} KiB",
+    ):
+        assert said in text, said
 
 
 def within(distance: int, bits: int) -> float:
