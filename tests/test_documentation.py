@@ -370,6 +370,12 @@ def test_limits_for_files_from_strangers_are_those_of_the_code():
         assert said in text, said
 
 
+def test_every_page_is_in_the_index():
+    index = (DOCS / "README.md").read_text()
+    pages = [page.name for page in DOCS.glob("*.md") if page.name != "README.md"]
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
 def within(distance: int, bits: int) -> float:
     """How many pairs of independent codes are that close; bits differ with probability 1/2."""
     return sum(comb(bits, differing) for differing in range(distance + 1)) / 2**bits
