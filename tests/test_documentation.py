@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from test_browser import IMAGES
 
 import appearance
+import exports
+import images
 import iscc_similarity
 import manifest
 import panel_picture
 import panel_search
 import panels
 import picture
+import seal
 import sheet
 import thumbnails
 from conftest import SCRIPTS
@@ -34,9 +37,11 @@ from documents import (
     COMMAND_LINE,
     DISTANCES,
     DOCS,
+    LIMITS,
     MANIFEST,
     NUMBER,
     PIXELS,
+    PRIVACY,
     README,
     SEAL,
     SIMILARITY,
@@ -60,6 +65,8 @@ DOCUMENTS = [
 # For users and administrators: those in which every option has to exist.
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 WITH_COMMANDS = [page for page in PAGES if code_blocks(page, "console")]
+
+BENCHMARKS = PROJECT / "benchmarks" / "README.md"
 
 # Every run takes another time; what is said of it is that it is short. Every key is another one.
 SECONDS, KEY = re.compile(r"[0-9]+\.[0-9] s\b"), re.compile(r"\bz6Mk\w{44}\b")
@@ -350,6 +357,30 @@ def test_limits_are_those_of_the_code():
     ]
 
 
+def test_limits_for_files_from_strangers_are_those_of_the_code():
+    text = PRIVACY.read_text()
+    for said in (
+        f"at most {images.MOST_MEMORY >> 30} GiB of memory",
+        f"{images.MOST_SECONDS // 60} minutes of processor time",
+        f"one second for each {images.BYTES_OF_A_SECOND // 1000} kB",
+        f"than {images.MOST_PIXEL_BYTES >> 30} GiB and {images.MOST_EXPANSION:,} for each byte",
+        f"at most {panels.PICTURE_SIDE} pixels along its longer side",
+        f"A value of more than {exports.LONGEST_VALUE:,} characters",
+        f"more than {exports.LONGEST_PARAMETERS:,} characters, only",
+        f"JSON of more than {exports.MOST_JSON_VALUES // 10**6} million values",
+        f"more than {exports.SURELY_HARMLESS_BYTES >> 30} GiB and more than "
+        f"{exports.MOST_TIMES_ITS_SIZE} times its size",
+        f"**Seals** have at most {seal.LONGEST_SEAL >> 10} KiB",
+    ):
+        assert said in text, said
+
+
+def test_every_page_is_in_the_index():
+    index = (DOCS / "README.md").read_text()
+    pages = [page.name for page in DOCS.glob("*.md") if page.name != "README.md"]
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
 def within(distance: int, bits: int) -> float:
     """How many pairs of independent codes are that close; bits differ with probability 1/2."""
     return sum(comb(bits, differing) for differing in range(distance + 1)) / 2**bits
@@ -360,27 +391,31 @@ def test_independent_codes_come_as_close_as_is_said():
     _, related, weak, _ = BANDS
     wide, narrow = (
         [int(number.replace(",", "")) for number in row if number != "1"]
-        for row in numbers(DISTANCES, "chance")
+        for row in numbers(LIMITS, "chance")
     )
     assert wide == pytest.approx([1 / within(end, 128) for end in (related, weak)], rel=0.1)
     assert narrow == pytest.approx([1 / within(end // 2, 64) for end in (related, weak)], rel=0.1)
 
 
 def test_edits_of_an_image_are_as_far_as_is_said():
-    """An uncompressed TIFF: 256 x 256 pixels of 16 bits after a header."""
+    """An uncompressed TIFF: 256 x 256 pixels of 16 bits after a header. By bytes, and by pixels."""
     content = (TEST_DATA / "nuclei.tif").read_bytes()
     header = len(content) - 2 * 256 * 256
     pixels = np.frombuffer(content[header:], "<u2").reshape(256, 256)
     across, down = pixels.copy(), pixels.copy()
     across[128:130] = down[:, 128:130] = 0
+    retouched = tifffile.imread(TEST_DATA / "nuclei_retouched.tif")
 
-    def from_the_image(edited: bytes) -> int:
-        return distance(codes_of(content).wide, codes_of(edited).wide)
+    def from_the_image(edited: bytes, whole: bytes = content) -> int:
+        return distance(codes_of(whole).wide, codes_of(edited).wide)
 
-    bits = [from_the_image(content[:header] + edited.tobytes()) for edited in (across, down)]
-    nucleus = apart("nuclei.tif", "nuclei_retouched.tif")
-    said = [row[-1] for row in numbers(DISTANCES, "edits")]
-    assert said == [str(each) for each in (nucleus, *bits)]
+    edits = (retouched, across, down)
+    stream = pixels.astype(">u2").tobytes()
+    of_pixels = [from_the_image(each.astype(">u2").tobytes(), stream) for each in edits]
+    bits = [from_the_image(content[:header] + each.astype("<u2").tobytes()) for each in edits]
+    assert bits[0] == apart("nuclei.tif", "nuclei_retouched.tif")
+    said = [row[-2:] for row in numbers(LIMITS, "edits")]
+    assert said == [[str(each) for each in row] for row in zip(bits, of_pixels, strict=True)]
     assert from_the_image(3 * content) <= BANDS[0]
     share_half = content[: len(content) // 2] + content[len(content) // 2 :: -1]
     assert from_the_image(share_half) > BANDS[2]
@@ -388,10 +423,48 @@ def test_edits_of_an_image_are_as_far_as_is_said():
 
 @pytest.mark.parametrize("page", [SIMILARITY, ADMINISTRATORS], ids=lambda path: path.stem)
 def test_figures_are_those_of_the_benchmarks(page):
-    measured = (PROJECT / "benchmarks" / "README.md").read_text()
+    measured = BENCHMARKS.read_text()
     figures = re.findall(r"[\d.,]+ (?:MiB|s)\b", page.read_text())
     assert len(figures) > 3
     assert not [figure for figure in figures if figure not in measured]
+
+
+def test_shares_of_panels_are_those_of_the_benchmarks():
+    """For each size of a panel, the smallest share and the largest of all variants."""
+    rows = re.findall(
+        r"^\| (0\.\d+) \| .* \| (\d+) % \| (\d+) % \| (\d+) % \|$", BENCHMARKS.read_text(), re.M
+    )
+    measured = {}
+    for part, *shares in rows:
+        measured.setdefault(part, []).append([*map(int, shares)])
+    expected = [
+        [part, *(number for kind in zip(*shares, strict=True) for number in span(kind))]
+        for part, shares in measured.items()
+    ]
+    assert {len(shares) for shares in measured.values()} == {6}
+    assert numbers(LIMITS, "panels") == expected
+
+
+def span(numbers: tuple[int, ...]) -> list[str]:
+    return list(dict.fromkeys([str(min(numbers)), str(max(numbers))]))
+
+
+def test_false_finds_of_panels_are_those_of_the_benchmarks():
+    rows = [
+        row
+        for row in labelled_tables(LIMITS)["false"]
+        if "certainty" in row[-1] or "alone" in row[-1]
+    ]
+    found = [NUMBER.findall(" ".join(row)) for row in rows]
+    assert found == [["12,000", "2.8", "12"], ["1,000", "856"], ["1,000", "862"]]
+    measured = BENCHMARKS.read_text()
+    assert "12,000 pairs, and not one false find" in measured
+    assert f"a certainty of 2.8, where {panels.CERTAIN:.0f} is needed" in measured
+    assert "In 856 of 1,000 pairs of different images" in measured
+    assert "862 pairs, no find" in measured
+    for cells, share in (("1 to 4", "76 %"), ("5 to 19", "99 %")):
+        assert re.search(rf"^\| {cells} \| \d+ \| {share} \|$", measured, re.M)
+        assert f"{cells} cells{',' if cells == '1 to 4' else ''} {share}" in LIMITS.read_text()
 
 
 def test_a_clone_has_the_forms_that_are_named():
