@@ -234,7 +234,13 @@ def ask_about_a_paper(galaxy: Galaxy) -> Iterator[Chapter]:
     question = "7. How were the files of this paper made?"
     chapter = ask(lab, "verify-lineage", question, inputs)
     columns = ["of", "relation", "distance", "steps_back", "name", "tool"]
-    chapter.show("verify-lineage/Lineage.tsv", columns)
+    table = "verify-lineage/Lineage.tsv"
+    chapter.show(table, columns)
+    relations = dict(
+        zip(*(chapter.column(table, each) for each in ("of", "relation")), strict=True)
+    )
+    found = sum(relation != "none" for relation in relations.values())
+    chapter.answer = f"{found} of {len(relations)} files come from this analysis."
     yield chapter
 
     sealed = seal(chapter.files["verify-lineage/Trail.tsv"])
@@ -254,6 +260,10 @@ def ask_about_a_paper(galaxy: Galaxy) -> Iterator[Chapter]:
     chapter = ask(stranger, "verify-publication", question, inputs)
     chapter.show("verify-publication/Who vouches.tsv", ["question", "answer"])
     chapter.show("verify-publication/All files.tsv", ["name", "status"])
+    answers = chapter.column("verify-publication/Who vouches.tsv", "answer")
+    intact = chapter.column("verify-publication/All files.tsv", "status").count("OK")
+    chapter.answer = f"Jane Doe: her signature is {answers[1]}, and {intact} of {len(deposited)} "
+    chapter.answer += "deposited files are what she sealed."
 
     edited = sealed["trail.tsv"].replace(b'"1.5"', b'"2.5"')
     inputs = {"file": stranger.upload("trail.tsv", edited, "tabular"), "seal": its_seal}

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import sys
 from dataclasses import dataclass, field
 
 # A heading, and rows of cells, the first of which has the names of columns.
@@ -34,20 +35,27 @@ class Chapter:
     picture: bytes | None = None
     files: dict[str, bytes] = field(default_factory=dict)
 
+    def rows(self, table: str) -> list[list[str]]:
+        """The rows of one of the files, of which the first has the names of columns."""
+        lines = self.files[table].decode().rstrip("\n").split("\n")
+        return [line.removeprefix("#").split("\t") for line in lines]
+
+    def column(self, table: str, name: str) -> list[str]:
+        header, *rows = self.rows(table)
+        return [row[header.index(name)] for row in rows]
+
     def show(
         self, table: str, columns: list[str], names: list[str] | None = None, heading: str = ""
     ) -> None:
         """Show some columns of one of the files; if names are given, their rows in this order."""
-        lines = self.files[table].decode().rstrip("\n").split("\n")
-        rows = [line.split("\t") for line in lines]
-        rows[0][0] = rows[0][0].lstrip("#")
+        rows = self.rows(table)
         chosen = [rows[0].index(column) for column in columns]
         if names:
             rows = [rows[0], *(row for name in names for row in rows[1:] if row[0] == name)]
         self.tables.append((heading, [[row[column] for column in chosen] for row in rows]))
 
     def print(self) -> None:
-        print(f"\n{self.question}")
+        print(f"\n{self.question}\n\n  {self.answer}")
         for heading, rows in self.tables:
             print(f"\n{heading}" if heading else "")
             if heading:
@@ -56,7 +64,7 @@ class Chapter:
             for row in [rows[0], ["-" * width for width in widths], *rows[1:]]:
                 cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
                 print("  " + "  ".join(cells).rstrip())
-        print(f"\n  {self.answer}", flush=True)
+        sys.stdout.flush()
 
 
 def page(title: str, introduction: str, chapters: list[Chapter], end: str) -> str:

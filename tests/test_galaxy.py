@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from dev import demo
 from dev.client import JobError
 from dev.environments import PROJECT
+from dev.story import page
 from dev.suite import ANALYSIS, TOOLS, WORKFLOWS
 from documents import DEMO
 from oracle import TEST_DATA, codes_of
@@ -302,9 +303,15 @@ def tiff_of(stack: np.ndarray) -> bytes:
 def test_the_demo_prints_what_is_documented(galaxy, capsys):
     text = DEMO.read_text()
     tables, questions = text.split("```")[1::2], re.findall(r"\*(.*?\?)\*", text)
-    picture = demo.run(galaxy)["verify-lineage/Picture.png"]
-    shown = imread(PROJECT / "docs" / "images" / "lineage.png")
-    assert np.abs(imread(io.BytesIO(picture)) - shown).mean() < 0.002  # of the brightness
+    chapters = demo.run(galaxy)
+    for chapter, name in {1: "contact-sheet", 6: "lineage"}.items():
+        picture = imread(io.BytesIO(chapters[chapter].picture))
+        shown = imread(PROJECT / "docs" / "images" / f"{name}.png")
+        assert np.abs(picture - shown).mean() < 0.002  # of the brightness
+    pictures = sum(chapter.picture is not None for chapter in chapters)
+    written = page("title", "introduction", chapters, "end")
+    assert written.count("<img alt=") == pictures == 4
+    assert all(chapter.question in written and chapter.answer in written for chapter in chapters)
     printed = capsys.readouterr().out
     assert (len(tables), len(questions)) == (9, 9)
     assert all(map(str.strip, tables))

@@ -313,7 +313,21 @@ def test_any_name_can_be_drawn(name):
         "title", [sheet.Group("g", [sheet.Tile(name, None)])], "heading:", [name, name, name], 7
     )
     drawn = Pillow.open(io.BytesIO(sheet.draw(made)))
-    assert drawn.width == sheet.WIDTH
+    assert drawn.width == sheet.WIDTH  # as there are names below
+
+
+def tiles_of(count: int) -> sheet.Group:
+    return sheet.Group("", [sheet.Tile("a.tif", None)] * count)
+
+
+def test_a_sheet_is_as_wide_as_it_needs_to_be():
+    """One with few pictures is not mostly white, and its title has room."""
+    title = "1,000,000 datasets compared with 1,000,000 of the reference: 100,000 exact pairs, 100"
+    for count in (1, 4, 8):
+        content = sheet.draw(sheet.Sheet(title, [tiles_of(count)], "", [], 0))
+        drawn = np.asarray(Pillow.open(io.BytesIO(content)).convert("L"))
+        assert drawn.shape[1] == max(20 + 9 * len(title), sheet.width_of(tiles_of(count)) + 20)
+        assert (drawn[:, -10:] == 255).all()
 
 
 def test_long_names_lose_their_middle_and_are_broken_at_a_separator():

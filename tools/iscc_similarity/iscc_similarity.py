@@ -220,7 +220,8 @@ def find_duplicates(args: argparse.Namespace) -> Outcome:
         if args.picture:
             out.write(args.picture, [draw(args, entries, others, found, bars)])
         if args.sheet:
-            drawn = draw_sheet(summary, thumbnails, entries, others, found, nearest)
+            title, _, _ = summary.partition(";")
+            drawn = draw_sheet(title, thumbnails, entries, others, found, nearest)
             out.write(args.sheet, [drawn])
         if args.result:
             out.write_lines(args.result, [in_lines(summary)])

@@ -28,6 +28,8 @@ TITLE = 20  # of a group
 NAME_LINES = 2
 GROUP = TITLE + TILE + (1 + NAME_LINES) * LINE + 2 * GAP
 WIDTH = MOST_TILES * (TILE + GAP) + 5 * GAP  # of two groups with half as many tiles each
+LEAST_WIDTH = 760  # for the key
+TITLE_LETTER = 9  # at most, on average
 HEAD = 66
 DOTS_PER_INCH = 100
 POINTS_PER_INCH = 72
@@ -93,10 +95,13 @@ class Text(NamedTuple):
 def draw(sheet: Sheet) -> bytes:
     """A PNG of a sheet."""
     places, height = arrange(sheet.groups)
+    right = [x + width_of(group) for group, (x, _) in zip(sheet.groups, places, strict=True)]
+    least = WIDTH if sheet.names else LEAST_WIDTH
+    width = max([least, 2 * GAP + TITLE_LETTER * len(sheet.title), *(each + GAP for each in right)])
     texts = [Text(GAP, 10, sheet.title, size=11), *key_of(sheet)]
     texts += names_of(sheet, height)
     height += GAP + LINE * (len(sheet.names) + 1) // 2 + 3 * LINE if sheet.names else GAP
-    canvas = np.full((height, WIDTH, 3), 255, np.uint8)
+    canvas = np.full((height, width, 3), 255, np.uint8)
     for text in texts[1:]:
         if text.text in KEY.values():
             fill(canvas, text.x - 16, text.y + 2, 11, 11, colour_of(text.text.split(":")[0]))
@@ -105,11 +110,11 @@ def draw(sheet: Sheet) -> bytes:
     fonts, missing = fonts_for("".join(each.text for each in texts))
     if missing:
         texts.append(Text(GAP, height - LINE, MISSING, FAINT))
-    figure = Figure((WIDTH / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
+    figure = Figure((width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
     figure.figimage(canvas, origin="upper")
     for text in texts:
         figure.text(
-            text.x / WIDTH,
+            text.x / width,
             1 - text.y / height,
             text.text,
             color=text.colour,
