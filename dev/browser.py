@@ -159,6 +159,18 @@ class Browser:
         self.wait_for_state(name)
         self.open()  # closes the two windows that stay open
 
+    def upload_files(self, paths: Sequence[Path]) -> None:
+        """Upload files as datasets."""
+        self.click("#activity-upload")
+        self.click("#tab-title-link-regular")
+        self.find("#regular #btn-local")
+        field = self.driver.find_element(By.CSS_SELECTOR, "#regular input[type=file]")
+        field.send_keys("\n".join(map(str, paths)))
+        self.click("#regular #btn-start:not(.g-disabled)")
+        for path in paths:
+            self.wait_for_state(path.name)
+        self.open()  # closes the window that stays open
+
     def wait_for_state(self, name: str, state: str = "ok") -> None:
         """Wait until the newest dataset or collection with a name in the history has a state."""
 
@@ -205,10 +217,28 @@ class Browser:
     def choose(self, parameter: str, option: str) -> None:
         """Choose an option of a list, or a dataset or collection, by part of its text."""
         field = f'[id="form-element-{parameter}"] .multiselect'
-        if option not in self.find(field).text:
-            self.click(field)
-            self.click(f"{field}__option", option)
-        self.find(field, option)
+
+        def chosen() -> bool:
+            """Whether it is; a form that is processing a change closes its lists again."""
+            if option in self.find(f"{field}__tags").text:
+                return True
+            listed = self.driver.find_elements(By.CSS_SELECTOR, f"{field}__option")
+            listed = [each for each in listed if each.is_displayed() and option in each.text]
+            with suppress(*UNREADY):
+                (listed or [self.find(f"{field}__select")])[0].click()
+            return False
+
+        self.wait_for(chosen, f"{option!r} chosen for {parameter}")
+
+    def remove(self, parameter: str, option: str) -> None:
+        """Remove one of several datasets that are chosen, by part of its name."""
+        tags = f'[id="form-element-{parameter}"] .multiselect__tag'
+        tag = self.find(tags, option)
+        tag.find_element(By.CSS_SELECTOR, ".multiselect__tag-icon").click()
+        self.wait_for(lambda: option not in self.find(tags).text, f"{option} removed")
+
+    def switch_on(self, parameter: str) -> None:
+        self.click(f'[id="form-element-{parameter}"] .custom-switch label')
 
     def tick(self, parameter: str, option: str) -> None:
         """Tick one of several boxes, by part of its label."""

@@ -20,6 +20,7 @@ SIMILARITY = DOCS / "similarity.md"
 TOUR = DOCS / "tours" / "find-copies.yml"
 TRAIL = DOCS / "trail.md"
 TUTORIAL = DOCS / "tutorial.md"
+TUTORIAL_FIGURE = DOCS / "tutorial-figure.md"
 
 # A number in running text: not part of a word or a version.
 NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w)")

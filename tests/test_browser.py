@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,15 @@ from dev.client import Client
 from dev.environments import PROJECT
 from dev.local_galaxy import GALAXY_BIN
 from dev.suite import WORKFLOWS
-from documents import TOUR, TUTORIAL, abridged, columns, labelled_tables
+from documents import (
+    TOUR,
+    TUTORIAL,
+    TUTORIAL_FIGURE,
+    abridged,
+    code_blocks,
+    columns,
+    labelled_tables,
+)
 from oracle import TEST_DATA, codes_of_file, distance
 
 pytestmark = pytest.mark.galaxy
@@ -32,9 +41,10 @@ PICTURES = {
     "form of ISCC similarity.png": PROJECT / "docs" / "images" / "form.png",
     "heat map.png": PROJECT / "docs" / "images" / "heat-map.png",
 }
+SHEET = PROJECT / "docs" / "images" / "sheet-of-figure.png"
 # Of the brightness, on average: one more field in a form is 0.01, another font less than 0.002.
 MOST_DIFFERENT = 0.005
-TABLES = labelled_tables(TUTORIAL)
+TABLES = labelled_tables(TUTORIAL) | labelled_tables(TUTORIAL_FIGURE)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +151,104 @@ def test_tutorial(person, tmp_path):
         picture: difference(SCREENSHOTS / picture, PICTURES[picture]) for picture in PICTURES
     }
     assert max(differences.values()) < MOST_DIFFERENT, f"{differences}; see `make pictures`"
+
+
+def test_tutorial_from_a_figure_back_to_the_raw_data(person, tmp_path):
+    """From a conversion to a seal that a stranger checks."""
+    files = {name: f"tutorial/{name}" for name in ("stack.tif", "stack.ome.zarr.zip", "figure.jpg")}
+    for name, file in {"originals": "stack.tif", "converted": "stack.ome.zarr.zip"}.items():
+        person.upload_list(name, folder_of_images(tmp_path / name, {file: files[file]}))
+    person.import_workflow(WORKFLOWS["audit-conversion"])
+    person.open_run_form("Audit a conversion with ISCC")
+    person.choose("0", "originals")
+    person.choose("1", "converted")
+    person.screenshot("run form of audit-conversion")
+    person.run_workflow(last_output="Images without a difference")
+    person.find("td", "stack.ome.zarr.zip")
+    person.screenshot("report of audit-conversion")
+    as_the_tutorial_says("audit", person.content("Report"))
+    [summary] = re.findall("`([0-9]+ dataset: .*?)`", TUTORIAL_FIGURE.read_text())
+    assert person.content("Result").decode().replace("\n", " ").startswith(summary)
+
+    person.search_tool("ISCC pixel manifest")
+    person.choose("source|datasets", "originals")
+    person.switch_on("planes")
+    person.switch_on("thumbnails")
+    person.screenshot_of("#center", "form of ISCC pixel manifest")
+    person.run_tool()
+    person.wait_for_state("thumbnails")
+    number = int(
+        person.find(".history-index .content-item", "thumbnails").get_attribute("data-hid")
+    )
+    person.click(f'.content-item[data-hid="{number - 1}"] .display-btn')
+    person.find("#center td", "stack.tif/z19c0t0")
+    planes = f"{number - 1}: ISCC pixel manifest"
+    person.upload_list(
+        "figures", folder_of_images(tmp_path / "figures", {"figure.jpg": files["figure.jpg"]})
+    )
+    person.search_tool("ISCC pixel manifest")
+    person.choose("source|datasets", "figures")
+    person.switch_on("thumbnails")
+    person.run_tool()
+    person.wait_for_state("thumbnails")
+
+    person.search_tool("ISCC similarity")
+    person.choose("source|kind", "Manifests")
+    person.choose("reference|kind", "A reference: manifests")
+    person.choose("reference|manifests", planes)
+    person.remove("reference|manifests", f"{number + 4}: ISCC pixel manifest")  # of the figure
+    person.write('[id="form-element-reference|closest"] input', "3")
+    person.choose("compare|by", "Appearance")
+    person.choose("contact_sheet|draw", "Draw a contact sheet")
+    person.choose("contact_sheet|thumbnails", f"{number}: ISCC pixel manifest")
+    person.screenshot_of("#center", "form of ISCC similarity with a contact sheet")
+    person.run_tool()
+    person.wait_for_state("contact sheet")
+    (SCREENSHOTS / "sheet of figure.png").write_bytes(person.content("contact sheet"))
+    as_the_tutorial_says("matches", person.content("matches"))
+    person.view("contact sheet")
+    person.find("#center img")
+    person.screenshot("contact sheet")
+
+    person.upload_files([TEST_DATA / "tutorial" / "analysis.zip"])
+    paper = {name: files[name] for name in ("figure.jpg", "stack.tif")}
+    person.upload_list("paper", folder_of_images(tmp_path / "paper", paper))
+    person.import_workflow(WORKFLOWS["verify-lineage"])
+    person.open_run_form("Trace files of a paper through an analysis with ISCC")
+    person.choose("0", "analysis.zip")
+    person.choose("1", "originals")
+    person.choose("2", "paper")
+    person.run_workflow(last_output="Picture")
+    person.find("td", "originals/stack.tif")
+    person.screenshot("report of the lineage of a figure")
+    as_the_tutorial_says("lineage", person.content("Lineage"))
+
+    author = tmp_path / "author"
+    author.mkdir()
+    (author / "tools").symlink_to(PROJECT / "tools")
+    (author / "trail.tsv").write_bytes(person.content("Trail"))
+    [commands] = code_blocks(TUTORIAL_FIGURE, "sh")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(
+        ["sh", "-ec", commands], cwd=author, env=os.environ | {"PATH": path}, check=True, timeout=60
+    )
+
+    person.use_history(Client(person.galaxy, "a stranger").history)
+    published = ("trail.tsv", "trail.seal.json", "jane.pub")
+    person.upload_files([author / name for name in published])
+    deposited = {"Figure 3a.jpg": files["figure.jpg"], "originals_stack.tif": files["stack.tif"]}
+    person.upload_list("deposited", folder_of_images(tmp_path / "deposited", deposited))
+    person.import_workflow(WORKFLOWS["verify-publication"])
+    person.open_run_form("Verify a publication with ISCC")
+    for number, dataset in enumerate(published):
+        person.choose(str(number), dataset)
+    person.screenshot("run form of the stranger")
+    person.run_workflow(last_output="All files")
+    person.find("td", "claimed")
+    person.screenshot("report of the stranger")
+    as_the_tutorial_says("vouches", person.content("Who vouches"))
+    as_the_tutorial_says("deposited", person.content("All files"))
+    assert difference(SCREENSHOTS / "sheet of figure.png", SHEET) < MOST_DIFFERENT
 
 
 def test_deduplicate_with_the_workflow(person, tmp_path):

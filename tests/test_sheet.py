@@ -339,6 +339,13 @@ def test_long_names_lose_their_middle_and_are_broken_at_a_separator():
     assert sheet.in_lines("細" * 11) == ["細" * 10, "細"]
 
 
+def test_small_images_are_enlarged():
+    """As large as possible, by a whole number, so that pixels stay squares."""
+    for side, times in {1: 128, 30: 4, 63: 2, 64: 2, 65: 1, 128: 1}.items():
+        image = np.random.default_rng(side).integers(0, 255, (side, max(side // 2, 1)), dtype="u1")
+        assert (sheet.enlarged(image) == np.kron(image, np.ones((times, times), "u1"))).all()
+
+
 def jpeg(array: np.ndarray, kind: str = "JPEG") -> bytes:
     out = io.BytesIO()
     Pillow.fromarray(array).save(out, kind)

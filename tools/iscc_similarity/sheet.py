@@ -167,15 +167,22 @@ def draw_group(canvas: np.ndarray, group: Group, x: int, y: int) -> Iterator[Tex
         if tile.picture is None:
             yield Text(left + 32, y + 60, NO_THUMBNAIL, FAINT)
         else:
-            rows, columns = tile.picture.shape
+            picture = enlarged(tile.picture)
+            rows, columns = picture.shape
             top, start = y + FRAME + (PICTURE - rows) // 2, left + FRAME + (PICTURE - columns) // 2
-            canvas[top : top + rows, start : start + columns] = tile.picture[..., np.newaxis]
+            canvas[top : top + rows, start : start + columns] = picture[..., np.newaxis]
         lines = in_lines(tile.name)
         if tile.caption:
             dark = DARK if colour == OTHER_COLOUR else colour
             yield Text(left, y + TILE + 3, tile.caption, dark, weight="bold")
         for line, text in enumerate(lines, start=1 if tile.caption else 0):
             yield Text(left, y + TILE + 3 + line * LINE, text)
+
+
+def enlarged(picture: np.ndarray) -> np.ndarray:
+    """A thumbnail of a small image, each pixel drawn as a square of several."""
+    times = PICTURE // max(picture.shape)
+    return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def names_of(sheet: Sheet, top: int) -> Iterator[Text]:
