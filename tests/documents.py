@@ -17,7 +17,7 @@ PIXELS = DOCS / "pixels.md"
 PRIVACY = DOCS / "privacy.md"
 SEAL = DOCS / "seal.md"
 SIMILARITY = DOCS / "similarity.md"
-TOUR = DOCS / "tours" / "find-copies.yml"
+TOURS = sorted((DOCS / "tours").glob("*.yml"))
 TRAIL = DOCS / "trail.md"
 TUTORIAL = DOCS / "tutorial.md"
 
