@@ -240,6 +240,14 @@ class Browser:
     def switch_on(self, parameter: str) -> None:
         self.click(f'[id="form-element-{parameter}"] .custom-switch label')
 
+    def enter(self, parameter: str, entry: str) -> None:
+        """Fill in a parameter: write a text, or choose an option."""
+        field = f'[id="form-element-{parameter}"] textarea'
+        if self.driver.find_elements(By.CSS_SELECTOR, field):
+            self.write(field, entry)
+        else:
+            self.choose(parameter, entry)
+
     def tick(self, parameter: str, option: str) -> None:
         """Tick one of several boxes, by part of its label."""
         self.click(f'[id="form-element-{parameter}"] .custom-checkbox label', option)
@@ -285,10 +293,19 @@ class Browser:
 
     # Tours
 
-    def take_tour(self, tour: str, titles: Sequence[str]) -> None:
-        """Take a tour by its id: read the title of each step, and continue."""
+    def take_tour(
+        self, tour: str, steps: Sequence[dict[str, str]], entries: dict[str, tuple[str, str]]
+    ) -> None:
+        """Take a tour by its id: at each step, find what it points at, and continue.
+
+        Entries are made in the form at the steps with these titles: parameter and entry.
+        """
         self.open(f"tours/{tour}")
-        for title in titles:
-            self.find(".tour-element .tour-title", title)
-            self.screenshot(f"tour, {title.rstrip('?')}")
-            self.click(".tour-element .tour-end" if title == titles[-1] else ".tour-next")
+        for number, step in enumerate(steps, 1):
+            self.find(".tour-element .tour-title", step["title"])
+            if "element" in step:
+                self.find(f"{step['element']}:not(.g-disabled)")  # a form that changes is not ready
+            if step["title"] in entries:
+                self.enter(*entries[step["title"]])
+            self.screenshot(f"tour {tour}, {number}")
+            self.click(".tour-element .tour-end" if step is steps[-1] else ".tour-next")

@@ -45,6 +45,7 @@ from documents import (
     README,
     SEAL,
     SIMILARITY,
+    TOURS,
     TRAIL,
     TUTORIAL,
     code_blocks,
@@ -261,6 +262,29 @@ def test_forms_and_help_have_no_other_numbers(tool):
     found = [number for text in texts for number in NUMBER.findall(text)]
     assert found or tool.stem in ("iscc_trail", "iscc_seal", "iscc_gate")
     assert not set(found) - known
+
+
+@pytest.mark.parametrize("tour", TOURS, ids=lambda tour: tour.stem)
+def test_tours_have_no_other_numbers(tour):
+    near, related, _, unrelated = BANDS
+    known = {"128", *map(str, (near, related, unrelated)), f"{panels.CERTAIN:.0f}"}
+    known |= {"2000"}  # of JPEG 2000
+    steps = yaml.safe_load(tour.read_text())["steps"]
+    assert not {number for step in steps for number in NUMBER.findall(step["content"])} - known
+
+
+def test_there_is_a_tour_for_every_form():
+    """Except the gate, which is only a step of workflows."""
+    opened = re.findall(
+        r"- 'a\.title-link\[href\*=\"(\w+)\"\]'", "".join(map(Path.read_text, TOURS))
+    )
+    assert sorted(opened) == sorted({tool.stem for tool in TOOLS} - {"iscc_gate"})
+
+
+def test_addresses_of_tours_exist():
+    texts = [path.read_text() for path in (*PAGES, *TOURS)]
+    addresses = set(re.findall(r"(?<![\w.])/tours/([\w-]+)", "".join(texts)))
+    assert addresses == {tour.stem for tour in TOURS}
 
 
 def examples_in_help(form: str) -> list[list[str]]:
