@@ -1185,3 +1185,28 @@ def test_exports_with_changed_bytes(script, tmp_path):
             some[place : place + random.choice((0, 1))] = random.randbytes(random.choice((0, 1)))
         (tmp_path / "changed.zip").write_bytes(some)
         outcome(script, tmp_path)
+
+
+def test_the_result_counts_files_or_results(script, tmp_path):
+    """Of the two files one was found; the results of the export are a figure and a log."""
+    given = [EXPORTS / "stack.tsv", "--pixels", TEST_DATA / "planes.tsv"]
+    done = script(
+        "iscc_trail", *given, "--matches", EXPORTS / "matches.tsv", "--result", "result.txt"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "result.txt").read_text() == (
+        "1 of 2 files found in the trail (looks like: 1)\n"
+    )
+    done = script("iscc_trail", EXPORTS / "invocation.zip", "--result", "result.txt")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "result.txt").read_text() == "2 results of 5 steps\n"
+
+
+def test_the_key_of_a_narrow_picture_is_complete(script, tmp_path):
+    """The white to the right of it is not cut off."""
+    given = [EXPORTS / "stack.tsv", "--pixels", TEST_DATA / "planes.tsv"]
+    done = script("iscc_trail", *given, "--matches", EXPORTS / "matches.tsv", "--picture", "p.png")
+    assert done.returncode == 0, done.stderr
+    key = imread(tmp_path / "p.png")[:60, :, :3]
+    assert (key[:, -8:] == 1).all()
+    assert (key < 0.5).any(axis=(0, 2)).sum() > 300

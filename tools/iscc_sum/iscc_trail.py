@@ -22,7 +22,8 @@ import argparse
 import logging
 import time
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import command
 import exports
@@ -37,7 +38,7 @@ from lineage import Lineage, Wanted
 from lineage import rows as lineage_rows
 from matches import NONE
 from matches import rows as match_rows
-from messages import InputError, Progress, pluralize, quote
+from messages import InputError, Progress, in_lines, pluralize, quote
 from trail import Line, Trail
 
 KINDS = ("sources", "pixels", "matches", "names")
@@ -67,6 +68,9 @@ def make_parser() -> command.Parser:
     parser.add_output("--trail", "the trail to write")
     parser.add_output("--lineage", "table of the way back from the results")
     parser.add_output("--picture", "graph of the way back from the results (PNG)")
+    parser.add_output(
+        "--result", "how many files were found, or how many results there are, as text"
+    )
     of = parser.add_mutually_exclusive_group()
     of.add_argument(
         "--of",
@@ -89,7 +93,7 @@ def follow(args: argparse.Namespace) -> Outcome:
     """Make a trail, and write the requested outputs."""
     start = time.monotonic()
     if not args.outputs:
-        raise InputError("expected at least one of --trail, --lineage and --picture, found none")
+        raise InputError("expected an output, such as --trail, found none")
     form = Form(args.inputs, KINDS) if args.inputs else None
     sources = given(form, "sources", args.files)
     pixels = given(form, "pixels", args.pixels)
@@ -129,6 +133,8 @@ def follow(args: argparse.Namespace) -> Outcome:
                 import lineage_picture  # takes half a second
 
                 out.write(args.picture, [lineage_picture.draw(lineage, wanted)])
+        if args.result:
+            out.write_lines(args.result, [in_lines(result(whole, wanted, bool(matches)))])
     return Outcome(summary(whole, missing, unknown, time.monotonic() - start))
 
 
@@ -226,6 +232,17 @@ def not_endless(table: str, lines: Iterable[str]) -> Iterator[str]:
                 "fewer exports, the lineage of fewer datasets by their names, or only other outputs"
             )
         yield line
+
+
+def result(whole: Trail, wanted: Sequence[Wanted], are_files: bool) -> str:
+    """How many files were found and how, or how many results there are."""
+    if not are_files:
+        return f"{pluralize(len(wanted), 'result')} of {pluralize(whole.steps, 'step')}"
+    relations = {each.name: each.relation for each in wanted}
+    counts = Counter(relation for relation in relations.values() if relation != NONE)
+    how = ", ".join(f"{relation}: {count:,}" for relation, count in counts.most_common())
+    found = f"{counts.total():,} of {pluralize(len(relations), 'file')} found in the trail"
+    return found + (f" ({how})" if how else "")
 
 
 def summary(whole: Trail, missing: Collection[str], unknown: int, seconds: float) -> str:

@@ -51,7 +51,7 @@ TEXT = {"ha": "center", "fontsize": FONT_SIZE, "parse_math": False, "zorder": 3,
 
 # Inches.
 NODE_WIDTH, NODE_HEIGHT, BETWEEN, MARGIN = 2.4, 1.0, 0.35, 0.03
-KEY_WIDTH, KEY_HEIGHT = 6.0, 0.6
+KEY_WIDTH, KEY_HEIGHT = 6.8, 0.6
 LINE_HEIGHT = 0.155  # of text in a node
 DOTS_PER_INCH = 120
 
