@@ -25,10 +25,12 @@ from images import ArrayImage
 from inputs import Dataset
 
 SCRIPT = PROJECT / "tools" / "iscc_sum" / "iscc_pixels.py"
+SIMILARITY = PROJECT / "tools" / "iscc_similarity" / "iscc_similarity.py"
 # The only other implementation of IMAGEWALK, and the package that reads TIFF for it.
 ISCC_BIO = ["iscc-bio==0.2.0", "bioio-tifffile==1.3.0"]
 
 PLANES, SIDE = 16, 2048
+SMALL_PLANES, SMALL_SIDE = 10_000, 128
 
 
 def all_pixels(folder: Path, runs: int) -> None:
@@ -47,9 +49,38 @@ def all_pixels(folder: Path, runs: int) -> None:
             runs,
         )
         memory_together(name, [PYTHON, SCRIPT, path, "--manifest", folder / "m"])
+    with_thumbnails(folder, stored["TIFF"], runs)
     beside_iscc_bio(folder, stored, runs)
     large_images(folder)
     many_planes(folder, runs)
+
+
+def with_thumbnails(folder: Path, path: Path, runs: int) -> None:
+    """What thumbnails cost: of a stack and each of its planes, and a sheet of ten thousand planes.
+
+    Nine of ten small planes are parts of the stack; the tenth is a copy of the one before.
+    """
+    manifest, archive, sheet = (folder / name for name in ("many.tsv", "many.zip", "sheet.png"))
+    code = [PYTHON, SCRIPT, path, "--manifest", manifest, "--planes"]
+    contenders = {"with thumbnails": [*code, "--thumbnails", archive], "without": code}
+    compare(f"{PLANES} planes of {SIDE} x {SIDE}, 16 bits, each also alone", contenders, runs)
+    random, planes = np.random.default_rng(0), tifffile.imread(path)
+    small = []
+    for number in range(SMALL_PLANES):
+        z, y, x = random.integers(0, (PLANES, SIDE - SMALL_SIDE, SIDE - SMALL_SIDE))
+        part = planes[z, y : y + SMALL_SIDE, x : x + SMALL_SIDE]
+        small.append(small[-1] if number % 10 == 9 else part)
+    tifffile.imwrite(folder / "small.tif", np.stack(small), photometric="minisblack")
+    code = [PYTHON, SCRIPT, folder / "small.tif", "--planes", "--manifest", manifest]
+    memory_together(f"{SMALL_PLANES:,} planes", [*code, "--thumbnails", archive])
+    for each in (manifest, archive):
+        print(f"  {each.name}: {each.stat().st_size / SMALL_PLANES:,.0f} bytes for each plane")
+    find = [PYTHON, SIMILARITY, "--manifest", manifest, "--clusters", folder / "clusters"]
+    contenders = {
+        "with a contact sheet": [*find, "--thumbnails", archive, "--sheet", sheet],
+        "without": find,
+    }
+    compare(f"iscc_similarity, {SMALL_PLANES:,} planes", contenders, runs)
 
 
 def stack() -> np.ndarray:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from test_browser import IMAGES
 
 import appearance
+import contacts
 import exports
 import images
 import iscc_similarity
@@ -373,6 +374,11 @@ def test_limits_are_those_of_the_code():
         [near, "128"],
         [str(alike), "256"],
     ]
+    assert numbers(SIMILARITY, "sheet") == [
+        [str(limit)]
+        for limit in (sheet.MOST_GROUPS, sheet.MOST_NAMED, sheet.MOST_TILES, contacts.MATCHES)
+    ]
+    assert f"at most {thumbnails.MOST_SIDE} pixels along its longer side" in PIXELS.read_text()
     assert numbers(SIMILARITY, "limits") == [
         [f"{picture.MOST_UNLINKED:,}"],
         [f"{picture.MOST_IN_HEAT_MAP:,}"],

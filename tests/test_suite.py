@@ -18,6 +18,7 @@ import tifffile
 import zarr
 from galaxy.tool_util.loader import load_tool
 from PIL import Image, ImageSequence
+from scipy.ndimage import gaussian_filter
 from test_appearance import weights
 
 import manifest
@@ -31,6 +32,7 @@ from dev.environments import (
     pinned_requirements,
 )
 from dev.suite import TOOLS
+from documents import TUTORIAL_FIGURE
 from manifest import Entry
 from oracle import HEADER, TEST_DATA, codes_of, codes_of_file, distance, manifest_line
 
@@ -417,14 +419,32 @@ def test_the_retouched_image_differs_where_its_readme_says():
     assert (image == retouched).all()
 
 
+def test_data_of_the_tutorial_are_as_described():
+    """The planes, and the figure: a plane smoothed by SciPy, halved, stretched, within a JPEG's
+    errors."""
+    folder = TEST_DATA / "tutorial"
+    planes = tifffile.imread(TEST_DATA / "nuclei_3d.tif")[8:28]
+    assert np.array_equal(tifffile.imread(folder / "stack.tif"), planes)
+    assert np.array_equal(
+        zarr.open(f"zip://stack.ome.zarr/0::{folder / 'stack.ome.zarr.zip'}"), planes
+    )
+    smooth = gaussian_filter(planes[15], (1, 1))[:60, :56].reshape(30, 2, 28, 2).mean(axis=(1, 3))
+    grey = (smooth - smooth.min()) / np.ptp(smooth) * 255
+    assert np.abs(np.asarray(Image.open(folder / "figure.jpg")) - grey).mean() < 3
+
+
 def test_all_test_data_is_described_and_used():
     readme = (TEST_DATA / "README.md").read_text()
+    tutorial = TUTORIAL_FIGURE.read_text()
     tests = "".join(tool.read_text() for tool in TOOLS)
     tests += "".join(path.read_text() for path in (PROJECT / "workflows").glob("*/*-tests.yml"))
-    folders = (PIXELS, *(TEST_DATA / name for name in ("exports", "panels", "reports", "seals")))
+    folders = (
+        PIXELS,
+        *(TEST_DATA / name for name in ("exports", "panels", "reports", "seals", "tutorial")),
+    )
     for path in [*TEST_DATA.iterdir(), *(path for folder in folders for path in folder.iterdir())]:
         if path.name != "README.md" and path not in folders:
             name = path.relative_to(TEST_DATA).as_posix()
             assert f"| `{name}` |" in readme
-            assert name in tests
+            assert name in tests or (path.name in tutorial and path.parent.name == "tutorial")
             assert path.stat().st_size < 300_000
