@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 import columns
 import contacts
 import manifest
+import relations
 import sheet
 from manifest import Entry
 from oracle import TEST_DATA, codes_of
@@ -256,7 +257,8 @@ def clusters(sizes: list[int]) -> tuple[columns.Columns, Places]:
     first = (np.cumsum(sizes, dtype=int) - np.array(sizes, dtype=int))[number.astype(int)]
     relation = np.array(["exact"] * len(names), dtype=object)
     relation[first] = "first"
-    places = Places(number + 1, np.array(sizes)[number], first, relation, np.zeros(len(names), int))
+    distance = np.where(relation == "first", relations.NONE, 0)
+    places = Places(number + 1, np.array(sizes, dtype=int)[number], first, relation, distance)
     return columns.Columns.of(entries), places
 
 
@@ -279,6 +281,18 @@ def test_the_largest_clusters_come_first_and_the_rest_is_named(count):
     assert made.heading == (
         f"{count - 60:,} more cluster{'s' * (count > 61)}, without pictures:" if rest else ""
     )
+
+
+def test_clusters_of_exact_duplicates_alone_come_last():
+    """Clusters 2 and 4, the largest, have nothing else; 1 and 3 have one near-duplicate each."""
+    entries, places = clusters([2, 5, 3, 4])
+    places.relation[[1, 9]] = "near"
+    places.distance[[1, 9]] = 7
+    made = contacts.of_clusters("", entries, places, lambda *_: {})
+    assert [group.title.partition(":")[0] for group in made.groups] == [
+        f"Cluster {number}" for number in (3, 1, 2, 4)
+    ]
+    assert [tile.caption for tile in made.groups[0].tiles] == ["first", "near, 7 bits", "exact"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 30, 300])

@@ -23,12 +23,14 @@ Find = Callable[[Columns, np.ndarray], dict[int, np.ndarray]]
 def of_clusters(title: str, entries: Columns, places: Places, find: Find) -> Sheet:
     """A sheet with the clusters, the largest first.
 
-    In each, the exact duplicates come last, as there is nothing to see in them.
+    Exact duplicates look the same. So clusters of nothing else come after all others, and in each
+    cluster they come last.
     """
     rows = np.flatnonzero(places.size > 1)
-    is_exact = places.relation[rows] == relations.EXACT
-    order = (rows, places.distance[rows], is_exact, places.cluster[rows], -places.size[rows])
-    rows = rows[np.lexsort(order)]
+    cluster, size, _, relation, distance = (each[rows] for each in places.fields())
+    is_exact = relation == relations.EXACT
+    to_look_at = np.bincount(cluster, ~is_exact & (relation != relations.FIRST)) > 0
+    rows = rows[np.lexsort((rows, distance, is_exact, cluster, -size, ~to_look_at[cluster]))]
     starts = np.flatnonzero(np.diff(places.cluster[rows]))
     clusters = [each.tolist() for each in np.split(rows, starts + 1) if len(each)]
     drawn, rest = clusters[:MOST_GROUPS], clusters[MOST_GROUPS:]
