@@ -48,6 +48,7 @@ pictures: .set-up-galaxy
 	-$(DEV) -m pytest tests/test_browser.py -k tutorial
 	cp "screenshots/form of ISCC similarity.png" docs/images/form.png
 	cp "screenshots/heat map.png" docs/images/heat-map.png
+	cp "screenshots/sheet of figure.png" docs/images/sheet-of-figure.png
 
 bench: $(if $(filter sums pixels panels trail similarity verify,$(PART)),.set-up,.set-up-galaxy)
 	$(DEV) -m benchmarks.run $(PART)

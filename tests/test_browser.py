@@ -235,7 +235,8 @@ def test_tutorial_from_a_figure_back_to_the_raw_data(person, tmp_path):
         ["sh", "-ec", commands], cwd=author, env=os.environ | {"PATH": path}, check=True, timeout=60
     )
 
-    person.use_history(Client(person.galaxy, "a stranger").history)
+    person.click('[title="Create new history"]')
+    person.find(".history-index", "This history is empty")
     published = ("trail.tsv", "trail.seal.json", "jane.pub")
     person.upload_files([author / name for name in published])
     deposited = {"Figure 3a.jpg": files["figure.jpg"], "originals_stack.tif": files["stack.tif"]}
@@ -250,6 +251,18 @@ def test_tutorial_from_a_figure_back_to_the_raw_data(person, tmp_path):
     person.screenshot("report of the stranger")
     as_the_tutorial_says("vouches", person.content("Who vouches"))
     as_the_tutorial_says("deposited", person.content("All files"))
+
+    edited = (author / "trail.tsv").read_text().replace('"plane": "15"', '"plane": "16"')
+    (author / "trail.tsv").write_text(edited)
+    person.upload_files([author / "trail.tsv"])
+    person.open("workflows/list")
+    person.open_run_form("Verify a publication with ISCC")
+    for number, dataset in enumerate(published):
+        person.choose(str(number), dataset)
+    person.choose("5", "deposited")
+    person.click("#run-workflow")
+    person.wait_for_state("All files", "error")
+    assert ["content", "changed"] in columns(person.content("Who vouches"), ["question", "answer"])
     assert difference(SCREENSHOTS / "sheet of figure.png", SHEET) < MOST_DIFFERENT
 
 
