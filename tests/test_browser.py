@@ -175,7 +175,7 @@ def test_tutorial_from_a_figure_back_to_the_raw_data(person, tmp_path):
     person.search_tool("ISCC pixel manifest")
     person.choose("source|datasets", "originals")
     person.switch_on("planes")
-    person.switch_on("thumbnails")
+    person.switch_on("with_thumbnails")
     person.screenshot_of("#center", "form of ISCC pixel manifest")
     person.run_tool()
     person.wait_for_state("thumbnails")
@@ -190,7 +190,7 @@ def test_tutorial_from_a_figure_back_to_the_raw_data(person, tmp_path):
     )
     person.search_tool("ISCC pixel manifest")
     person.choose("source|datasets", "figures")
-    person.switch_on("thumbnails")
+    person.switch_on("with_thumbnails")
     person.run_tool()
     person.wait_for_state("thumbnails")
 
@@ -261,7 +261,7 @@ def test_tutorial_from_a_figure_back_to_the_raw_data(person, tmp_path):
         person.choose(str(number), dataset)
     person.choose("5", "deposited")
     person.click("#run-workflow")
-    person.wait_for_state("All files", "error")
+    person.wait_for_state("All files", "paused")
     assert ["content", "changed"] in columns(person.content("Who vouches"), ["question", "answer"])
     assert difference(SCREENSHOTS / "sheet of figure.png", SHEET) < MOST_DIFFERENT
 

@@ -1,26 +1,35 @@
 """Thumbnails show what is in an image, and contact sheets show the right ones side by side."""
 
 import io
+import resource
+import tracemalloc
 import zipfile
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from matplotlib import font_manager
 from matplotlib.colors import to_rgb
 from PIL import Image as Pillow
+from PIL import ImageFont
 
 import columns
 import contacts
 import manifest
 import relations
 import sheet
+from grey import Reduction, stretched
+from images import Sizes
 from manifest import Entry
 from oracle import TEST_DATA, codes_of
 from relations import Places
 from samples import HOSTILE, NEEDS_FORK
+from thumbnails import Thumbnail
 
+PLANES = TEST_DATA / "planes.tsv"
 ORANGE, DARK_BLUE, BLUE = "#e8590c", "#08519c", "#4292c6"
 # Of 255, on average: JPEGs are not exact.
 MOST_DIFFERENT = 6
@@ -62,6 +71,7 @@ def coded(program, tmp_path):
         outputs = ["--manifest", "m.tsv", "--thumbnails", "t.zip"]
         done = program("iscc_pixels", *arguments, *outputs)
         assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
         entries = {each.name: each for each in manifest.read(tmp_path / "m.tsv", "m.tsv")}
         found = thumbnails(tmp_path / "t.zip")
         wanted = {name: f"{each.datahash} {each.pixels}.jpg" for name, each in entries.items()}
@@ -266,7 +276,7 @@ def clusters(sizes: list[int]) -> tuple[columns.Columns, Places]:
 def test_the_largest_clusters_come_first_and_the_rest_is_named(count):
     sizes = [2 + number % 11 for number in range(count)]
     entries, places = clusters(sizes)
-    made = contacts.of_clusters("", entries, places, lambda *_: {})
+    made = contacts.of_clusters("", entries, places, places.relation == "exact", lambda *_: {})
     order = sorted(range(count), key=lambda number: (-sizes[number], number))
     drawn, rest = order[:60], order[60:360]
     assert [group.title for group in made.groups] == [
@@ -288,7 +298,7 @@ def test_clusters_of_exact_duplicates_alone_come_last():
     entries, places = clusters([2, 5, 3, 4])
     places.relation[[1, 9]] = "near"
     places.distance[[1, 9]] = 7
-    made = contacts.of_clusters("", entries, places, lambda *_: {})
+    made = contacts.of_clusters("", entries, places, places.relation == "exact", lambda *_: {})
     assert [group.title.partition(":")[0] for group in made.groups] == [
         f"Cluster {number}" for number in (3, 1, 2, 4)
     ]
@@ -301,7 +311,7 @@ def test_groups_are_on_the_sheet_and_apart(count):
     groups = [sheet.Group("", [sheet.Tile("", None)] * random.integers(1, 9)) for _ in range(count)]
     places, end = sheet.arrange(groups)
     boxes = [
-        (x, y, x + sheet.width_of(group), y + sheet.GROUP)
+        (x, y, x + sheet.width_of_group(group), y + sheet.GROUP)
         for group, (x, y) in zip(groups, places, strict=True)
     ]
     for left, top, right, bottom in boxes:
@@ -314,15 +324,24 @@ def test_groups_are_on_the_sheet_and_apart(count):
     assert halves[0][1] == halves[1][1]
 
 
-NAMES = [*HOSTILE, "$x^2$", "細胞" * 30, "a" * 500, "\ud800", "\x1b[31m", ""]
+NAMES = [
+    "W" * 20,
+    "0123456789" * 3,
+    "EXP_MEMBRANE_ROW_HH_COMM.TIF",
+    "a\u202fb\u3000c",
+    "e" + "\u0301" * 5000,
+]
+NAMES += [*HOSTILE, "$x^2$", "細胞" * 30, "a" * 500, "\ud800", "\x1b[31m", ""]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_any_name_can_be_drawn(name):
-    lines = sheet.in_lines(name)
+    lines = sheet.lines_of_name(name)
     assert len(lines) <= 2
-    assert all(line.isprintable() and len(line) <= 20 for line in lines)
+    assert all(line.isprintable() for line in lines)
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 8.5 * 100 / 72)
+    assert all(font.getlength(line) <= sheet.TILE + 2 for line in lines if line.isascii())
     made = sheet.Sheet(
         "title", [sheet.Group("g", [sheet.Tile(name, None)])], "heading:", [name, name, name], 7
     )
@@ -340,17 +359,20 @@ def test_a_sheet_is_as_wide_as_it_needs_to_be():
     for count in (1, 4, 8):
         content = sheet.draw(sheet.Sheet(title, [tiles_of(count)], "", [], 0))
         drawn = np.asarray(Pillow.open(io.BytesIO(content)).convert("L"))
-        assert drawn.shape[1] == max(20 + 9 * len(title), sheet.width_of(tiles_of(count)) + 20)
         assert (drawn[:, -10:] == 255).all()
+        assert (drawn[:, -100:] < 255).any()
 
 
 def test_long_names_lose_their_middle_and_are_broken_at_a_separator():
-    assert sheet.in_lines("nuclei.tif") == ["nuclei.tif"]
-    assert sheet.in_lines("figure 2b, final (copy).tif") == ["figure 2b, final", "(copy).tif"]
-    assert sheet.in_lines("0123456789abcdefghijKLMNO") == ["0123456789abcdefghij", "KLMNO"]
-    long = "0123456789abcdefghi" + "x" * 50 + "9876543210zyxwvutsr"
-    assert sheet.in_lines(long) == ["0123456789abcdefghi…", "9876543210zyxwvutsr"]
-    assert sheet.in_lines("細" * 11) == ["細" * 10, "細"]
+    assert sheet.lines_of_name("nuclei.tif") == ["nuclei.tif"]
+    assert sheet.lines_of_name("figure 2b, final (copy).tif") == ["figure 2b, final", "(copy).tif"]
+    assert sheet.lines_of_name("a\u202fb\u3000c.tif") == ["a b c.tif"]
+    long = "begin" + "x" * 50 + "the end.tif"
+    [first, second] = sheet.lines_of_name(long)
+    assert first.startswith("beginxxx")
+    assert second.endswith("xthe end.tif")
+    assert "…" in first + second
+    assert "".join(sheet.lines_of_name("細" * 20)) == "細" * 20
 
 
 def test_small_images_are_enlarged():
@@ -424,6 +446,83 @@ def test_thumbnails_of_other_images(coded, program, tmp_path):
     )
 
 
+def test_copies_of_any_image_of_a_cluster_come_last(coded, draw, tmp_path):
+    """Ten copies of one retouched image do not hide the other one."""
+    image = picture(512, 400)
+    retouched, other = image.copy(), image.copy()
+    retouched[300:310, 200:220] = 0
+    other[100:112, 50:80] = 9999
+    images = {"a": image, **{f"b{number}": retouched for number in range(10)}, "c": other}
+    for name, pixels in images.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
+    _, found = coded(*(f"{name}.tif" for name in images))
+    drawn = draw("--manifest", "m.tsv", "--thumbnails", "t.zip")
+    [first], [last] = places_of(drawn, found["a.tif"]), places_of(drawn, found["c.tif"])
+    copies = places_of(drawn, found["b0.tif"])
+    assert len(copies) == 6
+    assert first[0] < last[0] < sorted(copies)[1][0]
+
+
+def test_codes_of_bytes_have_no_thumbnails(program, tmp_path):
+    """The complaint comes before any dataset is read."""
+    (tmp_path / "t.zip").write_bytes(b"")
+    given = [TEST_DATA / "cell.png", "lost.tif", "--thumbnails", "t.zip", "--sheet", "s.png"]
+    done = program("iscc_similarity", *given)
+    assert done.returncode == 2
+    assert (
+        "--sheet: expected manifests of pixels, found codes of bytes like those of" in done.stderr
+    )
+    assert "make manifests and thumbnails with ISCC pixel manifest" in done.stderr
+
+
+def test_a_full_disk_is_one_sentence(program, tmp_path):
+    for number in range(8):
+        tifffile.imwrite(tmp_path / f"{number}.tif", picture(200, 200, number))
+    names = [f"{number}.tif" for number in range(8)]
+    outputs = ["--manifest", "m.tsv", "--thumbnails", "t.zip"]
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (9000, 9000))
+    done = program("iscc_pixels", *names, *outputs, preexec_fn=limit)
+    assert done.returncode == 2
+    assert done.stderr == 'iscc_pixels: cannot write "t.zip": File too large\n'
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+def test_wide_rows_need_little_memory():
+    """A row of numbers, however many rows make a line of the thumbnail."""
+    tracemalloc.start()
+    try:
+        found = Thumbnail(Sizes(1, 1, 1, 4000, 500_000))
+        for _ in range(40):
+            found.add(np.ones((1, 500_000), "u1"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 8 * 500_000
+
+
+def test_sums_do_not_depend_on_how_rows_come():
+    """To the last bit, including numbers whose sums are not exact."""
+    random = np.random.default_rng(0)
+    array = (random.normal(size=(600, 40)) * 10.0 ** random.integers(-9, 30, (600, 40))).astype(
+        "f4"
+    )
+    found = set()
+    for at_once in (1, 7, 64, 600):
+        reduction = Reduction(600, 40, 128)
+        for top in range(0, 600, at_once):
+            reduction.add(array[top : top + at_once])
+        found.add(reduction.picture().tobytes())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-12, 1, 1e12, 1e30])
+def test_contrast_is_stretched_whatever_the_unit(factor):
+    image = picture(60, 60).astype("f4")
+    found = stretched((image / image.max() * factor).astype("f4"))
+    assert found.max() == 255
+    assert np.abs(found.astype(int) - stretched(image)).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -436,12 +535,15 @@ def test_thumbnails_of_other_images(coded, program, tmp_path):
             ["--thumbnails", "t.zip", "--sheet", "t.zip"],
             'cannot write "t.zip": this path is also an input or another output',
         ),
-        (["--thumbnails", "lost.zip", "--sheet", "s.png"], 'cannot read "lost.zip": No such file'),
+        (
+            ["--manifest", PLANES, "--thumbnails", "lost.zip", "--sheet", "s.png"],
+            'cannot read "lost.zip": No such file',
+        ),
     ],
 )
 def test_options_that_need_each_other(program, tmp_path, options, complaint):
     (tmp_path / "t.zip").write_bytes(b"")
-    given = [TEST_DATA / "cell.png", TEST_DATA / "nuclei.tif"]
+    given = [] if "--manifest" in options else [TEST_DATA / "cell.png", TEST_DATA / "nuclei.tif"]
     done = program("iscc_similarity", *given, *options)
     assert done.returncode == 2
     assert complaint in done.stderr

@@ -1199,7 +1199,7 @@ def test_the_result_counts_files_or_results(script, tmp_path):
     )
     done = script("iscc_trail", EXPORTS / "invocation.zip", "--result", "result.txt")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "result.txt").read_text() == "2 results of 5 steps\n"
+    assert (tmp_path / "result.txt").read_text() == "2 datasets, 5 steps in the trail\n"
 
 
 def test_the_key_of_a_narrow_picture_is_complete(script, tmp_path):

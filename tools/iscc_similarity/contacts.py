@@ -20,17 +20,20 @@ NAMES = 3  # of a cluster that is named only
 Find = Callable[[Columns, np.ndarray], dict[int, np.ndarray]]
 
 
-def of_clusters(title: str, entries: Columns, places: Places, find: Find) -> Sheet:
+def of_clusters(
+    title: str, entries: Columns, places: Places, is_again: np.ndarray, find: Find
+) -> Sheet:
     """A sheet with the clusters, the largest first.
 
-    Exact duplicates look the same. So clusters of nothing else come after all others, and in each
-    cluster they come last.
+    `is_again`, bool, shape (rows,), says which images are equal to an earlier one. There is nothing
+    to see in these, so they come last in their cluster; and clusters of equal images come after all
+    others.
     """
     rows = np.flatnonzero(places.size > 1)
     cluster, size, _, relation, distance = (each[rows] for each in places.fields())
-    is_exact = relation == relations.EXACT
-    to_look_at = np.bincount(cluster, ~is_exact & (relation != relations.FIRST)) > 0
-    rows = rows[np.lexsort((rows, distance, is_exact, cluster, -size, ~to_look_at[cluster]))]
+    is_again = is_again[rows]
+    to_look_at = np.bincount(cluster, ~is_again & (relation != relations.FIRST)) > 0
+    rows = rows[np.lexsort((rows, distance, is_again, cluster, -size, ~to_look_at[cluster]))]
     starts = np.flatnonzero(np.diff(places.cluster[rows]))
     clusters = [each.tolist() for each in np.split(rows, starts + 1) if len(each)]
     drawn, rest = clusters[:MOST_GROUPS], clusters[MOST_GROUPS:]
@@ -66,13 +69,17 @@ def of_matches(
     `matches` has the best ones of each dataset, the best first, and `nearest` the nearest datasets
     of those without a match.
     """
+    matched = np.unique(matches.a)
+    without = np.setdiff1d(np.arange(len(entries)), matched)
+    order = [*matched.tolist(), *without.tolist()]
+    drawn, rest = order[:MOST_GROUPS], order[MOST_GROUPS:]
     found: dict[int, list[tuple]] = defaultdict(list)
     for pairs in (matches, nearest):
-        for row, other, *how in zip(*(each.tolist() for each in pairs), strict=True):
+        some = pairs.select(np.isin(pairs.a, drawn))
+        for row, other, *how in zip(*(each.tolist() for each in some), strict=True):
             relation, distance, *_ = tables.related(*how)
             relation = relation if pairs is matches else tables.NONE
             found[row].append((other, captioned(relation, distance), relation))
-    drawn = [*found][:MOST_GROUPS]
     theirs = sorted({other for row in drawn for other, *_ in found[row]})
     pictures = find(entries, np.array(drawn, dtype=np.int64))
     other_pictures = find(others, np.array(theirs, dtype=np.int64))
@@ -89,16 +96,18 @@ def of_matches(
         )
         for row in drawn
     ]
-    shown = set(drawn)
-    rest = [row for row in range(len(entries)) if row not in shown]
-    names = [f"{row + 1:,}: {entries.names[row]}" for row in rest[:MOST_NAMED]]
+    has_match = set(matched.tolist())
+    names = [
+        f"{row + 1:,}: {entries.names[row]}" + ("" if row in has_match else " (no match)")
+        for row in rest[:MOST_NAMED]
+    ]
     heading = f"{pluralize(len(rest), 'more dataset')}, without pictures:" if rest else ""
     return Sheet(title, groups, heading, names, len(rest) - len(names))
 
 
 def captioned(relation: str, distance: int | None) -> str:
     if relation == tables.NONE:
-        return f"no match, {distance} bits"
+        return f"no match, {pluralize(distance, 'bit')}"
     is_plain = distance is None or relation == relations.EXACT
     return relation if is_plain else f"{relation}, {pluralize(distance, 'bit')}"
 

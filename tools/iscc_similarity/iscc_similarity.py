@@ -26,6 +26,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -313,6 +314,8 @@ def read_entries(
         raise InputError(f"--matrix: expected at most {MOST_IN_MATRIX:,} datasets, found {most:,}")
     if args.keep or args.drop:
         lists.check_names(names)
+    if args.sheet:
+        check_sheet(sources, read, thumbnails)
     check_kinds(args, sources, read)
     if not any(source.datasets for source in sources):
         return read
@@ -327,6 +330,19 @@ def read_entries(
         Columns.join([part, Columns.of(more)])
         for part, more in zip(read, (coded[:ours], coded[ours:]), strict=False)
     ]
+
+
+def check_sheet(sources: list[Source], read: list[Columns], thumbnails: list[Dataset]) -> None:
+    """Raise InputError if no image can have a thumbnail, or a file of them is no zip file."""
+    import gallery  # slow to import
+
+    names = [each.name for each in sources[0].datasets] + read[0].names
+    if not any(any(side.pixels) for side in read):
+        raise InputError(
+            "--sheet: expected manifests of pixels, found codes of bytes like those of "
+            f"{quote(''.join(names[:1]))}; make manifests and thumbnails with ISCC pixel manifest"
+        )
+    gallery.check(thumbnails)
 
 
 def check_kinds(args: argparse.Namespace, sources: list[Source], read: list[Columns]) -> None:
@@ -522,16 +538,17 @@ def draw_sheet(
 ) -> bytes:
     """Draw a contact sheet (PNG). Raises InputError if not one image on it has a thumbnail."""
     import contacts  # slow to import
+    import gallery
     import sheet
-    from gallery import Gallery
 
-    with Gallery(thumbnails) as gallery:
-        if found.sides.is_one_set:
-            places = relations.places(found)
-            drawn = contacts.of_clusters(title, entries, places, gallery.find)
-        else:
-            matches = relations.best_matches(found, contacts.MATCHES)
-            drawn = contacts.of_matches(title, entries, others, matches, nearest, gallery.find)
+    find = partial(gallery.find, thumbnails)
+    if found.sides.is_one_set:
+        rows, places = found.sides.a.rows, relations.places(found)
+        is_again = rows.first()[rows.labels] != np.arange(len(entries))
+        drawn = contacts.of_clusters(title, entries, places, is_again, find)
+    else:
+        matches = relations.best_matches(found, contacts.MATCHES)
+        drawn = contacts.of_matches(title, entries, others, matches, nearest, find)
     tiles = [tile for group in drawn.groups for tile in group.tiles]
     if tiles and all(tile.picture is None for tile in tiles):
         raise InputError(

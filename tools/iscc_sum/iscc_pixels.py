@@ -16,7 +16,6 @@ if __name__ == "__main__":
     startup.begin()
 
 import argparse
-import tempfile
 import time
 
 import command
@@ -87,19 +86,12 @@ def code(args: argparse.Namespace) -> Outcome:
         not args.narrow, args.planes, args.projections, args.turned, with_thumbnails
     )
     skip = args.skipped is not None
-    with (
-        tempfile.TemporaryFile() as unsorted,
-        tempfile.TemporaryFile() as packed,
-        outputs.Outputs() as out,
-    ):
-        kept = thumbnails.Kept(unsorted)
+    with outputs.Outputs() as out, thumbnails.Kept(str(args.thumbnails)) as kept:
         found, skipped = pixels.code_images(datasets, wanted, kept, skip, args.processes)
         entries = [entry for each in found for entry in each]
         out.write_lines(args.manifest, manifest.lines(entries))
         if with_thumbnails:
-            kept.write(entries, packed)
-            packed.seek(0)
-            out.write(args.thumbnails, iter(lambda: packed.read(outputs.PIECE_BYTES), b""))
+            out.write(args.thumbnails, kept.packed(entries))
         if args.skipped:
             out.write_lines(args.skipped, manifest.table_lines(SKIPPED_COLUMNS, skipped))
     line = f"{pluralize(len(found), 'dataset')} with {pluralize(len(entries), 'code')} of pixels, "

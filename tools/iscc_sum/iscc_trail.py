@@ -69,7 +69,7 @@ def make_parser() -> command.Parser:
     parser.add_output("--lineage", "table of the way back from the results")
     parser.add_output("--picture", "graph of the way back from the results (PNG)")
     parser.add_output(
-        "--result", "how many files were found, or how many results there are, as text"
+        "--result", "how many files were found, or how many datasets there are, as text"
     )
     of = parser.add_mutually_exclusive_group()
     of.add_argument(
@@ -235,9 +235,9 @@ def not_endless(table: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def result(whole: Trail, wanted: Sequence[Wanted], are_files: bool) -> str:
-    """How many files were found and how, or how many results there are."""
+    """How many files were found and how, or how many datasets the lineage is of."""
     if not are_files:
-        return f"{pluralize(len(wanted), 'result')} of {pluralize(whole.steps, 'step')}"
+        return f"{pluralize(len(wanted), 'dataset')}, {pluralize(whole.steps, 'step')} in the trail"
     relations = {each.name: each.relation for each in wanted}
     counts = Counter(relation for relation in relations.values() if relation != NONE)
     how = ", ".join(f"{relation}: {count:,}" for relation, count in counts.most_common())

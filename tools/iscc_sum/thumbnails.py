@@ -5,18 +5,22 @@ with the same pixels share one, whatever they are called, and no name is in the 
 shown by its maximum along Z, at the middle of its time points.
 """
 
+import tempfile
 import zipfile
-from collections.abc import Iterable
-from typing import IO
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from typing import IO, Self
 
 import numpy as np
 
 from grey import Reduction, stretched
 from images import Sizes
 from manifest import Entry
+from messages import explaining
+from outputs import PIECE_BYTES
 
 MOST_SIDE = 128  # pixels along the longer side of a thumbnail
-MOST_CHANNELS = 16  # that are shown, as each takes memory
+MOST_CHANNELS = 16  # of which the mean is shown, as each takes memory
 QUALITY = 60  # of the JPEGs: 3 kB each; with 75, they have 4 kB, and look the same
 
 
@@ -50,25 +54,49 @@ class Thumbnail:
 
 
 class Kept:
-    """Keeps thumbnails, each once, in a temporary file until all are there."""
+    """Keeps thumbnails, each once, in a temporary file until all are there.
 
-    def __init__(self, file: IO[bytes]):
-        self.file = file
+    `name` is the user's name for the file that they will be in. The temporary file is only made if
+    there are any. Raises InputError if the system refuses.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.files = ExitStack()
+        self.file: IO[bytes] | None = None
         self.places: dict[str, tuple[int, int]] = {}  # in the file: start and size, by name
 
     def add(self, entry: Entry, jpeg: bytes) -> None:
-        if (name := name_of(entry)) not in self.places:
+        name = name_of(entry)
+        if name in self.places:
+            return
+        with explaining("write", self.name):
+            self.file = self.file or self.temporary_file()
             self.places[name] = self.file.tell(), len(jpeg)
             self.file.write(jpeg)
 
-    def write(self, entries: Iterable[Entry], out: IO[bytes]) -> None:
-        """Write the zip file, in the order of the entries."""
-        with zipfile.ZipFile(out, "w") as packed:
-            for name in dict.fromkeys(map(name_of, entries)):
-                start, size = self.places[name]
-                self.file.seek(start)
-                # The time in a zip file would make equal files differ.
-                packed.writestr(zipfile.ZipInfo(name), self.file.read(size))
+    def packed(self, entries: Iterable[Entry]) -> Iterator[bytes]:
+        """The pieces of the zip file, in the order of the entries."""
+        with explaining("write", self.name):
+            out = self.temporary_file()
+            with zipfile.ZipFile(out, "w") as file:
+                for name in dict.fromkeys(map(name_of, entries)):
+                    start, size = self.places[name]
+                    self.file.seek(start)
+                    # The time in a zip file would make equal files differ.
+                    file.writestr(zipfile.ZipInfo(name), self.file.read(size))
+            out.seek(0)
+            yield from iter(lambda: out.read(PIECE_BYTES), b"")
+
+    def temporary_file(self) -> IO[bytes]:
+        return self.files.enter_context(tempfile.TemporaryFile())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # from writing the rest of a file that failed
+            self.files.close()
 
 
 def name_of(entry: Entry) -> str:
