@@ -15,6 +15,7 @@ import tifffile
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from matplotlib.image import imread
 from test_browser import IMAGES
 
 import appearance
@@ -49,6 +50,7 @@ from documents import (
     TOURS,
     TRAIL,
     TUTORIAL,
+    TUTORIAL_FIGURE,
     code_blocks,
     labelled_tables,
     numbers,
@@ -228,6 +230,23 @@ def test_numbers_in_the_tutorial_are_so():
         retouched,
     ]
     text = re.sub(r"^> *\d+\. ", "", TUTORIAL.read_text(), flags=re.M)  # numbers of steps
+    assert NUMBER.findall(prose(text)) == expected
+
+
+def test_numbers_in_the_second_tutorial_are_so():
+    """In order, as above."""
+    stack = tifffile.imread(TEST_DATA / "tutorial" / "stack.tif")
+    rows, columns = imread(TEST_DATA / "tutorial" / "figure.jpg").shape
+    [_, closest, *_] = labelled_tables(TUTORIAL_FIGURE)["matches"]
+    _, _, bits, of, match = closest
+    depth = re.search(r"/z(\d+)c", match)[1]
+    expected = [
+        *(str(len(stack)), str(len(stack) - 1), "8", "8"),  # planes, a plane less, bits of a JPEG
+        *(str(len(stack) + 1), "0", str(contacts.MATCHES)),  # lines; numbers begin with 0
+        *(depth, bits, of, str(picture.BY_APPEARANCE.farthest), depth, depth),
+        *(str(columns), str(rows), "1.0", "3.11"),  # sigma of dev/analysis; the oldest Python
+    ]
+    text = re.sub(r"^> *\d+\. ", "", TUTORIAL_FIGURE.read_text(), flags=re.M)
     assert NUMBER.findall(prose(text)) == expected
 
 
