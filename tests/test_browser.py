@@ -255,7 +255,7 @@ def test_tutorial_from_a_figure_back_to_the_raw_data(person, tmp_path):
     edited = (author / "trail.tsv").read_text().replace('"plane": "15"', '"plane": "16"')
     (author / "trail.tsv").write_text(edited)
     person.upload_files([author / "trail.tsv"])
-    person.open("workflows/list")
+    person.import_workflow(WORKFLOWS["verify-publication"])
     person.open_run_form("Verify a publication with ISCC")
     for number, dataset in enumerate(published):
         person.choose(str(number), dataset)

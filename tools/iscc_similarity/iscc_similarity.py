@@ -113,8 +113,7 @@ def make_parser() -> command.Parser:
         "--closest",
         type=command.integer(1, MOST_CLOSEST),
         metavar="N",
-        help="in --matches, list up to N matches of each dataset, the best first (default 1); "
-        "matches that differ only in name count once",
+        help="in --matches, up to N of each dataset, the best first (default 1)",
     )
     parser.add_output("--keep", "list of the datasets that are not duplicates")
     parser.add_output("--drop", "list of the datasets that are duplicates")
@@ -135,8 +134,7 @@ def make_parser() -> command.Parser:
     parser.add_argument(
         "--compact",
         action="store_true",
-        help="in --pairs, list each exact duplicate once, paired with the first of its group, and "
-        "pair two groups by their closest members",
+        help="in --pairs, each exact duplicate once, two groups by their closest members",
     )
     parser.add_argument(
         "--max-pairs",
@@ -159,7 +157,7 @@ def make_parser() -> command.Parser:
     )
     parser.add_output(
         "--sheet",
-        "contact sheet (PNG) of the thumbnails: each cluster, or each image with its best matches",
+        "contact sheet of the thumbnails (PNG): each cluster, or each match",
     )
     parser.add_output("--result", "the numbers of pairs, clusters or matches, as text")
     return parser
